@@ -1,0 +1,197 @@
+"""Durable async functions in one SQLite file.
+
+::
+
+    import asyncio, durable
+
+    @durable.activity
+    async def fetch(url: str) -> int:
+        return len(url)
+
+    @durable.workflow
+    async def measure(urls: list[str]) -> int:
+        return sum(await asyncio.gather(*(fetch(url) for url in urls)))
+
+    if __name__ == "__main__":
+        print(durable.run("app.db", measure.options(id="first"), ["https://example.org"]))
+
+Kill it at any moment and run it again: it goes on from its last checkpoint.
+
+Names are loaded when first used, so that ``import durable`` and the command line stay light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from durable._core.context import AttemptInfo as AttemptInfo
+    from durable._core.context import WorkflowInfo as WorkflowInfo
+    from durable.client import Client as Client
+    from durable.client import HistoryEvent as HistoryEvent
+    from durable.client import Run as Run
+    from durable.definitions import Activity as Activity
+    from durable.definitions import Workflow as Workflow
+    from durable.definitions import activity as activity
+    from durable.definitions import workflow as workflow
+    from durable.engine import Engine as Engine
+    from durable.engine import run as run
+    from durable.engine import run_only as run_only
+    from durable.errors import ActivityError as ActivityError
+    from durable.errors import ActivityTimeout as ActivityTimeout
+    from durable.errors import Blocked as Blocked
+    from durable.errors import CommitUnknown as CommitUnknown
+    from durable.errors import DefinitionError as DefinitionError
+    from durable.errors import DurableError as DurableError
+    from durable.errors import FileCorrupt as FileCorrupt
+    from durable.errors import FileTooNew as FileTooNew
+    from durable.errors import ForkedEngine as ForkedEngine
+    from durable.errors import HeartbeatTimeout as HeartbeatTimeout
+    from durable.errors import IdConflict as IdConflict
+    from durable.errors import NotADurableFile as NotADurableFile
+    from durable.errors import NotDurable as NotDurable
+    from durable.errors import NotInActivity as NotInActivity
+    from durable.errors import NotInWorkflow as NotInWorkflow
+    from durable.errors import OutcomeUnknown as OutcomeUnknown
+    from durable.errors import OwnershipLost as OwnershipLost
+    from durable.errors import PayloadError as PayloadError
+    from durable.errors import PayloadTooLarge as PayloadTooLarge
+    from durable.errors import RetryAfter as RetryAfter
+    from durable.errors import RunCancelled as RunCancelled
+    from durable.errors import RunClosed as RunClosed
+    from durable.errors import RunFailed as RunFailed
+    from durable.errors import RunNotFound as RunNotFound
+    from durable.errors import RunTerminated as RunTerminated
+    from durable.errors import ScheduleToCloseTimeout as ScheduleToCloseTimeout
+    from durable.errors import ScheduleToStartTimeout as ScheduleToStartTimeout
+    from durable.errors import SQLiteTooOld as SQLiteTooOld
+    from durable.errors import StartToCloseTimeout as StartToCloseTimeout
+    from durable.errors import StoreBusy as StoreBusy
+    from durable.errors import StoreError as StoreError
+    from durable.errors import UsageError as UsageError
+    from durable.errors import WorkflowError as WorkflowError
+    from durable.errors import WrongState as WrongState
+    from durable.inside import as_completed as as_completed
+    from durable.inside import attempt as attempt
+    from durable.inside import continue_as_new as continue_as_new
+    from durable.inside import heartbeat as heartbeat
+    from durable.inside import info as info
+    from durable.inside import is_cancelled as is_cancelled
+    from durable.inside import now as now
+    from durable.inside import patched as patched
+    from durable.inside import random as random
+    from durable.inside import resource as resource
+    from durable.inside import sleep as sleep
+    from durable.inside import step as step
+    from durable.inside import uuid4 as uuid4
+    from durable.inspection import RunDetails as RunDetails
+    from durable.inspection import RunSummary as RunSummary
+    from durable.inspection import view as view
+    from durable.policies import Duration as Duration
+    from durable.policies import Limits as Limits
+    from durable.policies import Retry as Retry
+
+_HOMES = {
+    "durable._core.context": "AttemptInfo WorkflowInfo",
+    "durable.client": "Client HistoryEvent Run",
+    "durable.definitions": "Activity Workflow activity workflow",
+    "durable.engine": "Engine run run_only",
+    "durable.errors": (
+        "ActivityError ActivityTimeout Blocked CommitUnknown DefinitionError DurableError "
+        "FileCorrupt FileTooNew ForkedEngine HeartbeatTimeout IdConflict NotADurableFile "
+        "NotDurable NotInActivity NotInWorkflow OutcomeUnknown OwnershipLost PayloadError "
+        "PayloadTooLarge RetryAfter RunCancelled RunClosed RunFailed RunNotFound RunTerminated "
+        "SQLiteTooOld ScheduleToCloseTimeout ScheduleToStartTimeout StartToCloseTimeout "
+        "StoreBusy StoreError UsageError WorkflowError WrongState"
+    ),
+    "durable.inside": (
+        "as_completed attempt continue_as_new heartbeat info is_cancelled now patched random "
+        "resource sleep step uuid4"
+    ),
+    "durable.inspection": "RunDetails RunSummary view",
+    "durable.policies": "Duration Limits Retry",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "Activity",
+    "ActivityError",
+    "ActivityTimeout",
+    "AttemptInfo",
+    "Blocked",
+    "Client",
+    "CommitUnknown",
+    "DefinitionError",
+    "DurableError",
+    "Duration",
+    "Engine",
+    "FileCorrupt",
+    "FileTooNew",
+    "ForkedEngine",
+    "HeartbeatTimeout",
+    "HistoryEvent",
+    "IdConflict",
+    "Limits",
+    "NotADurableFile",
+    "NotDurable",
+    "NotInActivity",
+    "NotInWorkflow",
+    "OutcomeUnknown",
+    "OwnershipLost",
+    "PayloadError",
+    "PayloadTooLarge",
+    "Retry",
+    "RetryAfter",
+    "Run",
+    "RunCancelled",
+    "RunClosed",
+    "RunDetails",
+    "RunFailed",
+    "RunNotFound",
+    "RunSummary",
+    "RunTerminated",
+    "SQLiteTooOld",
+    "ScheduleToCloseTimeout",
+    "ScheduleToStartTimeout",
+    "StartToCloseTimeout",
+    "StoreBusy",
+    "StoreError",
+    "UsageError",
+    "Workflow",
+    "WorkflowError",
+    "WorkflowInfo",
+    "WrongState",
+    "activity",
+    "as_completed",
+    "attempt",
+    "continue_as_new",
+    "heartbeat",
+    "info",
+    "is_cancelled",
+    "now",
+    "patched",
+    "random",
+    "resource",
+    "run",
+    "run_only",
+    "sleep",
+    "step",
+    "uuid4",
+    "view",
+    "workflow",
+]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'durable' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

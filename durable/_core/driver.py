@@ -1,0 +1,313 @@
+"""The driver: one run's code, advanced event by event.
+
+Law 1: one event, one drain. Exactly one event is delivered, then the ready queue runs dry, live and
+on replay alike; the order on replay is the order of the rows.
+
+Law 5: replays are checked. A recorded end is only handed to a step that still is the same: same id,
+same name, same arguments. Anything else raises `Blocked`, and nothing of the drain is performed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import Context
+from typing import Any
+
+import attrs
+import msgspec
+
+from durable._core.commands import Command, MarkPatch
+from durable._core.events import Event, Kind
+from durable._core.failures import rebuild_exception
+from durable._core.loop import Step, Timer, WorkflowLoop
+from durable.errors import Blocked, PayloadError
+
+__all__ = [
+    "Cancelled",
+    "Completed",
+    "ContinueAsNew",
+    "Continued",
+    "Driver",
+    "Failed",
+    "Outcome",
+]
+
+
+class ContinueAsNew(BaseException):
+    """Raised by ``continue_as_new``: the run ends here and goes on as its next ordinal."""
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__()
+        self.arguments = args, kwargs
+
+
+@attrs.frozen
+class Completed:
+    """The workflow returned ``value``."""
+
+    value: Any
+
+
+@attrs.frozen
+class Failed:
+    """The workflow raised; ``origin`` is the seq of the event that produced the exception, or 0."""
+
+    error: BaseException
+    origin: int
+
+
+@attrs.frozen
+class Cancelled:
+    """The workflow let the cancellation through; ``origin`` is the seq of the request."""
+
+    reason: str
+    origin: int
+
+
+@attrs.frozen
+class Continued:
+    """The workflow goes on as a new ordinal with these arguments."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+Outcome = Completed | Failed | Cancelled | Continued
+
+
+class Driver:
+    """One run's code and where it stands.
+
+    Args:
+        make: Makes the workflow's coroutine; called in the run's context.
+        context: A fresh context for the run.
+        salt: The run's salt, stored with it.
+        budget: Callbacks of one drain without a new command.
+        stalled_drains_max: Drains in a row that may hit the budget.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Coroutine[Any, Any, Any]],
+        context: Context,
+        salt: int,
+        budget: int = 2_000,
+        stalled_drains_max: int = 1_000,
+    ) -> None:
+        self._make = make
+        self._context = context
+        self._stalled_drains_max = stalled_drains_max
+        self.loop = WorkflowLoop(salt, budget)
+        self.main: asyncio.Task[Any] | None = None
+        self.outcome: Outcome | None = None
+        self.seq = 0
+        self.at_us = 0
+        self.replaying = False
+        self.cancel_seq = 0
+        self.cancel_reason = ""
+        self.waits = 0
+        self._patches: dict[str, bool] = {}
+
+    # -- what the runtime calls ------------------------------------------------------------------
+
+    def start(self) -> list[Command]:
+        """Run the code up to its first wait."""
+        self.main = self.loop.start(self._make, self._context)
+        return self._drain()
+
+    def deliver(self, event: Event) -> list[Command]:
+        """Hand over one event and return what the code asks for in answer.
+
+        Raises:
+            Blocked: Code and event do not fit, or the code did what cannot be replayed. The driver
+                is of no further use: evict it.
+        """
+        assert event.seq == self.seq + 1, f"event {event.seq} after {self.seq}"
+        self.seq = event.seq
+        self.at_us = event.at_us
+        if event.kind == Kind.PATCHED:
+            return []  # It was taken into account before the replay began.
+        loop = self.loop
+        if self.outcome is not None:
+            raise Blocked(
+                f"the code ends the run before {_of(event)} (event {event.seq}), which its history "
+                "has; restore the code that asked for it, or guard the new code with "
+                "durable.patched(...)"
+            )
+        loop.advance_clock(event.at_us)
+        match event.kind:
+            case Kind.COMPLETED | Kind.FAILED:
+                step = loop.steps.get(event.step)
+                if step is None:
+                    self._unasked(event)
+                else:
+                    self._end_step(step, event)
+            case Kind.FIRED:
+                timer = loop.timers.pop(event.step, None)
+                if timer is None:
+                    self._unasked(event)
+                else:
+                    loop.fire(timer)
+            case Kind.CANCEL_REQUESTED:
+                self.cancel_seq = event.seq
+                self.cancel_reason = msgspec.json.decode(event.result, type=str)
+                assert self.main is not None
+                loop.call_soon(self.main.cancel, self.cancel_reason or None)
+            case _:
+                raise Blocked(
+                    f"event {event.seq} is of kind {event.kind}, which this version does not know; "
+                    "install the version of durable that wrote it, or a newer one"
+                )
+        return self._drain()
+
+    def replay(self, events: Iterable[Event]) -> None:
+        """Start, and deliver recorded events; their commands were performed long ago.
+
+        Afterwards ``loop.steps`` and ``loop.timers`` hold what the code waits for now.
+        """
+        self.replaying = self.loop.silent = True
+        try:
+            self.start()
+            for event in events:
+                self.deliver(event)
+        finally:
+            self.replaying = self.loop.silent = False
+
+    def know_patches(self, names: Iterable[str]) -> None:
+        """Tell, before a replay, which patches the history has."""
+        self._patches.update(dict.fromkeys(names, True))
+
+    def evict(self) -> None:
+        """Drop the code from memory; nothing is asked for any more."""
+        self.main = None
+        self.loop.evict()
+
+    # -- what running code asks ------------------------------------------------------------------
+
+    def patched(self, name: str) -> bool:
+        """Say whether the run goes through the new branch: decided once per run and name."""
+        decided = self._patches.get(name)
+        if decided is None:
+            decided = self._patches[name] = not self.replaying
+            if decided:
+                self.loop.commands.append(MarkPatch(name))
+        return decided
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _drain(self) -> list[Command]:
+        loop = self.loop
+        loop.drain()
+        if loop.violation is not None:
+            raise Blocked(str(loop.violation), "not-durable") from loop.violation
+        if loop.stalled_drains > self._stalled_drains_max:
+            raise Blocked(
+                f"{loop.stalled_drains:,} events in a row left callbacks behind that never came to "
+                f"rest\n{loop.stack()}",
+                "endless",
+            )
+        main = self.main
+        assert main is not None
+        if main.done():
+            self.outcome = self._outcome(main)
+        elif not (loop.steps or loop.timers or self.waits or loop.stalled_drains):
+            raise Blocked(
+                "the workflow waits for something that is not durable, so nothing can ever wake "
+                "it: await an activity, a timer or a message instead (a future of another loop, a "
+                f"lock nobody releases and a queue nobody fills look like this)\n{loop.stack()}",
+                "idle",
+            )
+        commands = loop.commands
+        loop.commands = []
+        return commands
+
+    def _end_step(self, step: Step, event: Event) -> None:
+        if step.name != event.name:
+            raise Blocked(
+                f"step {event.step} in the history is {event.name}, but the code now calls "
+                f"{step.name}; restore the call, or guard the new one with durable.patched(...)"
+            )
+        if step.checked and step.fingerprint != event.fingerprint:
+            raise Blocked(
+                f"step {event.step} ({event.name}) was recorded with other arguments: "
+                f"{_shown(event.arguments)} in the history, {_shown(step.arguments)} in the code; "
+                "restore them, guard the new call with durable.patched(...), or declare "
+                '.options(arguments="unchecked")'
+            )
+        del self.loop.steps[event.step]
+        if event.kind == Kind.COMPLETED:
+            try:
+                value = step.decode(event.result)
+            except PayloadError as error:
+                raise Blocked(
+                    f"the recorded result of step {event.step} ({event.name}) does not decode: "
+                    f"{error}; restore the annotation it was recorded under",
+                    "payload",
+                ) from error
+            step.set_result(value)
+            return
+        failure = rebuild_exception(msgspec.json.decode(event.result))
+        failure._durable_seq = event.seq  # type: ignore[attr-defined]
+        step.set_exception(failure)
+
+    def _unasked(self, event: Event) -> None:
+        if event.step in self.loop.dropped:
+            return  # Asked for and abandoned: its late end is of no interest.
+        raise Blocked(
+            f"{_of(event)} (event {event.seq}) is in the history, but the code did not ask for it; "
+            "restore the call, or guard the new code with durable.patched(...)"
+        )
+
+    def _outcome(self, main: asyncio.Task[Any]) -> Outcome:
+        if main.cancelled():
+            if self.cancel_seq:
+                return Cancelled(self.cancel_reason, self.cancel_seq)
+            return Failed(asyncio.CancelledError("the workflow cancelled itself"), 0)
+        error = main.exception()
+        if error is None:
+            return Completed(main.result())
+        if isinstance(error, ContinueAsNew):
+            return Continued(*error.arguments)
+        return Failed(error, _origin(error))
+
+
+def _origin(error: BaseException) -> int:
+    """Find the event that produced the exception: the earliest leaf's, through its causes."""
+    found: list[int] = []
+    seen: set[int] = set()
+    unseen: list[BaseException] = [error]
+    while unseen:
+        current = unseen.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        seq = getattr(current, "_durable_seq", None)
+        before = current.__cause__ or current.__context__
+        if seq is not None:
+            found.append(seq)
+        elif isinstance(current, BaseExceptionGroup):
+            unseen.extend(current.exceptions)
+        elif before is not None:
+            unseen.append(before)
+    return min(found, default=0)
+
+
+def _of(event: Event) -> str:
+    if event.kind == Kind.FIRED:
+        return f"timer {event.step}"
+    return f"step {event.step} ({event.name})" if event.step else f"event {event.seq}"
+
+
+# Enough to see the difference, short enough for a line of a terminal.
+SHOWN_CHARACTERS_MAX = 200
+
+
+def _shown(payload: bytes) -> str:
+    text = payload.decode("utf-8", "replace")
+    return text if len(text) <= SHOWN_CHARACTERS_MAX else text[:SHOWN_CHARACTERS_MAX] + "..."
+
+
+def open_work(driver: Driver) -> tuple[list[Step], list[Timer]]:
+    """Return the steps and timers the code waits for, in the order they were asked for."""
+    return list(driver.loop.steps.values()), list(driver.loop.timers.values())

@@ -1,0 +1,55 @@
+"""What happened to a run: recorded facts, one a row of its history.
+
+Events are recorded, commands are not. An event carries all that a replay needs to hand it to the
+workflow again, and all that a replay needs to see that the code still asks for it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+__all__ = ["Event", "Kind"]
+
+
+class Kind(enum.IntEnum):
+    """The kinds of events. The numbers are in files: never change or reuse one."""
+
+    COMPLETED = 1
+    """A step returned; ``result`` is its encoded value."""
+    FAILED = 2
+    """A step raised for good; ``result`` is the record of its exception."""
+    FIRED = 3
+    """A timer came due."""
+    CANCEL_REQUESTED = 4
+    """Somebody asked the run to stop; ``result`` is the reason, as JSON text."""
+    PATCHED = 5
+    """The code went through ``patched(name)`` for the first time; nothing is delivered."""
+
+
+@attrs.define
+class Event:
+    """One recorded fact. Positional and mutable by type only: nobody writes to it once made.
+
+    Attributes:
+        seq: Its place in the run's history, from 1, without gaps.
+        kind: What happened.
+        step: The step or timer id; empty for events of the run itself.
+        name: The activity's or patch's name, else empty.
+        fingerprint: 64 bits of the step's arguments as passed.
+        arguments: The step's encoded arguments.
+        result: The encoded result, failure record or reason.
+        at_us: When, in microseconds since the run's start; never less than the event before.
+        took_us: Microseconds from the first attempt's start to the end.
+    """
+
+    seq: int
+    kind: int
+    step: str
+    name: str
+    fingerprint: int
+    arguments: bytes
+    result: bytes
+    at_us: int
+    took_us: int

@@ -1,0 +1,605 @@
+"""The deterministic event loop: asyncio without a clock, a file or a thread.
+
+Laws:
+
+* Only this module knows asyncio's Task and Future classes.
+* ``time()`` is the history's: seconds since the run's start. It moves only when an event arrives.
+* Whatever CPython orders by memory address is ordered by creation here: tasks and futures hash by
+  a salted creation number, so sets of them (``asyncio.wait``, anyio's cancel scopes) iterate the
+  same in every process. The salt is the run's own: equal small hashes in 20,000 runs would pile up
+  in asyncio's process-wide table of tasks.
+* Whatever the collector may do at its own moment waits for the run's end.
+* Cancellation passes through at once: a cancelled step is dropped, nothing shields it.
+* What cannot be replayed raises, and swallowing the error does not hide it.
+
+Sources: asyncio's base_events.py and tasks.py of CPython 3.11 to 3.14; PEP 525 (hooks).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import logging
+import math
+import sys
+import weakref
+from asyncio import events as asyncio_events
+from asyncio import tasks as asyncio_tasks
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from durable._core import anyio_support
+from durable._core.commands import ArmTimer, Command, DropStep, DropTimer, RunStep
+from durable._core.lineage import Lineage
+from durable.errors import Blocked, NotDurable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+__all__ = ["Evicted", "Step", "Timer", "WorkflowLoop"]
+
+logger = logging.getLogger("durable.workflow")
+
+_HASH_MASK = (1 << 59) - 1
+# Fibonacci hashing: 2**64 over the golden ratio spreads neighbouring numbers.
+_HASH_FACTOR = 0x9E3779B97F4A7C15
+
+_lineage: contextvars.ContextVar[Lineage] = contextvars.ContextVar("durable_lineage")
+_WAIT_FOR_CODE = asyncio.wait_for.__code__
+_AS_COMPLETED_FILE = asyncio.as_completed.__code__.co_filename
+_collecting = False
+
+# Each wait in a nest of `finally` blocks ignores GeneratorExit once; deeper nests than this are left
+# to a collection under our hooks.
+CLOSE_TRIES = 10
+
+
+def _note_collection(phase: str, _info: dict[str, int]) -> None:
+    global _collecting
+    _collecting = phase == "start"
+
+
+gc.callbacks.append(_note_collection)
+
+
+class Evicted(BaseException):
+    """Raised at durable calls of a run that is being dropped from memory."""
+
+
+class _Future(asyncio.Future[Any]):
+    """A future that hashes by creation."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, loop: WorkflowLoop) -> None:
+        self.number = loop.next_hash()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    __eq__ = object.__eq__
+
+
+class Step(asyncio.Future[Any]):
+    """A call the workflow waits for; it is itself the future that is awaited.
+
+    Attributes:
+        step_id: See `lineage`.
+        name: The activity's stored name.
+        fingerprint: 64 bits of the arguments as passed.
+        arguments: The encoded arguments.
+        spec: What the runtime needs to perform it; opaque here.
+        decode: Turns the recorded result into the value the workflow gets.
+        checked: Whether other arguments than the recorded ones block the run.
+    """
+
+    __slots__ = (
+        "arguments",
+        "checked",
+        "decode",
+        "fingerprint",
+        "name",
+        "number",
+        "spec",
+        "step_id",
+    )
+
+    def __init__(
+        self,
+        loop: WorkflowLoop,
+        step_id: str,
+        name: str,
+        fingerprint: int,
+        arguments: bytes,
+        spec: Any,
+        decode: Callable[[bytes], Any],
+        checked: bool,
+    ) -> None:
+        self.number = loop.next_hash()
+        self.step_id = step_id
+        self.name = name
+        self.fingerprint = fingerprint
+        self.arguments = arguments
+        self.spec = spec
+        self.decode = decode
+        self.checked = checked
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    __eq__ = object.__eq__
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the wait and drop the step: at once, whatever its attempt is doing."""
+        if not super().cancel(msg):
+            return False
+        loop: WorkflowLoop = self.get_loop()  # type: ignore[assignment]
+        loop.drop_step(self)
+        return True
+
+
+class Timer(asyncio.TimerHandle):
+    """A durable timer; ``due_us`` counts from the run's start and is rounded up."""
+
+    __slots__ = ("due_us", "step_id")
+
+    step_id: str
+    due_us: int
+
+
+class WorkflowTask(asyncio.Task[Any]):
+    """A task with a lineage, which hashes by creation."""
+
+    lineage: Lineage
+    number: int
+
+    def __init__(
+        self,
+        coro: Coroutine[Any, Any, Any],
+        loop: WorkflowLoop,
+        lineage: Lineage,
+        name: str | None,
+        context: contextvars.Context | None,
+    ) -> None:
+        self.number = loop.next_hash()  # The base class puts the task into a set.
+        self.lineage = lineage
+        if context is None:
+            context = contextvars.copy_context()
+            # Callbacks have no current task: what they ask for counts for whoever scheduled them.
+            context.run(_lineage.set, lineage)
+        super().__init__(coro, loop=loop, name=name or lineage.path or "main", context=context)
+        self._log_destroy_pending = False
+
+    def __hash__(self) -> int:
+        return self.number
+
+    __eq__ = object.__eq__
+
+
+def _asked_by_wait_for() -> bool:
+    """Say whether `asyncio.wait_for` makes this task for itself, as it does before 3.12 only."""
+    frame = sys._getframe(3)
+    for _ in range(4):
+        if frame is None:
+            return False
+        if frame.f_code is _WAIT_FOR_CODE:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def _asked_by_as_completed() -> bool:
+    """Say whether `asyncio.as_completed` wraps bare coroutines, out of a set ordered by address."""
+    frame = sys._getframe(2)
+    for _ in range(6):
+        if frame is None:
+            return False
+        code = frame.f_code
+        if code.co_filename == _AS_COMPLETED_FILE and (
+            code is asyncio.as_completed.__code__ or "_AsCompletedIterator" in code.co_qualname
+        ):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+class WorkflowLoop(asyncio.AbstractEventLoop):
+    """The loop of one run."""
+
+    def __init__(self, salt: int, budget: int) -> None:
+        self._salt = salt
+        self._numbers = 0
+        self._now = 0.0
+        self._ready: deque[asyncio.Handle] = deque()
+        self._tasks: list[WorkflowTask] = []
+        self._tasks_swept_at = 64
+        self._evicting = False
+        self._late_generators: list[AsyncGenerator[Any, Any]] = []
+        self._generators: list[weakref.ref[AsyncGenerator[Any, Any]]] = []
+        self._root = Lineage("")
+        self._budget = budget
+        self.budget_left = budget
+        self.stalled_drains = 0
+        self.steps: dict[str, Step] = {}
+        self.timers: dict[str, Timer] = {}
+        self.dropped: set[str] = set()
+        self.commands: list[Command] = []
+        self.violation: NotDurable | None = None
+        self.silent = False
+        anyio_support.install(WorkflowLoop)
+
+    # -- what durable calls ask of the loop ------------------------------------------------------
+
+    def lineage(self) -> Lineage:
+        """Return the lineage of the running task, else of whoever scheduled this callback."""
+        task = asyncio_tasks.current_task(self)
+        if task is not None:
+            return task.lineage  # type: ignore[attr-defined, no-any-return]
+        return _lineage.get(self._root)
+
+    def ask(
+        self,
+        name: str,
+        fingerprint: int,
+        arguments: bytes,
+        spec: Any,
+        decode: Callable[[bytes], Any],
+        checked: bool,
+    ) -> Step:
+        """Ask for a step; the returned future ends with its result."""
+        if self._evicting:
+            raise Evicted
+        step_id = self.lineage().next_call()
+        step = Step(self, step_id, name, fingerprint, arguments, spec, decode, checked)
+        self.steps[step_id] = step
+        self.commands.append(RunStep(step))
+        self.budget_left = self._budget
+        return step
+
+    def drop_step(self, step: Step) -> None:
+        """Forget a cancelled step."""
+        if self.steps.pop(step.step_id, None) is not None and not self._evicting:
+            self.dropped.add(step.step_id)
+            self.commands.append(DropStep(step))
+            self.budget_left = self._budget
+
+    def next_hash(self) -> int:
+        """Return the hash of the next object made in this loop."""
+        self._numbers += 1
+        return ((self._salt + self._numbers) * _HASH_FACTOR) & _HASH_MASK
+
+    @property
+    def is_evicting(self) -> bool:
+        """Whether the run is being dropped from memory."""
+        return self._evicting
+
+    # -- what asyncio asks of a loop -------------------------------------------------------------
+
+    def time(self) -> float:
+        return self._now
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        """Ignored: debug mode would read the host's clock."""
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return _Future(self)
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, Any] | Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **_eager: Any,
+    ) -> asyncio.Task[Any]:
+        if self._evicting:
+            coro.close()
+            raise Evicted
+        parent = self.lineage()
+        if sys.version_info < (3, 12) and _asked_by_wait_for():
+            lineage = parent
+        elif _asked_by_as_completed():
+            coro.close()
+            self.refuse(
+                "asyncio.as_completed over coroutines takes them in the order of their memory "
+                "addresses; pass tasks, or use durable.as_completed"
+            )
+        else:
+            lineage = parent.child()
+        return self._make_task(coro, lineage, name, context)  # type: ignore[arg-type]
+
+    def _make_task(
+        self,
+        coro: Coroutine[Any, Any, Any],
+        lineage: Lineage,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+    ) -> WorkflowTask:
+        task = WorkflowTask(coro, self, lineage, name, context)
+        self._tasks.append(task)
+        if len(self._tasks) > self._tasks_swept_at:
+            self._tasks = [task for task in self._tasks if not task.done()]
+            self._tasks_swept_at = 2 * len(self._tasks) + 64
+        return task
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def call_soon(
+        self,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        if self._evicting:
+            raise Evicted
+        if not math.isfinite(when):
+            raise ValueError(f"a timer cannot be due at {when}")
+        timer = Timer(when, callback, args, self, context)
+        if when <= self._now:  # Due when asked for: it runs in this drain and needs no row.
+            timer.step_id, timer.due_us = "", 0
+            self._ready.append(timer)
+            return timer
+        timer.step_id = self.lineage().next_timer()
+        timer.due_us = math.ceil(when * 1e6)
+        self.timers[timer.step_id] = timer
+        self.commands.append(ArmTimer(timer))
+        self.budget_left = self._budget
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        timer: Timer = handle  # type: ignore[assignment]
+        if self.timers.pop(timer.step_id, None) is not None and not self._evicting:
+            self.dropped.add(timer.step_id)
+            self.commands.append(DropTimer(timer))
+            self.budget_left = self._budget
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Log what nobody retrieved, once: not on replay, not while the run is dropped."""
+        if self._evicting or self.silent:
+            return
+        logger.warning("%s", context.get("message"), exc_info=context.get("exception"))
+
+    default_exception_handler = call_exception_handler
+
+    # -- driving ---------------------------------------------------------------------------------
+
+    def start(
+        self, make: Callable[[], Coroutine[Any, Any, Any]], context: contextvars.Context
+    ) -> WorkflowTask:
+        """Make the main task. ``context`` is fresh: nothing of the host's leaks in."""
+        context.run(_lineage.set, self._root)
+        return self._make_task(context.run(make), self._root, "main", context)
+
+    def advance_clock(self, at_us: int) -> None:
+        """Move the clock to an event's time; it never goes back."""
+        self._now = max(self._now, at_us / 1e6)
+
+    def now_us(self) -> int:
+        """Return the loop's time in microseconds since the run's start."""
+        return round(self._now * 1e6)
+
+    def fire(self, timer: Timer) -> None:
+        """Let a due timer run in the next drain, not before its own due time."""
+        self._now = max(self._now, timer.when())
+        self._ready.append(timer)
+
+    def drain(self) -> None:
+        """Run callbacks until none is ready, as if the host's loop, task and hooks were not there.
+
+        The budget counts callbacks without a new command. A correct program can exceed it while it
+        waits for something (a TaskGroup with clean-up inside a cancelled anyio scope turns until
+        the clean-up ends): the rest then runs with the next event, live and on replay alike.
+
+        Raises:
+            Blocked: The budget is used up and the run waits for nothing.
+        """
+        host = asyncio_events._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
+        host_task = None if host is None else asyncio_tasks.current_task(host)
+        if host_task is not None:
+            asyncio_tasks._leave_task(host, host_task)  # type: ignore[attr-defined]
+        asyncio_events._set_running_loop(self)
+        sys.set_asyncgen_hooks(self._generator_met, self._generator_dropped)
+        ready = self._ready
+        self.budget_left = self._budget
+        try:
+            while ready:
+                if self.budget_left == 0:
+                    self._over_budget()
+                    break
+                self.budget_left -= 1
+                handle = ready.popleft()
+                if not handle._cancelled:  # type: ignore[attr-defined]
+                    handle._run()
+            else:
+                self.stalled_drains = 0
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            asyncio_events._set_running_loop(host)
+            if host_task is not None:
+                asyncio_tasks._enter_task(host, host_task)  # type: ignore[attr-defined]
+
+    def _over_budget(self) -> None:
+        self.stalled_drains += 1
+        if not self.steps and not self.timers:
+            raise Blocked(
+                f"the workflow ran {self._budget:,} callbacks without asking for anything durable "
+                f"and waits for nothing: an endless loop\n{self.stack()}",
+                "endless",
+            )
+
+    def stack(self) -> str:
+        """Return where each unfinished task waits, newest last."""
+        lines: list[str] = []
+        for task in self._tasks:
+            if task.done():
+                continue
+            lines.append(f"task {task.get_name()}:")
+            coro: Any = task.get_coro()
+            while coro is not None:
+                frame = getattr(coro, "cr_frame", None) or getattr(coro, "ag_frame", None)
+                if frame is not None:
+                    code = frame.f_code
+                    lines.append(f"  {code.co_filename}:{frame.f_lineno} in {code.co_qualname}")
+                coro = getattr(coro, "cr_await", None) or getattr(coro, "ag_await", None)
+        return "\n".join(lines)
+
+    # -- generators ------------------------------------------------------------------------------
+
+    def _generator_met(self, generator: AsyncGenerator[Any, Any]) -> None:
+        met = self._generators
+        met.append(weakref.ref(generator))
+        if len(met) > 64 and not len(met) & 63:
+            self._generators = [one for one in met if one() is not None]
+
+    def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if self._evicting:
+            return
+        if _collecting:
+            # The collector's moment differs from process to process: wait for the run's end.
+            self._late_generators.append(generator)
+        else:
+            self._make_task(_close(generator), self.lineage().closer())
+
+    # -- eviction --------------------------------------------------------------------------------
+
+    def evict(self) -> None:
+        """Drop all of the run's coroutines; afterwards the loop is empty.
+
+        User ``finally`` blocks do run (closing a coroutine is the only way CPython has), but
+        durable calls, timers and tasks in them are refused. Each coroutine is closed as its own
+        current task, for anyio looks at that, newest first. Leaving one to the collector would let
+        it wake up later, inside the drain of another run.
+        """
+        self._evicting = self.silent = True
+        self._ready.clear()
+        host = asyncio_events._get_running_loop()
+        host_task = None if host is None else asyncio_tasks.current_task(host)
+        if host_task is not None:
+            asyncio_tasks._leave_task(host, host_task)  # type: ignore[attr-defined]
+        asyncio_events._set_running_loop(self)
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(self._generator_met, self._generator_dropped)
+        unraisable, sys.unraisablehook = sys.unraisablehook, _ignore_unraisable
+        try:
+            unfinished = [task for task in reversed(self._tasks) if not task.done()]
+            closed = [self._close_task(task) for task in unfinished]
+            unfinished.clear()
+            self._tasks.clear()
+            self._close_generators()
+            self.steps.clear()
+            self.timers.clear()
+            self.commands.clear()
+            self._ready.clear()
+            left_over = bool(self._late_generators) or not all(closed)
+            self._late_generators.clear()
+            if left_over:  # Whatever still has code to run does so now, not in another run's drain.
+                gc.collect()
+        finally:
+            sys.unraisablehook = unraisable
+            sys.set_asyncgen_hooks(*hooks)
+            asyncio_events._set_running_loop(host)
+            if host_task is not None:
+                asyncio_tasks._enter_task(host, host_task)  # type: ignore[attr-defined]
+
+    def _close_task(self, task: WorkflowTask) -> bool:
+        coro: Any = task.get_coro()
+        for _ in range(CLOSE_TRIES):
+            asyncio_tasks._enter_task(self, task)  # type: ignore[attr-defined]
+            try:
+                coro.close()
+            except RuntimeError:
+                continue
+            except BaseException:  # noqa: BLE001  user clean-up may raise anything here
+                return True
+            else:
+                return True
+            finally:
+                asyncio_tasks._leave_task(self, task)  # type: ignore[attr-defined]
+        return False
+
+    def _close_generators(self) -> None:
+        """Close what unfinished generators wait for: closing their caller does not reach it.
+
+        ``async_generator_asend.close()`` leaves the generator as it is (CPython before 3.13).
+        """
+        for reference in self._generators:
+            generator: Any = reference()
+            waiting = None if generator is None else generator.ag_await
+            if hasattr(waiting, "close"):
+                with contextlib.suppress(BaseException):
+                    waiting.close()
+        self._generators.clear()
+
+    # -- what is refused -------------------------------------------------------------------------
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raise `NotDurable`, and remember it in case the workflow swallows it."""
+        error = NotDurable(what)
+        if self.violation is None:
+            self.violation = error
+        raise error
+
+
+async def _close(generator: AsyncGenerator[Any, Any]) -> None:
+    await generator.aclose()
+
+
+def _ignore_unraisable(_unraisable: Any) -> None:
+    """Say nothing of errors in closing coroutines."""
+
+
+def _refusal(name: str) -> Callable[..., Any]:
+    def refuse(self: WorkflowLoop, *_args: Any, **_kwargs: Any) -> NoReturn:
+        self.refuse(
+            f"{name}() was called inside a workflow, where nothing of the outside can be replayed; "
+            "move it into an activity"
+        )
+
+    refuse.__name__ = name
+    refuse.__doc__ = "Refused: it cannot be replayed."
+    return refuse
+
+
+_ALLOWED = set(vars(WorkflowLoop))
+for _name in dir(asyncio.AbstractEventLoop):
+    if not _name.startswith("_") and _name not in _ALLOWED:
+        setattr(WorkflowLoop, _name, _refusal(_name))

@@ -1,0 +1,591 @@
+"""Attempts: performing activities, with their timeouts, retries and cancellation.
+
+An async activity runs on the engine's loop, in a task and a context of its own; a plain function
+runs in a thread. An attempt ends once: by its result, by its exception, by a timeout, or because
+nobody waits for it any more; what comes later is ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from durable._clock import uniform
+from durable._core import context
+from durable._core.events import Kind
+from durable._core.failures import record_exception, summary
+from durable._runtime.inside import InAttempt, check_size
+from durable._runtime.runs import LOST_ALONE, LiveRun, Rows, failure_json, step_row
+from durable._store.rows import StepRow
+from durable._store.writer import Change
+from durable.errors import (
+    ActivityError,
+    HeartbeatTimeout,
+    OutcomeUnknown,
+    PayloadError,
+    RetryAfter,
+    ScheduleToCloseTimeout,
+    ScheduleToStartTimeout,
+    StartToCloseTimeout,
+)
+from durable.payloads import seems_large
+from durable.policies import duration_us
+
+if TYPE_CHECKING:
+    from durable._core.loop import Step
+    from durable._runtime.timers import TimerHandle
+    from durable._runtime.worker import Worker
+    from durable.definitions import Activity
+
+__all__ = ["Activities", "Attempt"]
+
+logger = logging.getLogger("durable.activity")
+
+# Heartbeats reach the file at most this often; the last one always does.
+HEARTBEAT_STORE_US = 1_000_000
+
+
+class Attempt:
+    """One attempt at a step, from the moment it is asked for to its end."""
+
+    __slots__ = (
+        "activity", "counted_from", "deadline_us", "details", "details_stored_us", "is_cancelled",
+        "is_in_hand", "last_beat_us", "last_error", "number", "over", "retry_at_us", "run",
+        "scheduled_us", "started_us", "step", "step_id", "task", "timers",
+    )  # fmt: skip
+
+    def __init__(self, run: LiveRun, step: Step, now_us: int) -> None:
+        self.run = run
+        self.step = step
+        self.step_id = step.step_id
+        self.activity: Activity[Any, Any] = step.spec
+        self.number = 1
+        self.counted_from = 1
+        self.scheduled_us = now_us
+        self.started_us = 0
+        self.deadline_us: int | None = None
+        self.retry_at_us: int | None = None
+        self.last_error: str | None = None
+        self.details: str | None = None
+        self.details_stored_us = 0
+        self.last_beat_us = 0
+        self.is_in_hand = True  # running, or waiting for a place; not waiting for a retry
+        self.is_cancelled = False
+        self.over = False
+        self.task: asyncio.Task[None] | None = None
+        self.timers: list[TimerHandle] | None = None
+
+    def heartbeat(self, details: Any) -> None:
+        """Give a sign of life; from any thread."""
+        self.run.worker.activities.beat(self, details)
+
+    def resource(self, name: str) -> Any:
+        """Return what the engine's lifespan opened."""
+        return self.run.worker.resource(name)
+
+    def remembered(self, state: str) -> StepRow:
+        """Return what the file is to remember of the step."""
+        return StepRow(
+            self.step_id, self.step.name, state, self.number, self.counted_from, self.scheduled_us,
+            self.retry_at_us, self.details, self.last_error,
+        )  # fmt: skip
+
+
+class Activities:
+    """Performs the attempts of one worker's runs."""
+
+    def __init__(self, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+        self._worker = worker
+        self._loop = loop
+        self._queue: deque[Attempt] = deque()
+        self._limit = worker.limits.running_activities_max
+        self.running = 0
+        self._alone: LiveRun | None = None
+        self._stopping = False
+
+    # -- the life of a step ----------------------------------------------------------------------
+
+    def begin(self, run: LiveRun, step: Step) -> None:
+        """Perform a step the code asked for, from where an earlier process left it."""
+        attempt = Attempt(run, step, self._worker.clock.wall_us())
+        run.attempts[step.step_id] = attempt
+        policy = attempt.activity.policy
+        if run.steps:
+            remembered = run.steps.get(step.step_id)
+            if remembered is not None and self._recall(attempt, remembered):
+                return
+        if policy.schedule_to_close_us is not None:
+            self._limit_all(attempt, policy.schedule_to_close_us)
+        if attempt.retry_at_us is not None:
+            self._wait_for_retry(attempt)
+        elif policy.at_most_once:
+            self._remember(attempt, "intent", [], partial(self._enqueue, attempt))
+        else:
+            self._enqueue(attempt)
+
+    def _recall(self, attempt: Attempt, row: StepRow) -> bool:
+        """Take over what the file remembers; True if nothing is left to perform."""
+        attempt.number, attempt.counted_from = row.attempt, row.counted_from
+        attempt.scheduled_us = row.scheduled_us
+        attempt.details, attempt.last_error = row.details, row.error
+        if row.state == "intent":
+            name = attempt.activity.name
+            self._end_failed(
+                attempt,
+                OutcomeUnknown(
+                    f"{name} was begun at most once, and its end was not recorded: it may or may "
+                    "not have happened. Find out, then decide in the workflow"
+                ),
+                [],
+            )
+            return True
+        if row.state == "retrying":
+            attempt.retry_at_us = row.retry_at_us
+        return False
+
+    def _enqueue(self, attempt: Attempt) -> None:
+        if attempt.over:
+            return
+        attempt.is_in_hand = True
+        held = self._alone is not None and attempt.run is not self._alone
+        if self.running < self._limit and not self._stopping and not held:
+            self._launch(attempt)
+            return
+        self._queue.append(attempt)
+        limit_us = attempt.activity.policy.schedule_to_start_us
+        if limit_us is not None:
+            error = ScheduleToStartTimeout(
+                f"{attempt.activity.name} found no free place within {limit_us / 1e6:g} s "
+                f"({self.running} attempts are running)"
+            )
+            self._set_timer(attempt, attempt.scheduled_us + limit_us, partial(self._late, error))
+
+    def _late(self, error: ScheduleToStartTimeout, attempt: Attempt) -> None:
+        if attempt.started_us == 0:
+            self._time_out(attempt, error)
+
+    def _launch(self, attempt: Attempt) -> None:
+        self.running += 1
+        attempt.retry_at_us = None
+        run, activity = attempt.run, attempt.activity
+        if run.lost >= LOST_ALONE:
+            self._alone = run
+        attempt.started_us = self._worker.clock.wall_us()
+        policy = activity.policy
+        if policy.start_to_close_us is not None:
+            self._limit_attempt(attempt, policy.start_to_close_us)
+        if policy.heartbeat_us is not None:
+            attempt.last_beat_us = attempt.started_us
+            self._watch_heart(attempt, policy.heartbeat_us)
+        fresh = Context()
+        if activity.is_async:
+            attempt.task = self._loop.create_task(self._perform(attempt), context=fresh)
+        else:
+            fresh.run(context.attempt.set, InAttempt(attempt))
+            self._worker.threads.run(partial(fresh.run, self._perform_in_thread, attempt))
+
+    async def _perform(self, attempt: Attempt) -> None:
+        context.attempt.set(InAttempt(attempt))
+        activity = attempt.activity
+        try:
+            args, kwargs = activity.codec.decode(attempt.step.arguments)
+            value = await activity.fn(*args, **kwargs)
+            if seems_large(value):
+                encode = activity.codec.result.encode
+                payload = await self._in_thread(partial(encode, value))
+            else:
+                payload = activity.codec.result.encode(value)
+        except asyncio.CancelledError as error:
+            self._leave_place(attempt)
+            if not attempt.over:
+                if self._stopping:
+                    self._cut_off(attempt)
+                else:
+                    self._failed(attempt, error)
+        except PayloadError as error:
+            self._leave_place(attempt)
+            if not attempt.over:
+                self._end_attempt_failed(attempt, error)
+        except KeyboardInterrupt:
+            self._leave_place(attempt)
+            raise
+        except BaseException as error:  # noqa: BLE001  an activity may raise anything
+            self._leave_place(attempt)
+            if not attempt.over:
+                self._failed(attempt, error)
+        else:
+            self._leave_place(attempt)
+            if not attempt.over:
+                self._succeeded(attempt, payload)
+
+    async def _in_thread(self, work: Callable[[], bytes]) -> bytes:
+        future: asyncio.Future[bytes] = self._loop.create_future()
+
+        def job() -> None:
+            try:
+                value = work()
+            except Exception as error:  # noqa: BLE001  handed over
+                self._worker.call_from_thread(_set_exception, future, error)
+            else:
+                self._worker.call_from_thread(_set_result, future, value)
+
+        self._worker.threads.run(job)
+        return await future
+
+    def _perform_in_thread(self, attempt: Attempt) -> None:
+        activity = attempt.activity
+        try:
+            args, kwargs = activity.codec.decode(attempt.step.arguments)
+            payload = activity.codec.result.encode(activity.fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001  an activity may raise anything
+            self._worker.call_from_thread(self._thread_ended, attempt, None, error)
+        else:
+            self._worker.call_from_thread(self._thread_ended, attempt, payload, None)
+
+    def _thread_ended(
+        self, attempt: Attempt, payload: bytes | None, error: BaseException | None
+    ) -> None:
+        self._leave_place(attempt)
+        if attempt.over:
+            return
+        if payload is not None:
+            self._succeeded(attempt, payload)
+        elif isinstance(error, PayloadError):
+            self._end_attempt_failed(attempt, error)
+        else:
+            assert error is not None
+            self._failed(attempt, error)
+
+    def _leave_place(self, attempt: Attempt) -> None:
+        self.running -= 1
+        attempt.task = None
+        if self._alone is attempt.run:
+            self._alone = None
+        if self._queue:
+            self._loop.call_soon(self._fill_places)
+
+    def _fill_places(self) -> None:
+        while self._queue and self.running < self._limit and not self._stopping:
+            attempt = self._queue.popleft()
+            if not attempt.over:
+                if self._alone is not None and attempt.run is not self._alone:
+                    self._queue.appendleft(attempt)
+                    return
+                self._launch(attempt)
+
+    # -- ends ------------------------------------------------------------------------------------
+
+    def _finish(self, attempt: Attempt) -> None:
+        attempt.over = True
+        attempt.is_in_hand = False
+        attempt.run.attempts.pop(attempt.step_id, None)
+        if attempt.timers is not None:
+            for timer in attempt.timers:
+                self._worker.timers.cancel(timer)
+
+    def _succeeded(self, attempt: Attempt, payload: bytes) -> None:
+        run, step = attempt.run, attempt.step
+        try:
+            check_size(payload, self._worker.limits.payload_bytes_max, f"result of {step.name}")
+            step.decode(payload)
+        except PayloadError as error:
+            self._end_attempt_failed(attempt, error)
+            return
+        self._finish(attempt)
+        rows: Rows | None = None
+        if run.steps and run.steps.pop(step.step_id, None) is not None:
+            rows = [("delete_step", (run.row.pk, step.step_id))]
+        run.deliver(
+            Kind.COMPLETED,
+            step.step_id,
+            step.name,
+            step.fingerprint,
+            step.arguments,
+            payload,
+            max(0, self._worker.clock.wall_us() - attempt.started_us),
+            rows,
+        )
+
+    def _failed(self, attempt: Attempt, error: BaseException) -> None:
+        """An attempt raised: try again later, pause, or hand the exception to the workflow."""
+        policy, now_us = attempt.activity.policy, self._worker.clock.wall_us()
+        retry = policy.retry
+        counted = attempt.number - attempt.counted_from + 1
+        rows: Rows = [self._attempt_row(attempt, error, now_us)]
+        if policy.at_most_once or isinstance(error, ScheduleToCloseTimeout):
+            self._end_failed(attempt, error, rows)
+            return
+        try:
+            gives_up = retry.gives_up(error, counted)
+        except Exception:
+            logger.exception("retry_if of %s raised; giving up", attempt.activity.name)
+            gives_up = True
+        if gives_up:
+            if retry.on_exhausted == "pause":
+                self._exhausted(attempt, error, rows)
+            else:
+                self._end_failed(attempt, error, rows)
+            return
+        if isinstance(error, RetryAfter):
+            wait_us = duration_us(error.seconds)
+        else:
+            wait_us = retry.wait_us(counted, uniform(0.0, 1.0))
+        limit_us = policy.schedule_to_close_us
+        if limit_us is not None and now_us + wait_us >= attempt.scheduled_us + limit_us:
+            late = ScheduleToCloseTimeout(
+                f"{attempt.activity.name} did not succeed within {limit_us / 1e6:g} s: the next "
+                f"attempt would be too late; attempt {attempt.number} failed: "
+                f"{type(error).__name__}: {error}"
+            )
+            late.__cause__ = error
+            self._end_failed(attempt, late, rows)
+            return
+        attempt.number += 1
+        attempt.retry_at_us = now_us + wait_us
+        attempt.last_error = summary(record_exception(error))
+        attempt.is_in_hand = False
+        attempt.started_us = 0
+        self._cancel_attempt_timers(attempt)
+        self._remember(attempt, "retrying", rows, partial(self._wait_for_retry, attempt))
+
+    def _attempt_row(
+        self, attempt: Attempt, error: BaseException, now_us: int, state: str = "failed"
+    ) -> tuple[str, tuple[Any, ...]]:
+        return "insert_attempt", (
+            attempt.run.row.pk, attempt.step_id, attempt.number, attempt.activity.name, state,
+            attempt.started_us or now_us, now_us, failure_json(error).decode(),
+        )  # fmt: skip
+
+    def _end_attempt_failed(self, attempt: Attempt, error: BaseException) -> None:
+        """End the step with an error that no retry can mend."""
+        self._end_failed(
+            attempt, error, [self._attempt_row(attempt, error, self._worker.clock.wall_us())]
+        )
+
+    def _end_failed(self, attempt: Attempt, error: BaseException, rows: Rows) -> None:
+        run, step = attempt.run, attempt.step
+        self._finish(attempt)
+        if run.steps.pop(step.step_id, None) is not None:
+            rows.append(("delete_step", (run.row.pk, step.step_id)))
+        started_us = attempt.started_us or attempt.scheduled_us
+        run.deliver(
+            Kind.FAILED,
+            step.step_id,
+            step.name,
+            step.fingerprint,
+            step.arguments,
+            failure_json(error),
+            max(0, self._worker.clock.wall_us() - started_us),
+            rows,
+        )
+
+    def _exhausted(self, attempt: Attempt, error: BaseException, rows: Rows) -> None:
+        attempt.last_error = summary(record_exception(error))
+        attempt.number += 1
+        row = attempt.remembered("exhausted")
+        rows.append(("upsert_step", step_row(attempt.run, attempt.step, row)))
+        self._finish(attempt)
+        attempt.run.pause(
+            f"step {attempt.step_id} ({attempt.activity.name}) failed {attempt.number - 1} times: "
+            f"{attempt.last_error}; retry it once the reason is mended",
+            rows,
+            None,
+        )
+
+    def _remember(
+        self, attempt: Attempt, state: str, rows: Rows, then: Callable[[], None] | None
+    ) -> None:
+        """Commit what the file is to remember of a pending step, then go on."""
+        run, row = attempt.run, attempt.remembered(state)
+        run.steps[attempt.step_id] = row
+        rows.append(("upsert_step", step_row(run, attempt.step, row)))
+        run.uncommitted += 1
+
+        def done(change: Change) -> None:
+            if change.error is not None:
+                self._worker.commit_failed(change.error)
+                return
+            run.uncommitted -= 1
+            if then is not None and not attempt.over and not run.gone:
+                then()
+                run.look_idle()
+
+        self._worker.submit(Change(rows, done))
+
+    def _wait_for_retry(self, attempt: Attempt) -> None:
+        assert attempt.retry_at_us is not None
+        attempt.is_in_hand = False
+        self._set_timer(attempt, attempt.retry_at_us, self._enqueue)
+
+    def hurry(self, run: LiveRun) -> None:
+        """Try everything that waits for a retry now."""
+        for attempt in list(run.attempts.values()):
+            if attempt.retry_at_us is not None:
+                self._cancel_attempt_timers(attempt)
+                attempt.retry_at_us = None
+                self._enqueue(attempt)
+
+    # -- cancellation ----------------------------------------------------------------------------
+
+    def drop(self, run: LiveRun, step: Step) -> None:
+        """Nobody waits for the step any more: end its attempt without an event."""
+        attempt = run.attempts.get(step.step_id)
+        if attempt is None:
+            return
+        rows: Rows = []
+        if attempt.started_us:
+            reason = ActivityError("the workflow no longer waits for this step")
+            rows.append(
+                self._attempt_row(attempt, reason, self._worker.clock.wall_us(), "abandoned")
+            )
+        if run.steps.pop(step.step_id, None) is not None:
+            rows.append(("delete_step", (run.row.pk, step.step_id)))
+        if rows:
+            self._worker.submit(Change(rows))
+        self.abandon(attempt)
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Tell an attempt's code that its end is of no interest; it keeps its place until then."""
+        self._finish(attempt)
+        attempt.is_cancelled = True
+        if attempt.task is not None:
+            attempt.task.cancel()
+
+    def _cut_off(self, attempt: Attempt) -> None:
+        """The engine stops: the attempt is made again later, under the same number."""
+        self._finish(attempt)
+
+    def stop(self) -> None:
+        """Begin nothing new."""
+        self._stopping = True
+
+    def cancel_all(self, runs: list[LiveRun]) -> None:
+        """The grace time is over: cancel what still runs; it is made again later."""
+        for run in runs:
+            for attempt in list(run.attempts.values()):
+                attempt.is_cancelled = True
+                if attempt.task is not None:
+                    attempt.task.cancel()
+
+    # -- time limits -----------------------------------------------------------------------------
+
+    def _set_timer(
+        self, attempt: Attempt, due_us: int, callback: Callable[[Attempt], None]
+    ) -> None:
+        def fire() -> None:
+            # Judged only after the loop had one free turn: a result that is there counts.
+            self._loop.call_soon(self._judge, attempt, callback)
+
+        if attempt.timers is None:
+            attempt.timers = []
+        attempt.timers.append(self._worker.timers.at(due_us, fire))
+
+    def _judge(self, attempt: Attempt, callback: Callable[[Attempt], None]) -> None:
+        if not attempt.over and not attempt.run.gone:
+            callback(attempt)
+
+    def _cancel_attempt_timers(self, attempt: Attempt) -> None:
+        limit_us = attempt.activity.policy.schedule_to_close_us
+        for timer in attempt.timers or ():
+            self._worker.timers.cancel(timer)
+        attempt.timers = None
+        if limit_us is not None:
+            self._limit_all(attempt, limit_us)
+
+    def _limit_all(self, attempt: Attempt, limit_us: int) -> None:
+        attempt.deadline_us = attempt.scheduled_us + limit_us
+        error = ScheduleToCloseTimeout(
+            f"{attempt.activity.name} did not end within {limit_us / 1e6:g} s, all attempts together"
+        )
+        self._set_timer(attempt, attempt.deadline_us, partial(self._time_out, error=error))
+
+    def _limit_attempt(self, attempt: Attempt, limit_us: int) -> None:
+        due_us = attempt.started_us + limit_us
+        if attempt.deadline_us is None or due_us < attempt.deadline_us:
+            attempt.deadline_us = due_us
+        number = attempt.number
+        error = StartToCloseTimeout(
+            f"attempt {number} of {attempt.activity.name} did not end within {limit_us / 1e6:g} s"
+        )
+
+        def judge(attempt: Attempt) -> None:
+            if attempt.number == number:
+                self._time_out(attempt, error)
+
+        self._set_timer(attempt, due_us, judge)
+
+    def _watch_heart(self, attempt: Attempt, limit_us: int) -> None:
+        number = attempt.number
+
+        def judge(attempt: Attempt) -> None:
+            if attempt.number != number or attempt.started_us == 0:
+                return
+            if self._worker.clock.wall_us() - attempt.last_beat_us < limit_us:
+                self._watch_heart(attempt, limit_us)
+                return
+            self._time_out(
+                attempt,
+                HeartbeatTimeout(
+                    f"attempt {number} of {attempt.activity.name} gave no heartbeat for "
+                    f"{limit_us / 1e6:g} s"
+                ),
+            )
+
+        self._set_timer(attempt, attempt.last_beat_us + limit_us, judge)
+
+    def _time_out(self, attempt: Attempt, error: BaseException) -> None:
+        """End the running attempt with a timeout; its own late end is ignored."""
+        ghost = Attempt(attempt.run, attempt.step, attempt.scheduled_us)
+        if attempt.started_us or attempt.task is not None:
+            # The code that still runs keeps the old object; a new one goes on in its place.
+            for field in (
+                "number", "counted_from", "started_us", "details", "last_error", "last_beat_us",
+            ):  # fmt: skip
+                setattr(ghost, field, getattr(attempt, field))
+            self.abandon(attempt)
+            attempt.run.attempts[attempt.step_id] = ghost
+            self._failed(ghost, error)
+            return
+        self._failed(attempt, error)
+
+    def beat(self, attempt: Attempt, details: Any) -> None:
+        """Note a heartbeat; from any thread."""
+        now_us = self._worker.clock.wall_us()
+        attempt.last_beat_us = now_us
+        if details is None:
+            return
+        try:
+            attempt.details = msgspec.json.encode(details).decode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise PayloadError(
+                f"heartbeat details of {attempt.activity.name}: {error}; pass plain data"
+            ) from error
+        if attempt.over or now_us - attempt.details_stored_us < HEARTBEAT_STORE_US:
+            return
+        attempt.details_stored_us = now_us
+        self._worker.call_from_thread(self._store_details, attempt)
+
+    def _store_details(self, attempt: Attempt) -> None:
+        if attempt.over or attempt.run.gone or attempt.activity.policy.at_most_once:
+            return
+        run, row = attempt.run, attempt.remembered("running")
+        run.steps[attempt.step_id] = row
+        rows = [("upsert_step", step_row(run, attempt.step, row))]
+        self._worker.submit(Change(rows, soft=True))
+
+
+def _set_result(future: asyncio.Future[bytes], value: bytes) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _set_exception(future: asyncio.Future[bytes], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

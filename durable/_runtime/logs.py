@@ -1,0 +1,57 @@
+"""Log records: silent on replay, and labelled with the run they belong to.
+
+A record factory is the standard library's own hook. Records made in a replayed drain get a level
+below every handler's, so they go nowhere; all others carry ``durable_run``, ``durable_workflow``,
+``durable_step`` and ``durable_attempt``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from durable._core import context
+
+__all__ = ["install", "uninstall"]
+
+_BELOW_EVERY_HANDLER = -1
+_engines = 0
+_previous: Any = None
+
+
+def _factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    record: logging.LogRecord = _previous(*args, **kwargs)
+    record.durable_run = record.durable_workflow = record.durable_step = ""
+    record.durable_attempt = 0
+    runner = context.workflow.get()
+    if runner is not None:
+        silent: bool = runner.is_silent  # type: ignore[attr-defined]
+        if silent:
+            record.levelno = _BELOW_EVERY_HANDLER
+            return record
+        info = runner.info()
+        record.durable_run, record.durable_workflow = info.run_id, info.workflow
+        return record
+    attempt = context.attempt.get()
+    if attempt is not None:
+        about = attempt.info()
+        record.durable_run, record.durable_step = about.run_id, about.step_id
+        record.durable_attempt = about.number
+    return record
+
+
+def install() -> None:
+    """Begin to label records; counted, for several engines may be open."""
+    global _engines, _previous
+    _engines += 1
+    if _engines == 1:
+        _previous = logging.getLogRecordFactory()
+        logging.setLogRecordFactory(_factory)
+
+
+def uninstall() -> None:
+    """Stop labelling when the last engine closes, unless somebody put another factory on top."""
+    global _engines
+    _engines -= 1
+    if _engines == 0 and logging.getLogRecordFactory() is _factory:
+        logging.setLogRecordFactory(_previous)

@@ -1,0 +1,469 @@
+"""One run in memory: its driver, its attempts and timers, and what it commits.
+
+Law 2: nothing uncommitted leaves a run. An event gets its seq, is delivered and drained at once; the
+event, what the drain asked for and the run's new state go out in one change. What the drain asked
+for is performed when that change is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any, assert_never
+
+import msgspec
+
+from durable._core import context
+from durable._core.commands import ArmTimer, Command, DropStep, DropTimer, MarkPatch, RunStep
+from durable._core.driver import Cancelled, Completed, Continued, Driver, Failed, Outcome
+from durable._core.events import Event, Kind
+from durable._core.failures import record_exception
+from durable._runtime.inside import InWorkflow, check_size
+from durable._store.writer import Change, Transaction
+from durable.errors import Blocked, PayloadError
+from durable.payloads import INLINE_BYTES_MAX, checksum, compress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from durable._core.loop import Step
+    from durable._runtime.activities import Attempt
+    from durable._runtime.timers import TimerHandle
+    from durable._runtime.worker import Worker
+    from durable._store.rows import RunRow, StepRow
+    from durable.definitions import Workflow
+
+__all__ = ["LiveRun", "Rows", "failure_json"]
+
+Rows = list[tuple[str, tuple[Any, ...]]]
+"""Rows of one change: (statement, values)."""
+
+# A run that only waits is written down as parked after this long; until then its row is untouched.
+PARK_AFTER_US = 1_000_000
+# After so many deaths of its worker in a row a run is served alone, then blocked.
+LOST_ALONE = 3
+LOST_MAX = 5
+
+
+def failure_json(error: BaseException) -> bytes:
+    """Return the record of an exception, encoded."""
+    return msgspec.json.encode(record_exception(error))
+
+
+class LiveRun:
+    """A run this worker owns and holds in memory."""
+
+    __slots__ = (
+        "attempts", "driver", "gone", "headers", "inbox_taken", "lost", "park_timer", "paused",
+        "row", "started_us", "steps", "stored_state", "timers", "uncommitted", "worker", "workflow",
+    )  # fmt: skip
+
+    def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
+        assert row.started_us is not None
+        self.worker = worker
+        self.row = row
+        self.workflow = workflow
+        self.started_us: int = row.started_us
+        self.headers: Mapping[str, str] = (
+            msgspec.json.decode(row.headers, type=dict[str, str]) if row.headers else {}
+        )
+        self.attempts: dict[str, Attempt] = {}
+        self.timers: dict[str, TimerHandle] = {}
+        self.steps: dict[str, StepRow] = {}
+        self.stored_state = "ready"
+        self.lost = row.lost
+        self.uncommitted = 0
+        self.gone = False
+        self.paused = False
+        self.park_timer: TimerHandle | None = None
+        self.inbox_taken: set[int] = set()
+        self.driver = self._make_driver()
+
+    def _make_driver(self) -> Driver:
+        limits = self.worker.limits
+        runner = InWorkflow(
+            self.row, self.workflow, self.started_us, self.headers, limits.payload_bytes_max
+        )
+        fresh = Context()
+        fresh.run(context.workflow.set, runner)
+        self.worker.prepare_context(fresh)
+        driver = Driver(
+            self._make_coroutine,
+            fresh,
+            self.row.salt,
+            limits.drain_callbacks_max,
+            limits.stalled_drains_max,
+        )
+        runner.bind(driver)
+        return driver
+
+    def _make_coroutine(self) -> Coroutine[Any, Any, Any]:
+        stored = self.worker.store.reader.payload(self.row.arguments)
+        args, kwargs = self.workflow.codec.decode(stored)
+        coroutine: Coroutine[Any, Any, Any] = self.workflow.fn(*args, **kwargs)
+        return coroutine
+
+    # -- beginning -------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Run the code up to its first wait; the start itself is committed already."""
+        commands = self._drive(self.driver.start, [])
+        if commands is None:
+            return
+        if self.driver.outcome is None and not any(type(c) is MarkPatch for c in commands):
+            self.perform(commands)
+        else:
+            self.commit([], commands)
+
+    def replay(self) -> bool:
+        """Read the history and bring the code to where it stood; False if it is blocked now."""
+        reader, pk, driver = self.worker.store.reader, self.row.pk, self.driver
+
+        def replay() -> list[Command]:
+            driver.know_patches(reader.patches(pk))
+            driver.replay(reader.events(pk))
+            return []
+
+        if self._drive(replay, []) is None:
+            return False
+        if driver.outcome is not None:
+            # Its last event and its end are one commit, so an open run whose code ends is changed.
+            self.commit([], [])
+            return False
+        driver.loop.commands.clear()
+        return True
+
+    def resume(self, remembered: Iterable[StepRow]) -> None:
+        """After a replay: do again whatever the code waits for and has no event."""
+        loop = self.driver.loop
+        stale: Rows = []
+        for step_row in remembered:
+            if step_row.step in loop.steps:
+                self.steps[step_row.step] = step_row
+            else:
+                stale.append(("delete_step", (self.row.pk, step_row.step)))
+        if stale:
+            self.worker.submit(Change(stale))
+        timers = sorted(loop.timers.values(), key=lambda timer: timer.due_us)
+        self.perform([*map(ArmTimer, timers), *map(RunStep, loop.steps.values())])
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def deliver(
+        self,
+        kind: int,
+        step: str,
+        name: str = "",
+        fingerprint: int = 0,
+        arguments: bytes = b"",
+        result: bytes = b"",
+        took_us: int = 0,
+        rows: Rows | None = None,
+    ) -> None:
+        """Record one fact, let the code react, and commit both with ``rows``."""
+        driver = self.driver
+        at_us = self.worker.clock.wall_us() - self.started_us
+        if at_us < driver.at_us:
+            at_us = driver.at_us
+        event = Event(
+            driver.seq + 1, kind, step, name, fingerprint, arguments, result, at_us, took_us
+        )
+        changed: Rows = [] if rows is None else rows
+        changed.append(("insert_event", self._event_row(event, changed)))
+        try:
+            commands = driver.deliver(event)
+        except (Blocked, PayloadError) as error:
+            self._block(error, changed)
+            return
+        self.commit(changed, commands)
+
+    def _drive(
+        self, drive: Callable[[], list[Command]], rows: Rows
+    ) -> list[Command] | None:
+        try:
+            return drive()
+        except (Blocked, PayloadError) as error:
+            self._block(error, rows)
+            return None
+
+    def _event_row(self, event: Event, rows: Rows) -> tuple[Any, ...]:
+        arguments, result = event.arguments, event.result
+        return (
+            self.row.pk, event.seq, event.kind, event.step, event.name, event.fingerprint,
+            arguments.decode() if len(arguments) <= INLINE_BYTES_MAX else self._blob(arguments, rows),
+            result.decode() if len(result) <= INLINE_BYTES_MAX else self._blob(result, rows),
+            checksum(arguments, result), event.at_us, event.took_us,
+        )  # fmt: skip
+
+    def _blob(self, payload: bytes, rows: Rows) -> int:
+        return self.worker.blob(payload, rows)
+
+    # -- commits ---------------------------------------------------------------------------------
+
+    def commit(self, rows: Rows, commands: list[Command]) -> None:
+        """Commit rows with the run's new state; afterwards perform the commands."""
+        driver = self.driver
+        if driver.outcome is None:
+            for command in commands:
+                if type(command) is MarkPatch:
+                    self._record_patch(command.name, rows)
+            if self.stored_state != "ready" or self.lost:
+                self.stored_state, self.lost = "ready", 0
+                rows.append(("update_run", self._state_row("ready", None, None)))
+            change = Change(rows, self._committed, commands)
+        else:
+            change = self._close(driver.outcome, rows)
+        self.uncommitted += 1
+        self.worker.submit(change)
+
+    def _record_patch(self, name: str, rows: Rows) -> None:
+        driver = self.driver
+        event = Event(driver.seq + 1, Kind.PATCHED, "", name, 0, b"", b"", driver.at_us, 0)
+        driver.deliver(event)
+        rows.append(("insert_event", self._event_row(event, rows)))
+
+    def _state_row(
+        self, state: str, wake_at_us: int | None, waits: str | None, *, owned: bool = True
+    ) -> tuple[Any, ...]:
+        owner = self.worker.id if owned else None
+        return (self.row.pk, state, owner, wake_at_us, waits, self.lost)
+
+    def _committed(self, change: Change) -> None:
+        if change.error is not None:
+            self.worker.commit_failed(change.error)
+            return
+        self.uncommitted -= 1
+        if not self.gone:
+            self.perform(change.context)
+
+    # -- performing ------------------------------------------------------------------------------
+
+    def perform(self, commands: Iterable[Command]) -> None:
+        """Do what the code asked for, now that the reason is in the file."""
+        worker = self.worker
+        for command in commands:
+            match command:
+                case RunStep(step):
+                    if not step.done():
+                        worker.activities.begin(self, step)
+                case DropStep(step):
+                    worker.activities.drop(self, step)
+                case ArmTimer(timer):
+                    if not timer.cancelled():
+                        due_us = self.started_us + timer.due_us
+                        fire = partial(self._fire, timer.step_id)
+                        self.timers[timer.step_id] = worker.timers.at(due_us, fire)
+                case DropTimer(timer):
+                    handle = self.timers.pop(timer.step_id, None)
+                    if handle is not None:
+                        worker.timers.cancel(handle)
+                case MarkPatch():
+                    pass
+                case _:
+                    assert_never(command)
+        self.look_idle()
+
+    def _fire(self, step_id: str) -> None:
+        self.timers.pop(step_id, None)
+        if not self.gone and step_id in self.driver.loop.timers:
+            self.deliver(Kind.FIRED, step_id)
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    @property
+    def is_working(self) -> bool:
+        """Whether an attempt is in hand, or something waits for its commit."""
+        return self.uncommitted > 0 or any(a.is_in_hand for a in self.attempts.values())
+
+    def look_idle(self) -> None:
+        """See, a second from now, whether the run only waits."""
+        if self.park_timer is None and not self.gone and not self.is_working:
+            due_us = self.worker.clock.wall_us() + PARK_AFTER_US
+            self.park_timer = self.worker.timers.at(due_us, self._park)
+
+    def _park(self) -> None:
+        self.park_timer = None
+        if self.gone or self.is_working or self.stored_state == "parked":
+            return
+        now_us = self.worker.clock.wall_us()
+        wake_at_us, waits = self.waits()
+        if wake_at_us is not None and wake_at_us - now_us <= PARK_AFTER_US:
+            self.park_timer = self.worker.timers.at(wake_at_us + PARK_AFTER_US, self._park)
+            return
+        stay = self.worker.keep_warm(self)
+        self.stored_state = "parked"
+        row = self._state_row("parked", wake_at_us, msgspec.json.encode(waits).decode(), owned=stay)
+        rows: Rows = [("update_run", row)]
+        if stay:
+            self.worker.submit(Change(rows))
+        else:
+            self.worker.submit(Change(rows, partial(self.worker.parked_cold, wake_at_us)))
+            self.worker.forget(self)
+
+    def waits(self) -> tuple[int | None, dict[str, Any]]:
+        """Return when the run wakes by itself, and what it waits for."""
+        retries = [a for a in self.attempts.values() if a.retry_at_us is not None]
+        due = [(handle.due_us, step) for step, handle in self.timers.items()]
+        if retries:
+            first = min(retries, key=lambda a: a.retry_at_us or 0)
+            waits: dict[str, Any] = {
+                "kind": "retrying",
+                "step": first.step_id,
+                "name": first.activity.name,
+                "attempt": first.number,
+                "at_us": first.retry_at_us,
+                "error": first.last_error,
+            }
+            due.append((first.retry_at_us or 0, first.step_id))
+        elif due:
+            waits = {"kind": "sleeping", "step": min(due)[1], "at_us": min(due)[0]}
+        else:
+            waits = {"kind": "waiting"}
+        return (min(due)[0] if due else None), waits
+
+    # -- ends ------------------------------------------------------------------------------------
+
+    def _block(self, error: Blocked | PayloadError, rows: Rows) -> None:
+        """Leave everything as it is, with the reason; code that fits will go on from here."""
+        kind = error.kind if isinstance(error, Blocked) else "payload"
+        self.block(kind, str(error), rows)
+
+    def block(self, kind: str, message: str, rows: Rows | None = None) -> None:
+        """Store the run as blocked, for this reason, and drop it from memory."""
+        self.worker.log.error("run %s is blocked: %s", self.row.name, message)
+        waits = msgspec.json.encode({"kind": "blocked", "why": kind, "message": message}).decode()
+        changed: Rows = [] if rows is None else rows
+        changed.append(("update_run", self._state_row("blocked", None, waits, owned=False)))
+        self._leave(changed, "blocked")
+
+    def pause(self, why: str, rows: Rows, operation: Callable[[Transaction], Any] | None) -> None:
+        """Store the run as paused, until a person retries it; running attempts are abandoned."""
+        waits = msgspec.json.encode({"kind": "paused", "message": why}).decode()
+        rows.append(("update_run", self._state_row("paused", None, waits, owned=False)))
+        self._leave(rows, "paused", operation)
+
+    def _leave(
+        self, rows: Rows, state: str, operation: Callable[[Transaction], Any] | None = None
+    ) -> None:
+        worker, pk = self.worker, self.row.pk
+
+        def left(change: Change) -> None:
+            if change.error is not None:
+                worker.commit_failed(change.error)
+                return
+            worker.notify(pk, state)
+
+        worker.forget(self)
+        worker.submit(Change(rows, left, None, None, operation))
+
+    def _close(self, outcome: Outcome, rows: Rows) -> Change:
+        """Return the change of the run's last event and its end."""
+        start: tuple[Any, ...] | None = None
+        operation: Callable[[Transaction], Any] | None = None
+        state, payload, origin = "", b"", None
+        match outcome:
+            case Completed(value):
+                try:
+                    payload = self.workflow.codec.result.encode(value)
+                    check_size(payload, self.worker.limits.payload_bytes_max, "result")
+                    self.workflow.codec.result.decode(payload)
+                    state = "completed"
+                except PayloadError as error:
+                    state, payload, origin = "failed", failure_json(error), 0
+            case Failed(error, origin):
+                state, payload = "failed", failure_json(error)
+            case Cancelled(reason, origin):
+                state, payload = "cancelled", msgspec.json.encode(reason)
+            case Continued(args, kwargs):
+                state, payload = "continued", b"null"
+                start = self._next_ordinal(args, kwargs, rows)
+            case _:
+                assert_never(outcome)
+        stored = payload.decode() if len(payload) <= INLINE_BYTES_MAX else self._blob(payload, rows)
+        if state == "failed" and self.workflow.on_failure == "pause":
+            return self._pausing(rows, stored, checksum(payload), origin)
+        now_us = self.worker.clock.wall_us()
+        pk = self.row.pk
+        rows.append(("close_run", (pk, state, now_us, stored, checksum(payload), origin)))
+        rows.append(("delete_inbox_of_run", (pk,)))
+        if self.steps:
+            rows.append(("delete_steps_of_run", (pk,)))
+        return Change(rows, self._closed, state, start, operation)
+
+    def _closed(self, change: Change) -> None:
+        worker = self.worker
+        if change.error is not None:
+            worker.commit_failed(change.error)
+            return
+        self.uncommitted -= 1
+        worker.forget(self)
+        if change.value is not None:
+            worker.started(change.value)
+        worker.notify(self.row.pk, change.context)
+
+    def _pausing(self, rows: Rows, stored: str | int, check: int, origin: int | None) -> Change:
+        pk, worker = self.row.pk, self.worker
+        why = "the workflow failed, and on_failure is pause; retry it once the reason is mended"
+        waits = msgspec.json.encode({"kind": "paused", "message": why}).decode()
+        rows.append(("update_run", self._state_row("paused", None, waits, owned=False)))
+
+        def operation(transaction: Transaction) -> None:
+            transaction.all("pause_run", pk=pk, result=stored, checksum=check, origin=origin)
+
+        def left(change: Change) -> None:
+            if change.error is not None:
+                worker.commit_failed(change.error)
+                return
+            worker.notify(pk, "paused")
+
+        worker.forget(self)
+        return Change(rows, left, None, None, operation)
+
+    def _next_ordinal(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], rows: Rows
+    ) -> tuple[Any, ...]:
+        encoded = self.workflow.codec.encode(args, kwargs)
+        stored = encoded.decode() if len(encoded) <= INLINE_BYTES_MAX else self._blob(encoded, rows)
+        mark = self.workflow.codec.fingerprint(args, kwargs, encoded)
+        row, now_us = self.row, self.worker.clock.wall_us()
+        return (
+            row.id, row.ordinal + 1, row.workflow, "ready", self.worker.id, None, row.queue,
+            row.priority, row.headers, self.worker.new_salt(), stored, mark, checksum(encoded),
+            "continued", self.workflow.fingerprint, now_us, now_us,
+        )  # fmt: skip
+
+    def terminate(self, reason: str, rows: Rows) -> None:
+        """End the run without running any of its code."""
+        payload = msgspec.json.encode(reason)
+        pk = self.row.pk
+        now_us = self.worker.clock.wall_us()
+        rows.append(("close_run", (pk, "terminated", now_us, payload.decode(), checksum(payload), 0)))
+        rows.append(("delete_inbox_of_run", (pk,)))
+        rows.append(("delete_steps_of_run", (pk,)))
+        self._leave(rows, "terminated")
+
+    def release(self) -> None:
+        """Drop the code and everything set up for it; what is in the file stays as it is."""
+        self.gone = True
+        for handle in (*self.timers.values(), self.park_timer):
+            if handle is not None:
+                self.worker.timers.cancel(handle)
+        self.timers.clear()
+        for attempt in list(self.attempts.values()):
+            self.worker.activities.abandon(attempt)
+        self.attempts.clear()
+        self.driver.evict()
+
+
+def compressed(payload: bytes) -> tuple[int, bytes]:
+    """Return a payload's size and its compressed form."""
+    return len(payload), compress(payload)
+
+
+def step_row(run: LiveRun, step: Step, row: StepRow) -> tuple[Any, ...]:
+    """Return the values of ``upsert_step``."""
+    return (
+        run.row.pk, step.step_id, step.name, row.state, row.attempt, row.scheduled_us,
+        row.retry_at_us, row.details, row.error,
+    )  # fmt: skip

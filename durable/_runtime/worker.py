@@ -1,0 +1,579 @@
+"""The worker: owns runs, drives them, and keeps the file and the memory in step.
+
+Everything in here happens on the host's loop, in one thread; the writer and activity threads hand
+their news over with `call_from_thread`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from durable._clock import Clock, new_id, new_salt
+from durable._core.events import Kind
+from durable._runtime import logs
+from durable._runtime.activities import Activities
+from durable._runtime.runs import LOST_MAX, LiveRun, Rows, compressed
+from durable._runtime.threads import Threads
+from durable._runtime.timers import TimerHandle, Timers
+from durable._runtime.watchdog import Watchdog
+from durable._store.rows import InboxRow, RunRow
+from durable._store.store import Store
+from durable._store.writer import Change, Transaction
+from durable.errors import CommitUnknown, NotInActivity, OwnershipLost, PayloadError, StoreError
+from durable.payloads import INLINE_BYTES_MAX, checksum, fingerprint
+
+if TYPE_CHECKING:
+    from durable.definitions import Workflow
+    from durable.policies import Limits
+
+__all__ = ["Resolve", "Worker"]
+
+Resolve = Callable[[str], "Workflow[Any, Any] | str"]
+"""Finds the workflow of a stored name, or says why there is none."""
+
+CLAIM_PER_ROUND = 200
+TAKE_OVER_EVERY_S = 0.25
+
+
+class Worker:
+    """One engine's worker."""
+
+    log = logging.getLogger("durable.engine")
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        clock: Clock,
+        limits: Limits,
+        durability: Literal["full", "normal"],
+        names: Callable[[], Sequence[str]],
+        resolve: Resolve,
+        resources: Mapping[str, Any],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._path = path
+        self.clock = clock
+        self.limits = limits
+        self._durability = durability
+        self._names = names
+        self._resolve = resolve
+        self._resources = resources
+        self.id = 0
+        self.live: dict[int, LiveRun] = {}
+        self._warm: OrderedDict[int, LiveRun] = OrderedDict()
+        self._loading: set[int] = set()
+        self._waiters: dict[int, list[asyncio.Future[str]]] = {}
+        self._in_flight = 0
+        self._stopping = False
+        self._claiming = False
+        self._claim_again = False
+        self._wake_timer: TimerHandle | None = None
+        self._take_over_timer: asyncio.TimerHandle | None = None
+        self._restart: asyncio.Task[None] | None = None
+        self.only: int | None = None
+        self.threads = Threads(limits.threads_max)
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+
+    # -- opening and closing ---------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the file, become a worker, take over from dead ones, look for work."""
+        self.timers = Timers(self.clock, self._loop)
+        self.activities = Activities(self, self._loop)
+        self.store = Store(
+            self._path,
+            durability=self._durability,
+            deliver=partial(self.call_from_thread, self._deliver),
+            on_foreign_commit=partial(self.call_from_thread, self._others_committed),
+        )
+        try:
+            names = list(self._names())
+            self.id = self.store.open_worker(
+                msgspec.json.encode(names).decode(), self.clock.wall_us()
+            )
+        except BaseException:
+            self.store.close()
+            raise
+        for row in self.store.dead_workers():
+            self._take_over_now(row.id)
+        for name in names:
+            self.store.writer.commit_now(Change(operation=partial(_ready_blocked, name)))
+        self.store.writer.start()
+        logs.install()
+        self._watchdog = Watchdog(self._loop)
+        self._watch_others()
+        self.claim()
+
+    async def close(self, grace_s: float) -> None:
+        """Stop: nothing new begins, attempts get their grace time, what is left is done later."""
+        self._stopping = True
+        self.activities.stop()
+        if self._restart is not None:
+            self._restart.cancel()
+        deadline = self._loop.time() + grace_s
+        while self.activities.running and self._loop.time() < deadline:
+            await asyncio.sleep(0.005)
+        self.activities.cancel_all(list(self.live.values()))
+        for _ in range(100):  # Cancelled attempts get up to a second for their clean-up.
+            if not any(a.task for run in self.live.values() for a in run.attempts.values()):
+                break
+            await asyncio.sleep(0.01)
+        self._close_now(orderly=True)
+        self.threads.close()
+
+    def crash(self) -> None:
+        """Vanish like a killed process, for tests: nothing is committed, nothing handed back."""
+        self._stopping = True
+        self.activities.stop()
+        self._close_now(orderly=False)
+
+    def _close_now(self, *, orderly: bool) -> None:
+        for run in list(self.live.values()):
+            self.forget(run)
+        if orderly:
+            self.store.writer.submit(
+                Change(operation=self.store.end_worker(self.id, self.clock.wall_us()))
+            )
+        self.timers.close()
+        if self._take_over_timer is not None:
+            self._take_over_timer.cancel()
+        self._watchdog.close()
+        self.store.close()
+        logs.uninstall()
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result("closed")
+        self._waiters.clear()
+
+    # -- the file --------------------------------------------------------------------------------
+
+    def submit(self, change: Change) -> None:
+        """Hand a change to the writer."""
+        self._in_flight += 1
+        self.store.writer.submit(change)
+
+    def _deliver(self, batch: list[Change]) -> None:
+        self._in_flight -= len(batch)
+        for change in batch:
+            if change.done is not None:
+                change.done(change)
+            elif change.error is not None:
+                self.commit_failed(change.error)
+        if self._in_flight == 0:
+            self._loop.call_soon(self.look_idle)
+
+    def call_from_thread(self, callback: Callable[..., object], *args: Any) -> None:
+        """Call back on the loop's thread; nothing happens once the loop is closed."""
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            self.log.debug("the loop closed before %s was handed over", callback)
+
+    async def commit(self, operation: Callable[[Transaction], Any]) -> Any:
+        """Run an operation in the writer's next transaction; return its value once committed."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+
+        def done(change: Change) -> None:
+            if future.done():
+                return
+            if change.error is not None:
+                future.set_exception(change.error)
+            else:
+                future.set_result(change.value)
+
+        self.submit(Change(done=done, operation=operation))
+        return await future
+
+    def commit_failed(self, error: BaseException) -> None:
+        """A commit's outcome is unknown, or the worker was declared dead: begin again as another.
+
+        Whatever is in memory may be ahead of the file, so all of it is dropped and read again.
+        """
+        if self._stopping or self._restart is not None:
+            return
+        self.log.error("%s; the engine opens the file again", error)
+        self._restart = self._loop.create_task(self._begin_again())
+
+    async def _begin_again(self) -> None:
+        wait_s = 0.05
+        waiters, self._waiters = self._waiters, {}
+        self._close_now(orderly=False)
+        self.store.locks.release(self.id)
+        while True:
+            try:
+                self._in_flight = 0
+                self._loading.clear()
+                self._claiming = False
+                self.open()
+            except StoreError as error:
+                self.log.error("%s; trying again", error)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, 2.0)
+            else:
+                break
+        self._restart = None
+        self._waiters = waiters
+        for pk in list(waiters):
+            row = self.store.reader.find_run(pk)
+            if row is not None and not row.is_open:
+                self.notify(pk, row.state)
+
+    def blob(self, payload: bytes, rows: Rows) -> int:
+        """Add a row for a large payload; return its id."""
+        blob_id = new_salt()
+        size, data = compressed(payload)
+        rows.append(("insert_blob", (blob_id, 1, size, data)))
+        return blob_id
+
+    def stored(self, payload: bytes, rows: Rows) -> str | int:
+        """Return what a payload column holds: the text, or the id of its blob."""
+        return payload.decode() if len(payload) <= INLINE_BYTES_MAX else self.blob(payload, rows)
+
+    @staticmethod
+    def new_salt() -> int:
+        """Return a new run's salt."""
+        return new_salt()
+
+    def prepare_context(self, fresh: Context) -> None:
+        """Put into a run's context what its libraries look for."""
+        import sys
+
+        sniffio = sys.modules.get("sniffio")
+        if sniffio is not None:
+            fresh.run(sniffio.current_async_library_cvar.set, "asyncio")
+
+    def resource(self, name: str) -> Any:
+        """Return what the lifespan opened."""
+        if name not in self._resources:
+            known = ", ".join(sorted(self._resources)) or "nothing"
+            raise KeyError(f"the engine's lifespan opened no {name!r}; it opened {known}")
+        return self._resources[name]
+
+    # -- starting --------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        encoded: bytes,
+    ) -> int | None:
+        """Store a new run and begin it; return its key, or None if the id is taken."""
+        rows: Rows = []
+        options, now_us = workflow.start, self.clock.wall_us()
+        delayed = options.start_delay_us > 0
+        run_id = new_id(now_us) if options.id is None else options.id
+        salt = new_salt()
+        stored = self.stored(encoded, rows)
+        headers = msgspec.json.encode(options.headers).decode() if options.headers else None
+        mark = workflow.codec.fingerprint(args, kwargs, encoded)
+        wake_at_us = now_us + options.start_delay_us if delayed else None
+        values = (
+            run_id, 1, workflow.name, "parked" if delayed else "ready",
+            None if delayed else self.id, wake_at_us, options.queue, options.priority, headers,
+            salt, stored, mark, checksum(encoded), "started", workflow.fingerprint, now_us,
+            None if delayed else now_us,
+        )  # fmt: skip
+        future: asyncio.Future[int | None] = self._loop.create_future()
+
+        def done(change: Change) -> None:
+            if change.error is not None:
+                if not future.done():
+                    future.set_exception(change.error)
+                self.commit_failed(change.error)
+                return
+            pk: int | None = change.value
+            if pk is not None and delayed:
+                self.parked_cold(wake_at_us, change)
+            elif pk is not None:
+                row = RunRow(
+                    pk, run_id, 1, workflow.name, "ready", self.id, None, None, 0, options.queue,
+                    options.priority, headers, salt, stored, mark, checksum(encoded), "started",
+                    None, now_us, now_us, None, None, None, None,
+                )  # fmt: skip
+                self._begin(row, workflow)
+            if not future.done():
+                future.set_result(pk)
+
+        self.submit(Change(rows, done, None, values))
+        return await future
+
+    def _begin(self, row: RunRow, workflow: Workflow[Any, Any]) -> None:
+        if self._stopping:
+            return
+        run = LiveRun(self, row, workflow)
+        self.live[row.pk] = run
+        with self._watchdog.watching(row.name):
+            run.begin()
+
+    def started(self, pk: int) -> None:
+        """Begin a run that was committed as ours, from its row."""
+        row = self.store.reader.find_run(pk)
+        if row is not None:
+            self._load(row)
+
+    # -- claiming --------------------------------------------------------------------------------
+
+    def claim(self) -> None:
+        """Look for free runs, ready or due, and take them."""
+        if self._stopping or self._restart is not None:
+            return
+        if self._claiming:
+            self._claim_again = True
+            return
+        reader = self.store.reader
+        names = set(self._names())
+        wanted: list[int] = []
+        for name in sorted(names):
+            if len(wanted) < CLAIM_PER_ROUND:
+                wanted += reader.find_claimable(name, CLAIM_PER_ROUND - len(wanted))
+        due = reader.find_due(self.clock.wall_us(), CLAIM_PER_ROUND)
+        wanted += [pk for pk, name in due if name in names]
+        if self.only is not None:
+            wanted = [pk for pk in wanted if pk == self.only]
+        if not wanted:
+            self._set_wake()
+            return
+        self._claiming = True
+        now_us, worker = self.clock.wall_us(), self.id
+
+        def operation(transaction: Transaction) -> list[int]:
+            taken = []
+            for pk in wanted:
+                if transaction.one("claim_run", pk=pk, worker=worker, now_us=now_us) is not None:
+                    taken.append(pk)
+            return taken
+
+        self.submit(Change(done=self._claimed, operation=operation))
+
+    def _claimed(self, change: Change) -> None:
+        self._claiming = False
+        if change.error is not None:
+            self.commit_failed(change.error)
+            return
+        for pk in change.value:
+            self._loading.add(pk)
+            self._loop.call_soon(self._load_key, pk)
+        if change.value or self._claim_again:
+            self._claim_again = False
+            self._loop.call_soon(self.claim)
+        else:
+            self._set_wake()
+
+    def _load_key(self, pk: int) -> None:
+        self._loading.discard(pk)
+        if self._stopping or self._restart is not None or pk in self.live:
+            return
+        row = self.store.reader.find_run(pk)
+        if row is not None and row.worker_id == self.id:
+            self._load(row)
+
+    def _load(self, row: RunRow) -> None:
+        """Bring a run of ours into memory: replay it and go on."""
+        found = self._resolve(row.workflow)
+        if isinstance(found, str):
+            self._refuse(row, "function", found)
+            return
+        try:
+            requests = self.store.reader.inbox_of_run(row.pk)
+            for request in requests:
+                if request.kind == "terminate":
+                    run = LiveRun(self, row, found)
+                    self.live[row.pk] = run
+                    self._take(run, request)
+                    return
+            run = LiveRun(self, row, found)
+            self.live[row.pk] = run
+            with self._watchdog.watching(row.name):
+                if not run.replay():
+                    return
+            if row.lost >= LOST_MAX and run.driver.loop.steps:
+                names = ", ".join(
+                    f"step {step.step_id} ({step.name})" for step in run.driver.loop.steps.values()
+                )
+                run.block(
+                    "lost",
+                    f"the worker died {row.lost} times in a row while {names} ran; mend it (a crash "
+                    "of the interpreter, or too little memory), then retry the run",
+                )
+                return
+            run.resume(self.store.reader.steps(row.pk))
+        except PayloadError as error:
+            self._refuse(row, "payload", str(error))
+            return
+        for request in requests:
+            if not run.gone:
+                self._take(run, request)
+
+    def _refuse(self, row: RunRow, kind: str, message: str) -> None:
+        run = self.live.get(row.pk)
+        if run is not None:
+            run.block(kind, message)
+            return
+        self.log.error("run %s is blocked: %s", row.name, message)
+        waits = msgspec.json.encode({"kind": "blocked", "why": kind, "message": message}).decode()
+        values = (row.pk, "blocked", None, None, waits, row.lost)
+
+        def done(change: Change) -> None:
+            self.notify(row.pk, "blocked")
+
+        self.submit(Change([("update_run", values)], done))
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def keep_warm(self, run: LiveRun) -> bool:
+        """Say whether a run that parks may stay in memory; an older one may have to go instead."""
+        if self.limits.warm_runs_max < 2:
+            return False
+        self._warm[run.row.pk] = run
+        if len(self._warm) > self.limits.warm_runs_max:
+            _, oldest = self._warm.popitem(last=False)
+            if oldest is run:
+                return False
+            if not oldest.gone and oldest.stored_state == "parked" and not oldest.is_working:
+                wake_at_us, waits = oldest.waits()
+                text = msgspec.json.encode(waits).decode()
+                values = (oldest.row.pk, "parked", None, wake_at_us, text, oldest.lost)
+                self.submit(
+                    Change([("update_run", values)], partial(self.parked_cold, wake_at_us))
+                )
+                self.forget(oldest)
+        return True
+
+    def forget(self, run: LiveRun) -> None:
+        """Drop a run from memory."""
+        if run.gone:
+            return
+        run.release()
+        self.live.pop(run.row.pk, None)
+        self._warm.pop(run.row.pk, None)
+
+    def reload(self, run: LiveRun) -> None:
+        """Drop a run's code and replay it, with its attempts going on: for tests."""
+        run.rebuild()
+
+    def parked_cold(self, wake_at_us: int | None, change: Change) -> None:
+        """A run left memory; wake up in time for it."""
+        if change.error is not None:
+            self.commit_failed(change.error)
+        elif wake_at_us is not None:
+            self._wake_at(wake_at_us)
+
+    def _set_wake(self) -> None:
+        wake_at_us = self.store.reader.find_next_wake()
+        if wake_at_us is not None:
+            self._wake_at(max(wake_at_us, self.clock.wall_us() + 1_000))
+
+    def _wake_at(self, due_us: int) -> None:
+        if self._wake_timer is not None and self._wake_timer.callback is not None:
+            if self._wake_timer.due_us <= due_us:
+                return
+            self.timers.cancel(self._wake_timer)
+        self._wake_timer = self.timers.at(due_us, self.claim)
+
+    def look_idle(self) -> None:
+        """With a manual clock: if nothing can happen before the next due moment, go there."""
+        if self._stopping or self._in_flight or self.activities.running or self._claiming:
+            return
+        if self._loading:
+            return
+        due_us = self.timers.next_due_us()
+        if due_us is not None and self.clock.jump(due_us):
+            self.timers.fire_due()
+            self._loop.call_soon(self.look_idle)
+
+    # -- others ----------------------------------------------------------------------------------
+
+    def _others_committed(self) -> None:
+        if self._stopping or self._restart is not None:
+            return
+        self.look_at_inbox()
+        self.claim()
+        for pk in list(self._waiters):
+            if pk not in self.live:
+                row = self.store.reader.find_run(pk)
+                if row is not None and not row.is_open:
+                    self.notify(pk, row.state)
+
+    def look_at_inbox(self) -> None:
+        """Turn requests to our runs into events, in the order they were committed."""
+        for request in self.store.reader.inbox_of_worker(self.id, 0):
+            run = self.live.get(request.run)
+            if run is not None:
+                self._take(run, request)
+
+    def _take(self, run: LiveRun, request: InboxRow) -> None:
+        if request.id in run.inbox_taken or run.gone or run.driver.outcome is not None:
+            return
+        run.inbox_taken.add(request.id)
+        rows: Rows = [("delete_inbox", (request.id,))]
+        match request.kind:
+            case "cancel":
+                with self._watchdog.watching(run.row.name):
+                    run.deliver(
+                        Kind.CANCEL_REQUESTED, "", result=request.payload.encode(), rows=rows
+                    )
+            case "terminate":
+                run.terminate(msgspec.json.decode(request.payload, type=str), rows)
+            case "retry":
+                self.submit(Change(rows))
+                self.activities.hurry(run)
+
+    def _watch_others(self) -> None:
+        self._take_over_timer = self._loop.call_later(TAKE_OVER_EVERY_S, self._watch_others)
+        try:
+            dead = [row for row in self.store.dead_workers() if row.id != self.id]
+        except StoreError:
+            return
+        for row in dead:
+            self._take_over(row.id)
+
+    def _take_over(self, worker: int) -> None:
+        def done(change: Change) -> None:
+            if change.value:
+                self.log.warning("took over the runs of worker %d, which died", worker)
+                self.claim()
+
+        self.submit(
+            Change(done=done, operation=self.store.take_over(worker, self.clock.wall_us()))
+        )
+
+    def _take_over_now(self, worker: int) -> None:
+        operation = self.store.take_over(worker, self.clock.wall_us())
+        if self.store.writer.commit_now(Change(operation=operation)):
+            self.log.info("took over the runs of worker %d, which died", worker)
+
+    # -- waiting for ends ------------------------------------------------------------------------
+
+    async def wait(self, pk: int) -> str:
+        """Wait until a run closes, is blocked or is paused; return the stored state."""
+        future: asyncio.Future[str] = self._loop.create_future()
+        self._waiters.setdefault(pk, []).append(future)
+        try:
+            return await future
+        finally:
+            waiters = self._waiters.get(pk, [])
+            if future in waiters:
+                waiters.remove(future)
+            if not waiters:
+                self._waiters.pop(pk, None)
+
+    def notify(self, pk: int, state: str) -> None:
+        """Tell whoever waits for a run."""
+        for waiter in self._waiters.pop(pk, ()):
+            if not waiter.done():
+                waiter.set_result(state)
+
+
+def _ready_blocked(name: str, transaction: Transaction) -> None:
+    transaction.all("ready_blocked_of_workflow", workflow=name, lost_max=LOST_MAX)

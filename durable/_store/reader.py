@@ -1,0 +1,172 @@
+"""Reading: pages of runs, histories, what steps remember. One connection, read to the end always.
+
+A half-read cursor would pin the log; every method here finishes its statement before it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import apsw
+
+from durable._core.events import Event
+from durable._store.connection import connect, explain
+from durable._store.migrate import require_current
+from durable._store.queries import QUERIES
+from durable._store.rows import AttemptRow, InboxRow, RunRow, StepRow, WorkerRow
+from durable.errors import PayloadError
+from durable.payloads import checksum, decompress
+
+__all__ = ["Reader"]
+
+# A page of a history: it bounds what a replay holds of a long one.
+EVENTS_PER_PAGE = 2_000
+RUNS_PER_PAGE_MAX = 1_000
+
+
+class Reader:
+    """A connection that never writes.
+
+    Raises:
+        StoreError: On opening; see `connection.connect`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._connection = connect(path, read_only=True)
+        try:
+            require_current(self._connection, path)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _all(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(QUERIES[name].text, values).fetchall()
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    def find_run(self, pk: int) -> RunRow | None:
+        """Return one run by key."""
+        rows = self._all("get_run", pk=pk)
+        return RunRow(*rows[0]) if rows else None
+
+    def find_newest(self, run_id: str) -> RunRow | None:
+        """Return the newest ordinal of an id."""
+        rows = self._all("find_newest", id=run_id)
+        return RunRow(*rows[0]) if rows else None
+
+    def find_ordinal(self, run_id: str, ordinal: int) -> RunRow | None:
+        """Return exactly one ordinal of an id."""
+        rows = self._all("find_ordinal", id=run_id, ordinal=ordinal)
+        return RunRow(*rows[0]) if rows else None
+
+    def list_runs(
+        self, *, state: str | None, workflow: str | None, before: int, limit: int
+    ) -> list[RunRow]:
+        """Return a page of runs with keys under ``before``, newest first."""
+        limit = min(limit, RUNS_PER_PAGE_MAX)
+        if state is not None:
+            rows = self._all("list_runs_by_state", state=state, before=before, limit=limit)
+        elif workflow is not None:
+            rows = self._all("list_runs_by_workflow", workflow=workflow, before=before, limit=limit)
+        else:
+            rows = self._all("list_runs", before=before, limit=limit)
+        return [RunRow(*row) for row in rows]
+
+    def count_by_state(self, workflow: str | None = None) -> dict[str, int]:
+        """Return how many runs are in each stored state."""
+        if workflow is None:
+            return dict(self._all("count_by_state"))  # type: ignore[arg-type]
+        return dict(self._all("count_by_state_of_workflow", workflow=workflow))  # type: ignore[arg-type]
+
+    def count_open(self) -> int:
+        """Return how many runs can still go on by themselves."""
+        count: int = self._all("count_open")[0][0]
+        return count
+
+    def find_due(self, now_us: int, limit: int) -> list[tuple[int, str]]:
+        """Return (key, workflow) of parked runs whose time has come, oldest first."""
+        return self._all("find_due", now_us=now_us, limit=limit)  # type: ignore[return-value]
+
+    def find_next_wake(self) -> int | None:
+        """Return when the next parked run comes due, in microseconds since the epoch."""
+        rows = self._all("find_next_wake")
+        return rows[0][0] if rows else None
+
+    def find_claimable(self, workflow: str, limit: int) -> list[int]:
+        """Return keys of free, ready runs of a workflow."""
+        return [pk for (pk,) in self._all("find_claimable", workflow=workflow, limit=limit)]
+
+    # -- one run ---------------------------------------------------------------------------------
+
+    def events(self, run: int, after: int = 0) -> Iterator[Event]:
+        """Yield a history in order, page by page, large payloads included.
+
+        Raises:
+            PayloadError: A payload does not match its checksum, or its blob is missing.
+        """
+        while True:
+            rows = self._all("list_events", run=run, after=after, limit=EVENTS_PER_PAGE)
+            for seq, kind, step, name, mark, arguments, result, check, at_us, took_us in rows:
+                one, other = self.payload(arguments), self.payload(result)
+                if checksum(one, other) != check:
+                    raise PayloadError(
+                        f"event {seq} does not match its checksum: the file was changed or damaged"
+                    )
+                yield Event(seq, kind, step, name, mark, one, other, at_us, took_us)
+            if len(rows) < EVENTS_PER_PAGE:
+                return
+            after = rows[-1][0]
+
+    def patches(self, run: int) -> list[str]:
+        """Return the names of the patches a history went through."""
+        return [name for (name,) in self._all("list_patches", run=run)]
+
+    def steps(self, run: int) -> list[StepRow]:
+        """Return what the run's pending steps remember."""
+        return [StepRow(*row) for row in self._all("list_steps", run=run)]
+
+    def attempts(self, run: int) -> list[AttemptRow]:
+        """Return the run's failed attempts."""
+        return [AttemptRow(*row) for row in self._all("list_attempts", run=run)]
+
+    def completed_after(self, run: int, after: int) -> list[tuple[str, str]]:
+        """Return (step id, name) of steps completed after an event."""
+        return self._all("find_completed_after", run=run, after=after)  # type: ignore[return-value]
+
+    def inbox_of_worker(self, worker: int, after: int, limit: int = 1_000) -> list[InboxRow]:
+        """Return requests to a worker's runs, oldest first."""
+        rows = self._all("list_inbox_of_worker", worker=worker, after=after, limit=limit)
+        return [InboxRow(*row) for row in rows]
+
+    def inbox_of_run(self, run: int) -> list[InboxRow]:
+        """Return requests to one run, oldest first."""
+        return [InboxRow(*row) for row in self._all("list_inbox_of_run", run=run)]
+
+    def live_workers(self) -> list[WorkerRow]:
+        """Return the workers that have not ended in order; the kernel knows which of them live."""
+        return [WorkerRow(*row) for row in self._all("list_live_workers")]
+
+    def payload(self, stored: str | int | None) -> bytes:
+        """Return a payload column's bytes, out of its blob if it has one.
+
+        Raises:
+            PayloadError: The blob is missing or damaged.
+        """
+        if isinstance(stored, str):
+            return stored.encode()
+        if stored is None:
+            return b""
+        rows = self._all("get_blob", id=stored)
+        if not rows:
+            raise PayloadError(f"blob {stored} is missing from the file")
+        size, data = rows[0]
+        return decompress(data, size)

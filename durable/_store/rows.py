@@ -1,0 +1,110 @@
+"""Rows as data. What is read is checked; one bad row is an error of its run, not of the listing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import msgspec
+
+__all__ = ["OPEN_STATES", "AttemptRow", "InboxRow", "RunRow", "StepRow", "WorkerRow"]
+
+OPEN_STATES = ("ready", "parked", "paused", "blocked")
+"""The stored states of runs that have not ended."""
+
+
+@attrs.define
+class RunRow:
+    """One row of ``run``, in the order of the columns of ``get_run``."""
+
+    pk: int
+    id: str
+    ordinal: int
+    workflow: str
+    state: str
+    worker_id: int | None
+    wake_at_us: int | None
+    waits: str | None
+    lost: int
+    queue: str
+    priority: int
+    headers: str | None
+    salt: int
+    arguments: str | int
+    fingerprint: int
+    checksum: int
+    cause: str
+    code: str | None
+    created_us: int
+    started_us: int | None
+    closed_us: int | None
+    result: str | int | None
+    result_checksum: int | None
+    origin: int | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run has not ended."""
+        return self.closed_us is None
+
+    @property
+    def name(self) -> str:
+        """The id as people write it: with the ordinal from the second on."""
+        return self.id if self.ordinal == 1 else f"{self.id}#{self.ordinal}"
+
+    def waits_for(self) -> dict[str, Any]:
+        """Return why it waits, decoded; a damaged value reads as unknown."""
+        try:
+            found = msgspec.json.decode(self.waits or "{}")
+        except msgspec.DecodeError:
+            return {"kind": "unknown"}
+        return found if isinstance(found, dict) else {"kind": "unknown"}
+
+
+@attrs.define
+class StepRow:
+    """One row of ``step``: what a pending step remembers."""
+
+    step: str
+    name: str
+    state: str
+    attempt: int
+    counted_from: int
+    scheduled_us: int
+    retry_at_us: int | None
+    details: str | None
+    error: str | None
+
+
+@attrs.define
+class AttemptRow:
+    """One row of ``attempt``: an attempt that did not succeed."""
+
+    step: str
+    attempt: int
+    name: str
+    state: str
+    started_us: int
+    ended_us: int
+    error: str
+
+
+@attrs.define
+class InboxRow:
+    """One row of ``inbox``: a request nobody has taken yet."""
+
+    id: int
+    run: int
+    kind: str
+    payload: str
+
+
+@attrs.define
+class WorkerRow:
+    """One row of ``worker``."""
+
+    id: int
+    pid: int
+    host: str
+    started_us: int
+    workflows: str

@@ -1,0 +1,73 @@
+-- :name insert_event
+-- :rows
+-- Recorded facts. A second row of one place in a history is a bug, and an error.
+INSERT INTO event (run, seq, kind, step, name, fingerprint, arguments, result, checksum, at_us,
+                   took_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- :name list_events
+-- A page of a history, in order.
+SELECT seq, kind, step, name, fingerprint, arguments, result, checksum, at_us, took_us
+  FROM event
+ WHERE run = :run AND seq > :after
+ ORDER BY seq
+ LIMIT :limit
+
+-- :name list_patches
+-- The patches a history went through; they are known before its replay begins.
+SELECT name
+  FROM event
+ WHERE run = :run AND kind = 5
+ ORDER BY seq
+
+-- :name find_completed_after
+-- Steps that completed at or after a place in a history.
+SELECT step, name
+  FROM event
+ WHERE run = :run AND seq > :after AND kind = 1
+ ORDER BY seq
+
+-- :name copy_events
+-- A new ordinal keeps what was recorded before the failure's origin.
+INSERT INTO event (run, seq, kind, step, name, fingerprint, arguments, result, checksum, at_us,
+                   took_us)
+SELECT :to, seq, kind, step, name, fingerprint, arguments, result, checksum, at_us, took_us
+  FROM event
+ WHERE run = :run AND seq < :before
+
+-- :name share_blobs_of_events
+-- :scan allowed (the inner list is one run's history)
+-- Copied rows share their blobs with the originals.
+UPDATE blob
+   SET refs = refs + v.uses
+  FROM (SELECT payload, COUNT(*) AS uses
+          FROM (SELECT arguments AS payload FROM event
+                 WHERE run = :run AND seq < :before AND typeof(arguments) = 'integer'
+                UNION ALL
+                SELECT result FROM event
+                 WHERE run = :run AND seq < :before AND typeof(result) = 'integer')
+         GROUP BY payload) AS v
+ WHERE blob.id = v.payload
+
+-- :name share_blob
+-- One more row uses a blob.
+UPDATE blob
+   SET refs = refs + 1
+ WHERE id = :id
+
+-- :name delete_events_from
+-- A paused run is retried from the failure's origin: what it recorded from there on is dropped.
+DELETE FROM event
+ WHERE run = :run AND seq >= :from_seq
+
+-- :name insert_blob
+-- :rows
+-- A payload over 32 KiB.
+INSERT INTO blob (id, refs, size, data)
+VALUES (?, ?, ?, ?)
+
+-- :name get_blob
+-- One large payload.
+SELECT size, data
+  FROM blob
+ WHERE id = :id

@@ -1,0 +1,205 @@
+-- :name insert_run
+-- :rows
+-- A start. The unique key decides between two starts of one id; the loser gets no row back.
+INSERT INTO run (id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
+                 arguments, fingerprint, checksum, cause, code, created_us, started_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id, ordinal) DO NOTHING
+RETURNING pk, salt
+
+-- :name update_run
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- An open run changes state: parked, handed back, ready again, paused or blocked.
+UPDATE run
+   SET state = v.column2, worker_id = v.column3, wake_at_us = v.column4, waits = v.column5,
+       lost = v.column6
+  FROM (VALUES (?, ?, ?, ?, ?, ?)) AS v
+ WHERE run.pk = v.column1 AND run.closed_us IS NULL
+
+-- :name close_run
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- A run ends, in the transaction of its last event.
+UPDATE run
+   SET state = v.column2, closed_us = v.column3, result = v.column4, result_checksum = v.column5,
+       origin = v.column6, worker_id = NULL, wake_at_us = NULL, waits = NULL
+  FROM (VALUES (?, ?, ?, ?, ?, ?)) AS v
+ WHERE run.pk = v.column1 AND run.closed_us IS NULL
+
+-- :name delete_inbox_of_run
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- A closed run has no more requests to answer.
+DELETE FROM inbox WHERE run IN (VALUES (?))
+
+-- :name delete_steps_of_run
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- A closed run has no pending steps.
+DELETE FROM step WHERE run IN (VALUES (?))
+
+-- :name claim_run
+-- Take a free run that is ready, or parked and due. No row back: somebody else was faster.
+UPDATE run
+   SET state = 'ready', worker_id = :worker, wake_at_us = NULL, waits = NULL,
+       started_us = COALESCE(started_us, :now_us)
+ WHERE pk = :pk AND worker_id IS NULL
+   AND (state = 'ready' OR (state = 'parked' AND wake_at_us <= :now_us))
+RETURNING started_us
+
+-- :name find_claimable
+-- Free runs of one workflow that are ready, most urgent and oldest first.
+SELECT pk
+  FROM run
+ WHERE state = 'ready' AND worker_id IS NULL AND workflow = :workflow
+ ORDER BY priority, pk
+ LIMIT :limit
+
+-- :name find_due
+-- Parked runs nobody holds in memory whose time has come, oldest first.
+SELECT pk, workflow
+  FROM run
+ WHERE state = 'parked' AND wake_at_us <= :now_us AND worker_id IS NULL
+ ORDER BY wake_at_us
+ LIMIT :limit
+
+-- :name find_next_wake
+-- When the next parked run nobody holds in memory comes due.
+SELECT wake_at_us
+  FROM run
+ WHERE state = 'parked' AND wake_at_us IS NOT NULL AND worker_id IS NULL
+ ORDER BY wake_at_us
+ LIMIT 1
+
+-- :name get_run
+-- One run, whole.
+SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
+       headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
+       closed_us, result, result_checksum, origin
+  FROM run
+ WHERE pk = :pk
+
+-- :name find_newest
+-- The newest ordinal of an id.
+SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
+       headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
+       closed_us, result, result_checksum, origin
+  FROM run
+ WHERE id = :id
+ ORDER BY ordinal DESC
+ LIMIT 1
+
+-- :name find_ordinal
+-- One ordinal of an id.
+SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
+       headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
+       closed_us, result, result_checksum, origin
+  FROM run
+ WHERE id = :id AND ordinal = :ordinal
+
+-- :name list_runs
+-- A page of runs, newest first, before a key.
+SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
+       headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
+       closed_us, result, result_checksum, origin
+  FROM run
+ WHERE pk < :before
+ ORDER BY pk DESC
+ LIMIT :limit
+
+-- :name list_runs_by_state
+-- A page of runs in one stored state, newest first.
+SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
+       headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
+       closed_us, result, result_checksum, origin
+  FROM run
+ WHERE state = :state AND pk < :before
+ ORDER BY pk DESC
+ LIMIT :limit
+
+-- :name list_runs_by_workflow
+-- A page of runs of one workflow, newest first.
+SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
+       headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
+       closed_us, result, result_checksum, origin
+  FROM run
+ WHERE workflow = :workflow AND pk < :before
+ ORDER BY pk DESC
+ LIMIT :limit
+
+-- :name count_by_state
+-- :scan allowed (over the narrow index of states)
+-- Runs by stored state.
+SELECT state, COUNT(*)
+  FROM run
+ GROUP BY state
+ ORDER BY state
+
+-- :name count_by_state_of_workflow
+-- Runs of one workflow by stored state.
+SELECT state, COUNT(*)
+  FROM run
+ WHERE workflow = :workflow
+ GROUP BY state
+ ORDER BY state
+
+-- :name find_open_of_worker
+-- Every open run a worker owns.
+SELECT pk
+  FROM run
+ WHERE worker_id = :worker
+ ORDER BY pk
+
+-- :name count_open
+-- :scan allowed (over the narrow index of states)
+-- Whether any run but those parked for later is open.
+SELECT COUNT(*)
+  FROM run
+ WHERE state IN ('ready', 'parked')
+
+-- :name free_runs_of_worker
+-- The worker ended in order: its runs are free, and none of them was lost.
+UPDATE run
+   SET worker_id = NULL
+ WHERE worker_id = :worker
+
+-- :name lose_runs_of_worker
+-- The worker died: those that were not just waiting may have killed it.
+UPDATE run
+   SET worker_id = NULL, lost = lost + (state = 'ready')
+ WHERE worker_id = :worker
+
+-- :name wake_run
+-- A request came in: a parked run is looked at again.
+UPDATE run
+   SET state = 'ready', wake_at_us = NULL, waits = NULL
+ WHERE pk = :pk AND state = 'parked'
+
+-- :name close_run_from_outside
+-- Nobody holds the run, so the caller may close it.
+UPDATE run
+   SET state = :state, closed_us = :now_us, result = :result, result_checksum = :checksum,
+       origin = 0, wake_at_us = NULL, waits = NULL
+ WHERE pk = :pk AND worker_id IS NULL AND closed_us IS NULL
+RETURNING pk
+
+-- :name ready_run
+-- A paused or blocked run is tried again.
+UPDATE run
+   SET state = 'ready', wake_at_us = NULL, waits = NULL, lost = 0, result = NULL,
+       result_checksum = NULL, origin = NULL
+ WHERE pk = :pk AND state IN ('paused', 'blocked') AND worker_id IS NULL
+RETURNING pk
+
+-- :name ready_blocked_of_workflow
+-- Code has started that may fit: blocked runs are tried again, but not those that killed workers.
+UPDATE run
+   SET state = 'ready', waits = NULL
+ WHERE state = 'blocked' AND workflow = :workflow AND lost < :lost_max
+
+-- :name pause_run
+-- A run that failed under on_failure="pause" keeps its failure while it waits for a person.
+UPDATE run
+   SET result = :result, result_checksum = :checksum, origin = :origin
+ WHERE pk = :pk AND closed_us IS NULL

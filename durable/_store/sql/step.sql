@@ -1,0 +1,44 @@
+-- :name upsert_step
+-- :rows
+-- A pending step begins to have something to remember.
+INSERT INTO step (run, step, name, state, attempt, scheduled_us, retry_at_us, details, error)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (run, step) DO UPDATE
+   SET state = excluded.state, attempt = excluded.attempt, retry_at_us = excluded.retry_at_us,
+       details = COALESCE(excluded.details, details), error = COALESCE(excluded.error, error)
+
+-- :name delete_step
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- The step has ended, or nobody waits for it any more.
+DELETE FROM step
+ WHERE (run, step) IN (VALUES (?, ?))
+
+-- :name list_steps
+-- What one run's pending steps remember.
+SELECT step, name, state, attempt, counted_from, scheduled_us, retry_at_us, details, error
+  FROM step
+ WHERE run = :run
+ ORDER BY step
+
+-- :name retry_steps_now
+-- A person asked for it: pending steps are tried now, and earlier attempts count no more.
+UPDATE step
+   SET state = 'retrying', retry_at_us = :now_us, counted_from = attempt, scheduled_us = :now_us
+ WHERE run = :run AND state IN ('retrying', 'exhausted')
+
+-- :name insert_attempt
+-- :rows
+-- A failed or abandoned attempt. An attempt cut off by a crash may be made again and fail again.
+INSERT INTO attempt (run, step, attempt, name, state, started_us, ended_us, error)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (run, step, attempt) DO UPDATE
+   SET state = excluded.state, started_us = excluded.started_us, ended_us = excluded.ended_us,
+       error = excluded.error
+
+-- :name list_attempts
+-- The failed attempts of one run, step by step.
+SELECT step, attempt, name, state, started_us, ended_us, error
+  FROM attempt
+ WHERE run = :run
+ ORDER BY step, attempt

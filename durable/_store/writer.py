@@ -1,0 +1,339 @@
+"""The single writer: one thread, one connection, group commit.
+
+Laws:
+
+* A `Change` is atomic: all of it is in one transaction, whose commit its ``done`` waits for.
+* Whatever gathers while the last fsync runs goes out in the next transaction.
+* A transaction crosses the interpreter lock a fixed number of times (see `queries`).
+* Fence: a worker's transaction begins by reading its own row; if it is not ``live`` any more,
+  nothing is written.
+* A failed COMMIT means *unknown*: SQLite may bring the transaction back after a crash. The writer
+  stops for good; its owner opens a new one and reads again. Errors before COMMIT are rolled back
+  and tried again: a full disk or a busy file is nobody's outcome.
+
+Source: sqlite.org/wal.html; the rest by experiment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import apsw
+import attrs
+
+from durable._store.connection import connect, explain
+from durable._store.queries import QUERIES, batches
+from durable.errors import CommitUnknown, DurableError, OwnershipLost, StoreError
+
+__all__ = ["Change", "Transaction", "Writer"]
+
+logger = logging.getLogger("durable.store")
+
+# What one transaction takes at most: it bounds the memory and the time of a commit.
+CHANGES_PER_COMMIT_MAX = 4_000
+# How long the idle writer sleeps between two looks for commits of other processes.
+POLL_IDLE_S = 0.01
+# 16 MiB of 4 KiB pages: the log is checkpointed then, between two transactions.
+CHECKPOINT_PAGES = 4_000
+RETRY_S_MAX = 2.0
+
+# Statements of one transaction run in this order, so that rows exist before they are changed.
+_ORDER = (
+    "insert_blob",
+    "insert_event",
+    "upsert_step",
+    "delete_step",
+    "insert_attempt",
+    "update_run",
+    "delete_inbox",
+    "close_run",
+    "delete_steps_of_run",
+    "delete_inbox_of_run",
+)
+# Of several rows for one key in a transaction only the last counts: UPDATE ... FROM takes any.
+_LAST_WINS = {"update_run"}
+
+
+class Transaction:
+    """What an operation may do inside the writer's transaction: named statements only."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def all(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Run a named statement; return its rows."""
+        return self._connection.execute(QUERIES[name].text, values).fetchall()
+
+    def one(self, name: str, **values: Any) -> tuple[Any, ...] | None:
+        """Run a named statement; return its only row."""
+        rows = self.all(name, **values)
+        assert len(rows) <= 1, f"{name} gave {len(rows)} rows"
+        return rows[0] if rows else None
+
+    def rows(self, name: str, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Run a statement of many rows; return what it returns."""
+        found: list[tuple[Any, ...]] = []
+        for text, values in batches(QUERIES[name], rows):
+            found += self._connection.execute(text, values).fetchall()
+        return found
+
+    @property
+    def last_rowid(self) -> int:
+        """The key of the newest row."""
+        return self._connection.last_insert_rowid()
+
+
+@attrs.define
+class Change:
+    """What has to be committed together.
+
+    Attributes:
+        rows: Pairs of a statement's name and one row for it.
+        done: Called on the owner's thread after the commit, or with ``error`` set.
+        context: Whatever ``done`` wants to find again.
+        start: A row for ``insert_run``; ``value`` becomes its key, or None if the id was taken.
+        operation: Runs inside the transaction after all rows; ``value`` becomes what it returns.
+            What it raises is rolled back alone and becomes ``error``.
+        soft: Its loss in a power cut harms nothing (heartbeats).
+    """
+
+    rows: Sequence[tuple[str, tuple[Any, ...]]] = ()
+    done: Callable[[Change], None] | None = None
+    context: Any = None
+    start: tuple[Any, ...] | None = None
+    operation: Callable[[Transaction], Any] | None = None
+    soft: bool = False
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """Commits changes.
+
+    Args:
+        path: The database's real path.
+        durability: ``"full"`` survives a power cut, ``"normal"`` a killed process.
+        deliver: Called from the writer's thread with the changes of a transaction; hands them to
+            the owner's thread, which calls each ``done``.
+        on_foreign_commit: Called from the writer's thread when another process has committed.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        durability: str,
+        deliver: Callable[[list[Change]], None],
+        on_foreign_commit: Callable[[], None],
+    ) -> None:
+        self._path = path
+        self._deliver = deliver
+        self._on_foreign_commit = on_foreign_commit
+        self._synchronous = 2 if durability == "full" else 1
+        self._connection = connect(path, create=True)
+        self._connection.pragma("synchronous", self._synchronous)
+        self._transaction = Transaction(self._connection)
+        self._wal_pages = 0
+        self._connection.set_wal_hook(self._note_wal)
+        self._data_version = 0
+        self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._guard = threading.Lock()
+        self._broken: StoreError | None = None
+        self.worker: int | None = None
+        """The worker whose row is the fence; None for a client, which has none."""
+        self.commits = 0
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="durable-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, change: Change) -> None:
+        """Queue a change; returns at once. Any thread may call."""
+        self._changes.put(change)
+
+    def commit_now(self, change: Change) -> Any:
+        """Commit one change on the calling thread, where no writer thread runs; return its value."""
+        assert self._thread is None
+        with self._guard:
+            self._commit([change], forever=False)
+        if change.error is not None:
+            raise change.error
+        return change.value
+
+    def close(self) -> None:
+        """Commit what is queued, stop the thread, close the connection."""
+        if self._thread is not None:
+            self._changes.put(None)
+            self._thread.join()
+            self._thread = None
+        with contextlib.suppress(apsw.Error):
+            if self._broken is None:
+                self._connection.pragma("optimize")
+        self._connection.close()
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            try:
+                change = self._changes.get(timeout=POLL_IDLE_S)
+            except queue.Empty:
+                self._look_for_others()
+                continue
+            batch: list[Change] = []
+            while change is not None:
+                batch.append(change)
+                if len(batch) == CHANGES_PER_COMMIT_MAX:
+                    break
+                try:
+                    change = self._changes.get_nowait()
+                except queue.Empty:
+                    break
+            else:
+                stopping = True
+            if batch:
+                self._commit(batch, forever=True)
+                self._deliver(batch)
+                self._look_for_others()
+                self._checkpoint()
+
+    def _look_for_others(self) -> None:
+        with contextlib.suppress(apsw.Error):
+            version = self._connection.execute("PRAGMA data_version").get
+            if version != self._data_version:
+                self._data_version = version
+                self._on_foreign_commit()
+
+    def _note_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return 0
+
+    def _checkpoint(self) -> None:
+        if self._wal_pages < CHECKPOINT_PAGES:
+            return
+        # PASSIVE never waits; once readers kept the log from being reused for long, TRUNCATE does.
+        late = self._wal_pages > 4 * CHECKPOINT_PAGES
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if late else apsw.SQLITE_CHECKPOINT_PASSIVE
+        self._wal_pages = 0
+        with contextlib.suppress(apsw.Error):
+            self._connection.wal_checkpoint(mode=mode)
+
+    # -- one transaction -------------------------------------------------------------------------
+
+    def _commit(self, batch: list[Change], *, forever: bool) -> None:
+        wait_s = 0.05
+        pause = threading.Event()
+        while True:
+            if self._broken is not None:
+                self._fail(batch, self._broken)
+                return
+            try:
+                self._try_commit(batch)
+            except DurableError as error:
+                self._fail(batch, error)
+                return
+            except apsw.ConstraintError as error:
+                if len(batch) == 1:
+                    self._fail(batch, StoreError(f"a row was refused by the file: {error}"))
+                    return
+                for change in batch:  # Only the change that is wrong may fail.
+                    self._commit([change], forever=forever)
+                return
+            except apsw.Error as error:
+                if not forever:
+                    self._fail(batch, explain(error, self._path))
+                    return
+                logger.error("%s; nothing is lost, trying again", explain(error, self._path))
+                pause.wait(wait_s)
+                wait_s = min(2 * wait_s, RETRY_S_MAX)
+            else:
+                return
+
+    def _try_commit(self, batch: list[Change]) -> None:
+        execute = self._connection.execute
+        soft = self._synchronous == 2 and all(change.soft for change in batch)
+        if soft:
+            self._connection.pragma("synchronous", 1)
+        try:
+            execute("BEGIN IMMEDIATE")
+            try:
+                self._fence()
+                self._write(batch)
+            except BaseException:
+                if self._connection.in_transaction:
+                    execute("ROLLBACK")
+                raise
+            try:
+                execute("COMMIT")
+            except apsw.Error as error:
+                self._broken = CommitUnknown(
+                    f"{self._path}: a commit failed ({error}); what it held may or may not be in "
+                    "the file, so everything is read again"
+                )
+                raise self._broken from error
+            self.commits += 1
+        finally:
+            if soft:
+                self._connection.pragma("synchronous", self._synchronous)
+
+    def _fence(self) -> None:
+        if self.worker is None:
+            return
+        row = self._transaction.one("get_worker_state", id=self.worker)
+        if row is None or row[0] != "live":
+            self._broken = OwnershipLost(
+                f"worker {self.worker} was declared dead by another process, which runs its runs "
+                "now; nothing was written"
+            )
+            raise self._broken
+
+    def _write(self, batch: list[Change]) -> None:
+        by_statement: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _ORDER}
+        starts: list[Change] = []
+        for change in batch:
+            change.error = change.value = None
+            for name, row in change.rows:
+                by_statement[name].append(row)
+            if change.start is not None:
+                starts.append(change)
+        if starts:
+            self._insert_runs(starts)
+        for name, rows in by_statement.items():
+            if not rows:
+                continue
+            if name in _LAST_WINS:
+                rows = list({row[0]: row for row in rows}.values())
+            self._transaction.rows(name, rows)
+        for change in batch:
+            if change.operation is not None:
+                self._operate(change)
+
+    def _insert_runs(self, starts: list[Change]) -> None:
+        # A salt is 53 bits of chance: it tells two starts of one id in one transaction apart.
+        rows = [change.start for change in starts if change.start is not None]
+        keys = {salt: pk for pk, salt in self._transaction.rows("insert_run", rows)}
+        for change in starts:
+            assert change.start is not None
+            change.value = keys.get(change.start[9])
+
+    def _operate(self, change: Change) -> None:
+        assert change.operation is not None
+        execute = self._connection.execute
+        execute("SAVEPOINT operation")
+        try:
+            change.value = change.operation(self._transaction)
+        except DurableError as error:
+            execute("ROLLBACK TO operation")
+            change.error = error
+        execute("RELEASE operation")
+
+    def _fail(self, batch: list[Change], error: StoreError | DurableError) -> None:
+        for change in batch:
+            change.error = error

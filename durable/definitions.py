@@ -1,0 +1,501 @@
+"""Workflows and activities: the decorators, their options, the registry.
+
+The stored name of a function is its ``__name__`` (or ``name=``), never its module: ``python app.py``
+and ``durable worker app:engine`` mean the same function. Nothing is imported because a row names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+
+import attrs
+
+from durable._core import context
+from durable.errors import DefinitionError, UsageError
+from durable.policies import ActivityPolicy, Duration, Retry, duration_us
+
+if TYPE_CHECKING:
+    from durable.payloads import ArgumentsCodec
+
+__all__ = ["Activity", "Workflow", "activity", "candidates", "workflow"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+NAME_CHARACTERS_MAX = 200
+
+# Every workflow of this process that is defined at module level, by stored name and alias.
+_registry: dict[str, list[Workflow[Any, Any]]] = {}
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "unset"
+
+
+UNSET: Any = _Unset()
+
+
+def _codec(fn: Callable[..., Any], name: str) -> ArgumentsCodec:
+    from durable.payloads import arguments_codec
+
+    return arguments_codec(fn, name)
+
+
+def _check_function(fn: Any, what: str) -> None:
+    if isinstance(fn, Activity | Workflow):
+        kind = type(fn).__name__.lower()
+        raise DefinitionError(f"{fn.name} is {kind} already; decorate the plain function")
+    if not callable(fn) or not hasattr(fn, "__code__"):
+        raise DefinitionError(f"@{what} goes on a function, not on {fn!r}")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise DefinitionError(
+            f"{fn.__qualname__} is a generator; a {what} returns its result once. Collect the "
+            "items in a list"
+        )
+    scope = fn.__qualname__.rpartition(".")[0]
+    if scope and not scope.endswith("<locals>"):
+        raise DefinitionError(
+            f"{fn.__qualname__} is a method: the object it belongs to cannot be stored, so a later "
+            f"process could not call it. Make it a function and pass what it needs, or use "
+            "durable.resource(...)"
+        )
+
+
+def _check_name(name: str, what: str) -> None:
+    if not name or len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
+        raise DefinitionError(
+            f"the name of a {what} has 1 to {NAME_CHARACTERS_MAX} printable characters, not {name!r}"
+        )
+    if name == "<lambda>":
+        raise DefinitionError(f"a lambda has no name to store; give it one: {what}(..., name=...)")
+
+
+class Activity(Generic[P, R]):
+    """A function that may touch the outside; made by `activity`.
+
+    Inside a workflow a call is a step: performed by the engine, tried again by its policy, recorded
+    once it ends. Elsewhere it just runs the function.
+
+    Attributes:
+        fn: The undecorated function.
+        name: The stored name.
+        policy: Its retry policy and timeouts.
+        fallback: Called with the same arguments once this one has failed for good.
+        is_async: Whether it runs on the engine's loop; a plain function runs in a thread.
+    """
+
+    __slots__ = ("__dict__", "_codec", "fallback", "fn", "is_async", "name", "policy")
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        name: str | None,
+        policy: ActivityPolicy,
+        fallback: Activity[P, R] | None,
+    ) -> None:
+        self.fn = fn
+        self.name = fn.__name__ if name is None else name
+        self.policy = policy
+        self.fallback = fallback
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self._codec: ArgumentsCodec | None = None
+        self.__doc__ = fn.__doc__
+        self.__name__ = fn.__name__
+        self.__qualname__ = fn.__qualname__
+        self.__module__ = fn.__module__
+        self.__wrapped__ = fn
+        _check_name(self.name, "activity")
+
+    @property
+    def codec(self) -> ArgumentsCodec:
+        """The codec of its arguments and result, built from its annotations when first used."""
+        if self._codec is None:
+            self._codec = _codec(self.fn, self.name)
+        return self._codec
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Return the coroutine of one call; it does nothing, and takes no number, until awaited."""
+        if self.fallback is None:
+            return self._call(args, kwargs)
+        return self._call_or_fall_back(args, kwargs)
+
+    async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        runner = context.workflow.get()
+        if runner is not None:
+            return await runner.step(self, args, kwargs)  # type: ignore[no-any-return]
+        result = self.fn(*args, **kwargs)
+        if self.is_async:
+            result = await result
+        return result  # type: ignore[no-any-return]
+
+    async def _call_or_fall_back(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        assert self.fallback is not None
+        try:
+            return await self._call(args, kwargs)
+        except Exception:  # noqa: BLE001  whatever ended it for good
+            return await self.fallback(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Activity[P, R]:
+        """Refuse to become a method; a class may hold an activity, an instance cannot bind it."""
+        return self
+
+    def options(
+        self,
+        *,
+        name: str = UNSET,
+        retry: Retry = UNSET,
+        start_to_close: Duration | None = UNSET,
+        schedule_to_close: Duration | None = UNSET,
+        schedule_to_start: Duration | None = UNSET,
+        heartbeat: Duration | None = UNSET,
+        at_most_once: bool = UNSET,
+        fallback: Activity[P, R] | None = UNSET,
+        arguments: Literal["checked", "unchecked"] = UNSET,
+    ) -> Activity[P, R]:
+        """Return the same activity with other settings; what is left out stays as it is.
+
+        Args:
+            name: Another stored name.
+            retry: See `Retry`.
+            start_to_close: The limit of one attempt.
+            schedule_to_close: The limit of all attempts together, waits included.
+            schedule_to_start: The limit of the wait for a free place.
+            heartbeat: The longest silence between two heartbeats of an attempt.
+            at_most_once: Record the intent first, and never call twice: see `OutcomeUnknown`.
+            fallback: An activity to call instead once this one failed for good.
+            arguments: ``"unchecked"`` lets a replay pass when the arguments differ from the
+                recorded ones.
+        """
+        changes: dict[str, Any] = {
+            field: None if value is None else duration_us(value, field[:-3])
+            for field, value in (
+                ("start_to_close_us", start_to_close),
+                ("schedule_to_close_us", schedule_to_close),
+                ("schedule_to_start_us", schedule_to_start),
+                ("heartbeat_us", heartbeat),
+            )
+            if value is not UNSET
+        }
+        for field, value in changes.items():
+            if value == 0:
+                raise UsageError(f"{field[:-3]} must be longer than 0; use None for no limit")
+        if retry is not UNSET:
+            if not isinstance(retry, Retry):
+                raise UsageError(f"retry= takes a durable.Retry, not {retry!r}")
+            changes["retry"] = retry
+        if at_most_once is not UNSET:
+            changes["at_most_once"] = at_most_once
+        if arguments is not UNSET:
+            if arguments not in {"checked", "unchecked"}:
+                raise UsageError(f'arguments= is "checked" or "unchecked", not {arguments!r}')
+            changes["arguments_checked"] = arguments == "checked"
+        return Activity(
+            self.fn,
+            name=self.name if name is UNSET else name,
+            policy=attrs.evolve(self.policy, **changes),
+            fallback=self.fallback if fallback is UNSET else fallback,
+        )
+
+    def __repr__(self) -> str:
+        return f"<activity {self.name}>"
+
+
+OnClosed = Literal["return", "retry", "restart", "error"]
+"""What a start does with an id whose newest run is closed."""
+
+ON_CLOSED: tuple[OnClosed, ...] = ("return", "retry", "restart", "error")
+
+
+@attrs.frozen(kw_only=True)
+class StartOptions:
+    """Settings of one start."""
+
+    id: str | None = None
+    start_delay_us: int = 0
+    queue: str = "default"
+    priority: int = 0
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    on_closed: OnClosed | None = None
+
+
+class Workflow(Generic[P, R]):
+    """A deterministic async function that the engine runs durably; made by `workflow`.
+
+    Attributes:
+        fn: The undecorated function.
+        name: The stored name.
+        aliases: Older stored names that mean this function too.
+        on_failure: ``"fail"`` closes a run whose code raises, ``"pause"`` keeps it open.
+        start: Settings of the next start.
+    """
+
+    __slots__ = ("__dict__", "_codec", "aliases", "fn", "name", "on_failure", "start")
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        name: str | None,
+        aliases: Sequence[str],
+        on_failure: Literal["fail", "pause"],
+        start: StartOptions,
+    ) -> None:
+        if on_failure not in {"fail", "pause"}:
+            raise DefinitionError(f'on_failure is "fail" or "pause", not {on_failure!r}')
+        if isinstance(aliases, str):
+            raise DefinitionError(f"aliases takes a list of names, not the text {aliases!r}")
+        self.fn = fn
+        self.name = fn.__name__ if name is None else name
+        self.aliases = tuple(aliases)
+        self.on_failure: Literal["fail", "pause"] = on_failure
+        self.start = start
+        self._codec: ArgumentsCodec | None = None
+        self.__doc__ = fn.__doc__
+        self.__name__ = fn.__name__
+        self.__qualname__ = fn.__qualname__
+        self.__module__ = fn.__module__
+        self.__wrapped__ = fn
+        for each in (self.name, *self.aliases):
+            _check_name(each, "workflow")
+
+    @property
+    def codec(self) -> ArgumentsCodec:
+        """The codec of its arguments and result, built from its annotations when first used."""
+        if self._codec is None:
+            self._codec = _codec(self.fn, self.name)
+        return self._codec
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it was defined inside another function: only its own engine knows it."""
+        return "<locals>" in self.fn.__qualname__
+
+    @property
+    def place(self) -> str:
+        """Where it is defined, as ``file:line``."""
+        code = self.fn.__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of its source, or of its byte code where there is no source."""
+        try:
+            text = inspect.getsource(self.fn).encode()
+        except (OSError, TypeError):
+            text = self.fn.__code__.co_code
+        return hashlib.blake2b(text, digest_size=8).hexdigest()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Return the coroutine of the plain function: to test it without an engine."""
+        return self._call(args, kwargs)
+
+    async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        if context.workflow.get() is not None:
+            raise UsageError(
+                f"{self.name} is a workflow; this version cannot start one from inside another. "
+                f"Call {self.name}.fn(...) to make it a part of this run"
+            )
+        return await self.fn(*args, **kwargs)  # type: ignore[no-any-return]
+
+    def options(
+        self,
+        *,
+        id: str = UNSET,
+        start_delay: Duration = UNSET,
+        queue: str = UNSET,
+        priority: int = UNSET,
+        headers: Mapping[str, str] = UNSET,
+        on_closed: OnClosed = UNSET,
+    ) -> Workflow[P, R]:
+        """Return the same workflow with other settings for its next start.
+
+        Args:
+            id: The run's id, 1 to 200 printable characters without ``#``; the same id means the
+                same run. Left out, each start makes a new one.
+            start_delay: How long the run waits before it begins.
+            queue: The task queue.
+            priority: Lower numbers are taken first among runs that wait for a worker.
+            headers: Text passed along to the run and its activities, for tracing.
+            on_closed: If the id's newest run is closed: ``"return"`` it; ``"retry"`` one that did
+                not complete, from the step that failed; ``"restart"`` from the start, as a new
+                ordinal; ``"error"``. `Engine.start` returns it by default, `durable.run` retries.
+        """
+        changes: dict[str, Any] = {}
+        if id is not UNSET:
+            changes["id"] = check_run_id(id)
+        if start_delay is not UNSET:
+            changes["start_delay_us"] = duration_us(start_delay, "start_delay")
+        if queue is not UNSET:
+            _check_name(queue, "queue")
+            changes["queue"] = queue
+        if priority is not UNSET:
+            if not isinstance(priority, int) or abs(priority) > 2**31:
+                raise UsageError(f"priority is a whole number of at most 32 bits, not {priority!r}")
+            changes["priority"] = priority
+        if headers is not UNSET:
+            changes["headers"] = _checked_headers(headers)
+        if on_closed is not UNSET:
+            if on_closed not in ON_CLOSED:
+                raise UsageError(f"on_closed is one of {', '.join(ON_CLOSED)}, not {on_closed!r}")
+            changes["on_closed"] = on_closed
+        return Workflow(
+            self.fn,
+            name=self.name,
+            aliases=self.aliases,
+            on_failure=self.on_failure,
+            start=attrs.evolve(self.start, **changes),
+        )
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name}>"
+
+
+def check_run_id(run_id: object) -> str:
+    """Return the id if it can be one.
+
+    Raises:
+        UsageError: It is no text of 1 to 200 printable characters, or holds ``#``.
+    """
+    if (
+        not isinstance(run_id, str)
+        or not 1 <= len(run_id) <= NAME_CHARACTERS_MAX
+        or not run_id.isprintable()
+        or "#" in run_id
+    ):
+        raise UsageError(
+            f"{run_id!r} cannot be the id of a run: an id has 1 to {NAME_CHARACTERS_MAX} printable "
+            "characters and no '#', which separates the ordinal"
+        )
+    return run_id
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    for key, value in headers.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise UsageError(f"headers are text by text, not {key!r}: {value!r}")
+    return dict(headers)
+
+
+class _ActivityDecorator(Protocol):
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Activity[P, R]: ...
+
+
+class _WorkflowDecorator(Protocol):
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+
+
+@overload
+def activity(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
+@overload
+def activity(fn: Callable[P, R], /) -> Activity[P, R]: ...
+@overload
+def activity(
+    *,
+    name: str | None = None,
+    retry: Retry = ...,
+    start_to_close: Duration | None = None,
+    schedule_to_close: Duration | None = None,
+    schedule_to_start: Duration | None = None,
+    heartbeat: Duration | None = None,
+    at_most_once: bool = False,
+    fallback: Activity[..., Any] | None = None,
+    arguments: Literal["checked", "unchecked"] = "checked",
+) -> _ActivityDecorator: ...
+def activity(fn: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
+    """Make a function an activity: the place for I/O, chance, time and heavy computing.
+
+    An ``async def`` runs on the engine's loop, a plain function in a thread. Both may run more than
+    once when a process dies before their end is recorded: see ``durable.attempt()`` for the key by
+    which an outside service can recognise a repeated call.
+
+    Args:
+        fn: The function, when used without parentheses.
+        name: The stored name; the function's own by default.
+        **options: See `Activity.options`.
+
+    Raises:
+        DefinitionError: The function cannot be an activity; the message says why.
+    """
+
+    def decorate(fn: Callable[..., Any]) -> Activity[..., Any]:
+        _check_function(fn, "activity")
+        made: Activity[..., Any] = Activity(fn, name=name, policy=ActivityPolicy(), fallback=None)
+        return made.options(**options) if options else made
+
+    return decorate if fn is None else decorate(fn)
+
+
+@overload
+def workflow(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+@overload
+def workflow(
+    *,
+    name: str | None = None,
+    aliases: Sequence[str] = (),
+    on_failure: Literal["fail", "pause"] = "fail",
+) -> _WorkflowDecorator: ...
+def workflow(
+    fn: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    aliases: Sequence[str] = (),
+    on_failure: Literal["fail", "pause"] = "fail",
+) -> Any:
+    """Make an async function a workflow: it runs durably, and survives the process.
+
+    Its code is run again from the start after a crash, with recorded results: it may compute, use
+    asyncio and anyio, and call activities, but not touch the outside itself.
+
+    Args:
+        fn: The function, when used without parentheses.
+        name: The stored name; the function's own by default.
+        aliases: Older stored names, so that renamed workflows find their runs.
+        on_failure: ``"pause"`` keeps a run open whose code raises, until somebody retries it.
+
+    Raises:
+        DefinitionError: The function cannot be a workflow; the message says why.
+    """
+
+    def decorate(fn: Callable[..., Any]) -> Workflow[..., Any]:
+        _check_function(fn, "workflow")
+        if not inspect.iscoroutinefunction(fn):
+            raise DefinitionError(f"{fn.__qualname__} is a plain function; a workflow is async def")
+        made: Workflow[..., Any] = Workflow(
+            fn, name=name, aliases=aliases, on_failure=on_failure, start=StartOptions()
+        )
+        if not made.is_local:
+            register(made, _registry)
+        return made
+
+    return decorate if fn is None else decorate(fn)
+
+
+def register(made: Workflow[Any, Any], registry: dict[str, list[Workflow[Any, Any]]]) -> None:
+    """Add a workflow under its names; a new definition of the same function replaces the old."""
+    for name in (made.name, *made.aliases):
+        known = registry.setdefault(name, [])
+        known[:] = [one for one in known if not _same_function(one, made)] + [made]
+
+
+def _same_function(one: Workflow[Any, Any], other: Workflow[Any, Any]) -> bool:
+    a, b = one.fn, other.fn
+    return a is b or (
+        (a.__module__, a.__qualname__) == (b.__module__, b.__qualname__)
+        and a.__code__.co_filename == b.__code__.co_filename
+        and not one.is_local
+    )
+
+
+def candidates() -> Mapping[str, Sequence[Workflow[Any, Any]]]:
+    """Return every module-level workflow of this process by stored name."""
+    return _registry

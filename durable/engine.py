@@ -1,0 +1,453 @@
+"""The engine: a client that also executes. And `run`, for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+
+from durable import definitions
+from durable._clock import Clock, SystemClock
+from durable._runtime.worker import Worker
+from durable._store.rows import RunRow
+from durable._store.writer import Transaction
+from durable.client import Client, Run, conflict
+from durable.definitions import Activity, OnClosed, Workflow, register
+from durable.errors import (
+    Blocked,
+    DefinitionError,
+    ForkedEngine,
+    IdConflict,
+    PayloadTooLarge,
+    UsageError,
+    WrongState,
+)
+from durable.policies import Duration, Limits, duration_us
+
+if TYPE_CHECKING:
+    from durable._store.store import Store
+
+__all__ = ["Engine", "run"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Lifespan = Callable[[], contextlib.AbstractAsyncContextManager[Mapping[str, Any] | None]]
+
+
+class Engine(Client):
+    """Opens a file, recovers what a dead process left, and executes its runs.
+
+    ::
+
+        async with durable.Engine("app.db") as engine:
+            run = await engine.start(publish.options(id="batch-7"), urls)
+            print(await run.result())
+
+    Entering it starts work; leaving it stops: nothing new begins, running activities get a grace
+    time, and what is left is done when an engine opens the file again.
+
+    Args:
+        path: The file; created, readable by its owner only, if it does not exist.
+        functions: The workflows this engine runs; by default every one defined at module level.
+            Ones defined inside a function must be named here, or are known once started through
+            this engine.
+        lifespan: Opens what activities share (pools, clients) when the engine is entered: a
+            function that returns an async context manager of a mapping; ``durable.resource(name)``
+            finds its values.
+        durability: ``"full"`` survives a power cut; ``"normal"`` survives a killed process and is
+            faster.
+        limits: See `Limits`.
+        grace: How long running activities may go on when the engine is left.
+        clock: Time; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        functions: Iterable[Workflow[..., Any]] | None = None,
+        lifespan: Lifespan | None = None,
+        durability: Literal["full", "normal"] = "full",
+        limits: Limits | None = None,
+        grace: Duration = 10,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(path)
+        if durability not in {"full", "normal"}:
+            raise UsageError(f'durability is "full" or "normal", not {durability!r}')
+        self._clock = clock or SystemClock()
+        self._limits = limits or Limits()
+        self._durability: Literal["full", "normal"] = durability
+        self._lifespan = lifespan
+        self._grace_s = duration_us(grace, "grace") / 1e6
+        self._given: dict[str, list[Workflow[Any, Any]]] | None = None
+        if functions is not None:
+            self._given = {}
+            for one in functions:
+                if isinstance(one, Activity):
+                    continue  # Activities are called by workflows, not by name.
+                if not isinstance(one, Workflow):
+                    raise UsageError(f"functions= holds {one!r}; decorate it with @workflow")
+                register(one, self._given)
+        self._local: dict[str, list[Workflow[Any, Any]]] = {}
+        self._worker: Worker | None = None
+        self._stack: contextlib.AsyncExitStack | None = None
+        self._pid = 0
+        self._starting: dict[str, asyncio.Lock] = {}
+
+    async def __aenter__(self) -> Engine:
+        if self._worker is not None:
+            raise UsageError("this engine is open already")
+        _require_fcntl()
+        self._pid = os.getpid()
+        async with contextlib.AsyncExitStack() as stack:
+            resources: Mapping[str, Any] = {}
+            if self._lifespan is not None:
+                resources = await stack.enter_async_context(self._lifespan()) or {}
+            worker = Worker(
+                self._path,
+                clock=self._clock,
+                limits=self._limits,
+                durability=self._durability,
+                names=self._names,
+                resolve=self._resolve,
+                resources=resources,
+            )
+            self._prepare(worker)
+            worker.open()
+            self._worker = worker
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        worker, stack = self._worker, self._stack
+        self._worker = self._stack = None
+        if worker is not None and os.getpid() == self._pid:
+            await worker.close(self._grace_s)
+        if stack is not None:
+            await stack.__aexit__(None, None, None)
+
+    def _prepare(self, worker: Worker) -> None:
+        """Let a test change the worker before it opens."""
+
+    # -- functions -------------------------------------------------------------------------------
+
+    def _names(self) -> Sequence[str]:
+        known = definitions.candidates() if self._given is None else self._given
+        return sorted({*known, *self._local})
+
+    def _resolve(self, name: str) -> Workflow[Any, Any] | str:
+        """Find the one workflow of a stored name, or say why there is none; nothing is guessed."""
+        given = self._given or {}
+        found = given.get(name) or self._local.get(name)
+        if not found and self._given is None:
+            found = list(definitions.candidates().get(name, ()))
+        if not found:
+            return f"no workflow {name!r} is known to this engine; import the module that defines it"
+        if len(found) > 1:
+            places = " and ".join(one.place for one in found)
+            return (
+                f"two workflows are called {name!r}: {places}; rename one, or pass the right one as "
+                "Engine(functions=[...])"
+            )
+        return found[0]
+
+    def _know(self, workflow: Workflow[Any, Any]) -> None:
+        known = self._resolve(workflow.name)
+        if isinstance(known, Workflow) and known.fn is workflow.fn:
+            return
+        if isinstance(known, Workflow) and self._given is not None and workflow.name in self._given:
+            raise UsageError(
+                f"this engine runs another workflow called {workflow.name!r} ({known.place}); rename "
+                f"{workflow.place}"
+            )
+        register(workflow, self._local)
+
+    # -- starting --------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: Workflow[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Run[R]:
+        """Start a run; on return it is in the file, and survives the process.
+
+        With an id (``workflow.options(id=...)``) the same workflow and arguments mean the same run,
+        open or closed: it is returned. ``.options(on_closed=...)`` chooses otherwise for closed ones.
+
+        Args:
+            workflow: The workflow, with its options.
+            *args: Passed to it, and stored.
+            **kwargs: Passed to it, and stored.
+
+        Raises:
+            IdConflict: The id belongs to another workflow or to other arguments; or its run is
+                closed and ``on_closed`` is ``"error"``.
+            TypeError: The arguments do not fit its signature.
+            PayloadError: An argument cannot be stored.
+        """
+        return await self._start(workflow, args, kwargs, workflow.start.on_closed or "return")
+
+    async def _start(
+        self,
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        on_closed: OnClosed,
+    ) -> Run[Any]:
+        worker = self._running()
+        if not isinstance(workflow, Workflow):
+            raise UsageError(f"{workflow!r} is no workflow; decorate the function with @workflow")
+        encoded = workflow.codec.encode(args, kwargs)
+        if len(encoded) > self._limits.payload_bytes_max:
+            raise PayloadTooLarge(
+                f"arguments of {workflow.name}: {len(encoded):,} bytes are more than the limit of "
+                f"{self._limits.payload_bytes_max:,}; store the data elsewhere and pass its name"
+            )
+        workflow.codec.decode(encoded)  # What does not fit the annotations is refused here.
+        self._know(workflow)
+        run_id = workflow.start.id
+        if run_id is None:
+            pk = await worker.start(workflow, args, kwargs, encoded)
+            assert pk is not None, "an id of chance was taken"
+            return Run(self, self._get_row(pk), workflow.codec.result.decode)
+        lock = self._starting.setdefault(run_id, asyncio.Lock())
+        try:
+            async with lock:
+                existing = self._reader.find_newest(run_id)
+                if existing is None:
+                    pk = await worker.start(workflow, args, kwargs, encoded)
+                    if pk is not None:
+                        return Run(self, self._get_row(pk), workflow.codec.result.decode)
+                    existing = self._reader.find_newest(run_id)  # Another process was faster.
+                    assert existing is not None
+                return await self._existing(existing, workflow, args, kwargs, on_closed)
+        finally:
+            if not lock.locked():
+                self._starting.pop(run_id, None)
+
+    async def _existing(
+        self,
+        row: RunRow,
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        on_closed: OnClosed,
+    ) -> Run[Any]:
+        error = conflict(self._first(row), workflow, args, kwargs)
+        if error is not None:
+            raise error
+        run: Run[Any] = Run(self, row, workflow.codec.result.decode)
+        if row.is_open or on_closed == "return":
+            return run
+        match on_closed:
+            case "error":
+                raise IdConflict(f"run {row.name} is {row.state} already, and on_closed is error")
+            case "retry":
+                return run if row.state == "completed" else await run.retry()
+            case _:
+                pk: int = await self._commit(lambda transaction: _restart(transaction, row, self))
+                return Run(self, self._get_row(pk), workflow.codec.result.decode)
+
+    def _first(self, row: RunRow) -> RunRow:
+        """Return the ordinal whose arguments count: the first; later ones may go on with others."""
+        if row.ordinal == 1:
+            return row
+        return self._reader.find_ordinal(row.id, 1) or row
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _running(self) -> Worker:
+        if self._worker is None:
+            raise UsageError("the engine is not open; use `async with durable.Engine(...)`")
+        if os.getpid() != self._pid:
+            raise ForkedEngine(
+                "this engine was opened before a fork; open a new one in the child process"
+            )
+        return self._worker
+
+    @property
+    def _store(self) -> Store:
+        return self._running().store
+
+    async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
+        worker = self._running()
+        value = await worker.commit(operation)
+        worker.look_at_inbox()
+        worker.claim()
+        return value
+
+    def _notify_closed(self, pk: int, state: str) -> None:
+        self._running().notify(pk, state)
+
+    async def _wait_change(self, pk: int, wait_s: float) -> None:
+        del wait_s
+        if await self._running().wait(pk) == "closed":
+            raise UsageError("the engine was closed; the run goes on when one opens the file again")
+
+    async def wait_idle(self) -> None:
+        """Wait until no open run can go on by itself: all are closed, blocked or paused."""
+        worker = self._running()
+        while self._reader.count_open():
+            await asyncio.sleep(0.01)
+            del worker
+            worker = self._running()
+
+
+def _restart(transaction: Transaction, row: RunRow, engine: Engine) -> int:
+    newest = transaction.one("find_newest", id=row.id)
+    assert newest is not None
+    ordinal: int = newest[2]
+    now_us = engine._clock.wall_us()
+    if isinstance(row.arguments, int):
+        transaction.all("share_blob", id=row.arguments)
+    inserted = transaction.rows(
+        "insert_run",
+        [
+            (
+                row.id, ordinal + 1, row.workflow, "ready", None, None, row.queue, row.priority,
+                row.headers, Worker.new_salt(), row.arguments, row.fingerprint, row.checksum,
+                "restarted", None, now_us, None,
+            )
+        ],
+    )  # fmt: skip
+    pk: int = inserted[0][0]
+    return pk
+
+
+def _require_fcntl() -> None:
+    if sys.platform == "win32":
+        raise UsageError("durable's engine runs on Linux and macOS: it needs POSIX file locks")
+
+
+def run(
+    path: str | os.PathLike[str],
+    workflow: Workflow[P, R],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    """Run a workflow to its end in this process, and return its result: for scripts.
+
+    With an id it goes on where an earlier process stopped: after a crash it resumes, after a
+    failure, with the bug fixed, it goes on from the step that failed, and once completed it returns
+    the recorded result. The file's other open runs are served meanwhile; `run_only` does not.
+
+    SIGTERM and Ctrl-C stop it without losing anything: running activities get a grace time.
+
+    Args:
+        path: The file.
+        workflow: The workflow, with its options.
+        *args: Passed to it, and stored.
+        **kwargs: Passed to it, and stored.
+
+    Raises:
+        RunFailed: It failed.
+        RunCancelled: It was cancelled.
+        Blocked: Its code and its history do not fit; the message says what to do.
+        WrongState: It is paused.
+        IdConflict: The id belongs to another workflow or to other arguments.
+    """
+    return asyncio.run(_run(path, workflow, args, kwargs, only=False))
+
+
+def run_only(
+    path: str | os.PathLike[str],
+    workflow: Workflow[P, R],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    """Do what `run` does, and leave the file's other open runs alone."""
+    return asyncio.run(_run(path, workflow, args, kwargs, only=True))
+
+
+async def _run(
+    path: str | os.PathLike[str],
+    workflow: Workflow[Any, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    only: bool,
+) -> Any:
+    if not isinstance(workflow, Workflow):
+        raise DefinitionError(f"{workflow!r} is no workflow; decorate the function with @workflow")
+    functions = [workflow] if workflow.is_local else None
+    engine = _OneRun(path, functions=functions) if only else Engine(path, functions=functions)
+    async with stopping_on_sigterm(), engine:
+        handle = await engine._start(workflow, args, kwargs, workflow.start.on_closed or "retry")
+        worker = engine._running()
+        if only:
+            worker.only = handle._pk
+            worker.claim()
+        while True:
+            row = engine._get_row(handle._pk)
+            if row.state == "blocked":
+                waits = row.waits_for()
+                raise Blocked(
+                    f"run {row.name} is blocked: {waits.get('message')}",
+                    str(waits.get("why", "history")),
+                )
+            if row.state == "paused":
+                raise WrongState(f"run {row.name} is paused: {row.waits_for().get('message')}")
+            if not row.is_open:
+                return await handle.result()
+            await worker.wait(handle._pk)
+
+
+class _OneRun(Engine):
+    """An engine that claims nothing but one run."""
+
+    def _prepare(self, worker: Worker) -> None:
+        worker.only = 0
+
+
+@contextlib.asynccontextmanager
+async def stopping_on_sigterm() -> AsyncIterator[None]:
+    """Turn SIGTERM into a cancellation of this task, so that everything is left in order.
+
+    Raises:
+        SystemExit: With 143, as the shell shows a terminated process, once everything was left.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    got_signal = False
+
+    def stop() -> None:
+        nonlocal got_signal
+        got_signal = True
+        task.cancel()
+
+    try:
+        loop.add_signal_handler(signal.SIGTERM, stop)
+    except (ValueError, RuntimeError):  # Not the main thread: signals are somebody else's.
+        yield
+        return
+    try:
+        yield
+    except asyncio.CancelledError:
+        if got_signal:
+            raise SystemExit(143) from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+def run_until_stopped(engine: Engine, *, until_idle: bool = False) -> None:
+    """Serve a file until SIGTERM or Ctrl-C: what ``durable worker`` does."""
+
+    async def serve() -> None:
+        async with stopping_on_sigterm(), engine:
+            if until_idle:
+                await engine.wait_idle()
+            else:
+                await asyncio.Event().wait()
+
+    serving: Coroutine[Any, Any, None] = serve()
+    asyncio.run(serving)

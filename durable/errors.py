@@ -1,0 +1,263 @@
+"""Every error of the library, split by who has to act.
+
+::
+
+    DurableError
+    ├── UsageError                  the caller: wrong use, said before anything is stored
+    │   ├── NotInWorkflow           a durable call made outside a workflow
+    │   ├── NotInActivity           an activity's call made outside an activity
+    │   ├── DefinitionError         a function that cannot be a workflow or an activity
+    │   ├── PayloadError            a value that cannot be stored
+    │   │   └── PayloadTooLarge     a value over ``Limits.payload_bytes_max``
+    │   ├── IdConflict              the id belongs to another workflow or other arguments
+    │   ├── RunNotFound             no run of that id in the file
+    │   ├── RunClosed               the run has ended and takes no more requests
+    │   └── WrongState              the verb does not fit the run's state
+    ├── WorkflowError               the workflow's author
+    │   ├── RunFailed               raised by ``result()``: the run ended ``failed``
+    │   ├── RunCancelled            raised by ``result()``: the run ended ``cancelled``
+    │   ├── RunTerminated           raised by ``result()``: the run ended ``terminated``
+    │   ├── Blocked                 code and history do not fit
+    │   └── NotDurable              real I/O, threads or processes inside a workflow
+    ├── ActivityError               what an activity raised, where its own class is not known
+    │   └── OutcomeUnknown          an at-most-once call that may or may not have happened
+    │       ActivityTimeout (also a TimeoutError)
+    │   ├── StartToCloseTimeout     one attempt took too long
+    │   ├── ScheduleToCloseTimeout  all attempts together took too long
+    │   ├── ScheduleToStartTimeout  no attempt could begin in time
+    │   └── HeartbeatTimeout        an attempt stopped giving signs of life
+    ├── RetryAfter                  raised by an activity: try again after that many seconds
+    └── StoreError                  the operator
+        ├── NotADurableFile         a foreign file, a directory, an empty path
+        ├── FileTooNew              written by a newer version of the library
+        ├── SQLiteTooOld            the SQLite library has a known corruption bug
+        ├── FileCorrupt             SQLite says the file is damaged
+        ├── StoreBusy               other processes kept the file locked
+        ├── CommitUnknown           a commit failed: it may or may not be in the file
+        ├── OwnershipLost           another process took this worker's runs over
+        └── ForkedEngine            an open engine was used in a forked child
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = [
+    "ActivityError",
+    "ActivityTimeout",
+    "Blocked",
+    "CommitUnknown",
+    "DefinitionError",
+    "DurableError",
+    "FileCorrupt",
+    "FileTooNew",
+    "ForkedEngine",
+    "HeartbeatTimeout",
+    "IdConflict",
+    "NotADurableFile",
+    "NotDurable",
+    "NotInActivity",
+    "NotInWorkflow",
+    "OutcomeUnknown",
+    "OwnershipLost",
+    "PayloadError",
+    "PayloadTooLarge",
+    "RetryAfter",
+    "RunCancelled",
+    "RunClosed",
+    "RunFailed",
+    "RunNotFound",
+    "RunTerminated",
+    "SQLiteTooOld",
+    "ScheduleToCloseTimeout",
+    "ScheduleToStartTimeout",
+    "StartToCloseTimeout",
+    "StoreBusy",
+    "StoreError",
+    "UsageError",
+    "WorkflowError",
+    "WrongState",
+]
+
+
+class DurableError(Exception):
+    """The base of everything this library raises."""
+
+
+class UsageError(DurableError):
+    """Wrong use, reported at the call, before anything is stored."""
+
+
+class NotInWorkflow(UsageError, RuntimeError):
+    """A durable call was made where no workflow runs."""
+
+
+class NotInActivity(UsageError, RuntimeError):
+    """``durable.attempt()`` and its kin were called where no activity runs."""
+
+
+class DefinitionError(UsageError, TypeError):
+    """The function cannot be a workflow or an activity; the message says why."""
+
+
+class PayloadError(UsageError, TypeError):
+    """A value cannot be stored; the message names its path, as in ``$.items[3].session``."""
+
+
+class PayloadTooLarge(PayloadError):
+    """A value is larger than ``Limits.payload_bytes_max``; nothing of it was stored."""
+
+
+class IdConflict(UsageError):
+    """The id names a run of another workflow, or of other arguments."""
+
+
+class RunNotFound(UsageError, LookupError):
+    """No run of that id is in the file."""
+
+
+class RunClosed(UsageError):
+    """The run has ended; it takes no more requests."""
+
+
+class WrongState(UsageError):
+    """The verb does not fit the state the run is in; the message says which would."""
+
+
+class WorkflowError(DurableError):
+    """Something only the author of the workflow can mend."""
+
+
+@attrs.define
+class RunFailed(WorkflowError):
+    """The run ended ``failed``; ``__cause__`` is the exception that ended it, rebuilt."""
+
+    run_id: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} failed: {self.message}"
+
+
+@attrs.define
+class RunCancelled(WorkflowError):
+    """The run ended ``cancelled``."""
+
+    run_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        because = f": {self.reason}" if self.reason else ""
+        return f"run {self.run_id} was cancelled{because}"
+
+
+@attrs.define
+class RunTerminated(WorkflowError):
+    """The run was terminated: none of its code ran any more."""
+
+    run_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        because = f": {self.reason}" if self.reason else ""
+        return f"run {self.run_id} was terminated{because}"
+
+
+@attrs.define
+class Blocked(WorkflowError):
+    """Code and history, a payload, or a function do not fit; the run waits for code that does.
+
+    Attributes:
+        message: What does not fit, with both sides, and what to do.
+        kind: ``"history"``, ``"payload"``, ``"not-durable"``, ``"endless"``, ``"idle"``,
+            ``"function"`` or ``"lost"``.
+    """
+
+    message: str
+    kind: str = "history"
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class NotDurable(WorkflowError, RuntimeError):
+    """Something that cannot be replayed was asked for inside a workflow."""
+
+
+class ActivityError(DurableError):
+    """An activity failed.
+
+    Exceptions come back as their own class where this process knows it. Where it does not, the
+    nearest known base class is mixed with this one, so ``except ActivityError`` catches it.
+    """
+
+
+class OutcomeUnknown(ActivityError):
+    """An at-most-once activity was begun and its end was not recorded; it is not called again."""
+
+
+class ActivityTimeout(ActivityError, TimeoutError):
+    """A time limit of an activity was reached."""
+
+
+class StartToCloseTimeout(ActivityTimeout):
+    """One attempt took longer than ``start_to_close``."""
+
+
+class ScheduleToCloseTimeout(ActivityTimeout):
+    """All attempts together took longer than ``schedule_to_close``."""
+
+
+class ScheduleToStartTimeout(ActivityTimeout):
+    """The first attempt did not begin within ``schedule_to_start``."""
+
+
+class HeartbeatTimeout(ActivityTimeout):
+    """An attempt gave no sign of life for longer than ``heartbeat``."""
+
+
+@attrs.define
+class RetryAfter(DurableError):
+    """Raise it in an activity: this attempt failed, the next one starts after ``seconds``."""
+
+    seconds: float
+    message: str = ""
+
+    def __str__(self) -> str:
+        return self.message or f"try again in {self.seconds} s"
+
+
+class StoreError(DurableError):
+    """The file, the disk or the SQLite library needs an operator."""
+
+
+class NotADurableFile(StoreError):
+    """The path holds something else, or nothing that can hold a file."""
+
+
+class FileTooNew(StoreError):
+    """A newer version of the library wrote this file."""
+
+
+class SQLiteTooOld(StoreError):
+    """This SQLite has a bug that can damage the file (WAL reset, mended in 3.51.3)."""
+
+
+class FileCorrupt(StoreError):
+    """SQLite found the file damaged; nothing was changed."""
+
+
+class StoreBusy(StoreError):
+    """Other processes kept the file locked for longer than the limit."""
+
+
+class CommitUnknown(StoreError):
+    """A commit failed; what it held may or may not be in the file."""
+
+
+class OwnershipLost(StoreError):
+    """Another process has taken over the runs of this worker."""
+
+
+class ForkedEngine(StoreError):
+    """An open engine cannot be used in a forked child; open a new one there."""

@@ -1,0 +1,192 @@
+"""Retry policies, timeouts and durations: pure decisions, no clock.
+
+Defaults are Temporal's (1 s, factor 2, cap 100 s, no limit on attempts), plus 10 % of jitter so
+that a thousand runs which failed together do not come back together.
+Source: temporal.io documentation, "Retry Policies"; jitter: AWS, "Exponential backoff and jitter".
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Literal
+
+import attrs
+
+from durable.errors import DefinitionError, RetryAfter, UsageError
+
+__all__ = ["Duration", "Limits", "Retry", "duration_us"]
+
+Duration = float | timedelta | str
+"""Seconds, a `timedelta`, or text such as ``"30s"``, ``"1h30m"``, ``"2d"``, ``"500ms"``."""
+
+# 10,000 years: beyond it datetime cannot show the moment any more.
+DURATION_US_MAX = 10_000 * 365 * 86_400 * 1_000_000
+_UNIT_US = {
+    "us": 1,
+    "ms": 1_000,
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+    "w": 604_800_000_000,
+}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w)")
+
+
+def duration_us(value: Duration, what: str = "duration") -> int:
+    """Return the duration in whole microseconds, rounded up; negative durations count as 0.
+
+    Raises:
+        UsageError: It is no duration, not finite, or longer than 10,000 years.
+    """
+    if isinstance(value, timedelta):
+        microseconds = value // timedelta(microseconds=1)
+    elif isinstance(value, str):
+        text = value.replace(" ", "")
+        parts = _PART.findall(text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            raise UsageError(
+                f"{what}: {value!r} is no duration; write seconds, a timedelta or text such as "
+                '"30s", "1h30m" or "2d"'
+            )
+        microseconds = sum(math.ceil(float(number) * _UNIT_US[unit]) for number, unit in parts)
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{what}: {value!r} is no duration; write seconds, a timedelta or text")
+    elif not math.isfinite(value):
+        raise UsageError(f"{what}: {value!r} is not finite; leave it out for no limit")
+    else:
+        microseconds = math.ceil(value * 1_000_000)
+    if microseconds > DURATION_US_MAX:
+        raise UsageError(f"{what}: {value!r} is longer than 10,000 years")
+    return max(0, microseconds)
+
+
+def _positive(what: str) -> Callable[[object, object, Duration], None]:
+    def check(_instance: object, _attribute: object, value: Duration) -> None:
+        if duration_us(value, what) <= 0:
+            raise UsageError(f"{what} must be longer than 0, not {value!r}")
+
+    return check
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """How a failed activity is tried again.
+
+    The n-th wait is ``initial_interval * backoff ** (n - 1)``, at most ``max_interval``, and then
+    changed by chance by up to ``jitter`` of itself in either direction: 1 s, 2 s, 4 s ... 100 s.
+
+    Attributes:
+        initial_interval: The wait before the second attempt.
+        backoff: The factor from one wait to the next, 1 or more.
+        max_interval: No wait is longer, before jitter.
+        max_attempts: Attempts in all, 1 or more; None for no limit, so that a repaired service or
+            a fixed program lets runs go on.
+        jitter: 0 to 1.
+        retry_if: Called with the exception; False gives up.
+        give_up_on: Exception classes (with their subclasses) that are never tried again.
+        on_exhausted: ``"fail"`` hands the last exception to the workflow; ``"pause"`` keeps the
+            step pending and pauses the run until a person retries it.
+    """
+
+    initial_interval: Duration = attrs.field(default=1, validator=_positive("initial_interval"))
+    backoff: float = 2
+    max_interval: Duration = attrs.field(default=100, validator=_positive("max_interval"))
+    max_attempts: int | None = None
+    jitter: float = 0.1
+    retry_if: Callable[[BaseException], bool] | None = None
+    give_up_on: tuple[type[BaseException], ...] = attrs.field(default=(), converter=tuple)
+    on_exhausted: Literal["fail", "pause"] = "fail"
+
+    def __attrs_post_init__(self) -> None:
+        if not (math.isfinite(self.backoff) and self.backoff >= 1):
+            raise UsageError(f"Retry.backoff is {self.backoff!r}; it must be 1 or more")
+        if self.max_attempts is not None and self.max_attempts < 1:
+            raise UsageError(
+                f"Retry.max_attempts is {self.max_attempts!r}; it counts the first attempt too, so "
+                "it must be 1 or more, or None for no limit"
+            )
+        if not 0 <= self.jitter <= 1:
+            raise UsageError(f"Retry.jitter is {self.jitter!r}; it must be between 0 and 1")
+        if self.on_exhausted not in {"fail", "pause"}:
+            raise UsageError(f'Retry.on_exhausted is {self.on_exhausted!r}, not "fail" or "pause"')
+        for cls in self.give_up_on:
+            if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+                raise UsageError(f"Retry.give_up_on holds {cls!r}, which is no exception class")
+
+    def wait_us(self, attempt: int, chance: float) -> int:
+        """Return the wait after the failed attempt number ``attempt``, from 1.
+
+        Args:
+            attempt: The number of the attempt that failed, from 1.
+            chance: 0 to 1; 0.5 gives the wait without jitter.
+        """
+        first, longest = duration_us(self.initial_interval), duration_us(self.max_interval)
+        # Beyond 2**64 the power overflows a float long after the cap is reached.
+        exponent = min(attempt - 1, 64 if self.backoff > 1 else 0)
+        wait = min(first * self.backoff**exponent, longest)
+        return max(0, round(wait * (1 + self.jitter * (2 * chance - 1))))
+
+    def gives_up(self, error: BaseException, attempt: int) -> bool:
+        """Say whether no attempt follows the one numbered ``attempt`` that ended with ``error``."""
+        if self.max_attempts is not None and attempt >= self.max_attempts:
+            return True
+        if isinstance(error, RetryAfter):
+            return False
+        if isinstance(error, self.give_up_on):
+            return True
+        return self.retry_if is not None and not self.retry_if(error)
+
+
+@attrs.frozen(kw_only=True)
+class ActivityPolicy:
+    """Everything ``@activity(...)`` and ``.options(...)`` set, checked."""
+
+    retry: Retry = Retry()
+    start_to_close_us: int | None = None
+    schedule_to_close_us: int | None = None
+    schedule_to_start_us: int | None = None
+    heartbeat_us: int | None = None
+    at_most_once: bool = False
+    arguments_checked: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        if self.at_most_once and self.retry.max_attempts not in {None, 1}:
+            raise DefinitionError(
+                "at_most_once=True means one attempt; Retry(max_attempts="
+                f"{self.retry.max_attempts}) contradicts it"
+            )
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """The named limits of an engine.
+
+    Attributes:
+        payload_bytes_max: The largest single value, 1 byte to 953 MiB; 64 MiB by default.
+        running_activities_max: Attempts in hand at once; more wait in order.
+        threads_max: Threads for plain-function activities.
+        warm_runs_max: Waiting runs kept in memory; the others are a row.
+        drain_callbacks_max: Callbacks of one drain without a new command.
+        stalled_drains_max: Drains in a row that hit that budget before the run is blocked.
+        run_id_characters_max: The longest id of a run.
+    """
+
+    payload_bytes_max: int = 64 * 1024 * 1024
+    running_activities_max: int = 1_000
+    threads_max: int = 32
+    warm_runs_max: int = 1_000
+    drain_callbacks_max: int = 2_000
+    stalled_drains_max: int = 1_000
+    run_id_characters_max: int = 200
+
+    def __attrs_post_init__(self) -> None:
+        for field in attrs.fields(Limits):
+            if getattr(self, field.name) < 1:
+                raise UsageError(f"Limits.{field.name} must be 1 or more")
+        # SQLite holds 1,000,000,000 bytes in a value; a MiB is left for the rest of the row.
+        if self.payload_bytes_max > 1_000_000_000 - 1024 * 1024:
+            raise UsageError("Limits.payload_bytes_max: SQLite cannot hold more than 953 MiB")
