@@ -44,11 +44,21 @@ STATUSES = (*OPEN, *CLOSED)
 LIST_LIMIT_MAX = 1_000
 # A page of runs is filtered by shown status in memory; this many pages are looked through at most.
 PAGES_MAX = 1_000
+SUMMARY_CHARACTERS_MAX = 300
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_TIME_MIN = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
+_TIME_MAX = dt.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC)
 
 
 def _moment(at_us: int | None) -> dt.datetime | None:
-    return None if at_us is None else _EPOCH + dt.timedelta(microseconds=at_us)
+    return None if at_us is None else _time(at_us)
+
+
+def _time(at_us: int) -> dt.datetime:
+    try:
+        return _EPOCH + dt.timedelta(microseconds=at_us)
+    except OverflowError:  # A damaged number is shown as the end, or the beginning, of all time.
+        return _TIME_MAX if at_us > 0 else _TIME_MIN
 
 
 @attrs.frozen(kw_only=True)
@@ -136,6 +146,8 @@ class RunDetails(RunSummary):
 
 
 PREVIEW_BYTES_MAX = 64 * 1024
+# By step. Spelled out here, for inside `Viewer` the word `list` means its method.
+_Attempts = dict[str, list[AttemptView]]
 
 
 class Viewer:
@@ -154,6 +166,10 @@ class Viewer:
         self._is_alive = is_alive
         self._clock = clock or SystemClock()
         self._names: list[tuple[int, set[str]]] | None = None
+
+    def now(self) -> dt.datetime:
+        """Return this moment, UTC: ages are counted to it."""
+        return _time(self._clock.wall_us())
 
     # -- lookups ---------------------------------------------------------------------------------
 
@@ -191,10 +207,12 @@ class Viewer:
         found: list[RunSummary] = []
         for state in _states_of(status):
             before = 1 << 62
+            # Enough where every row matches; a filter's next pages are as large as they may be.
+            page = limit
             for _ in range(PAGES_MAX):
                 rows = self._reader.list_runs(
                     state=state, workflow=workflow if state is None else None,
-                    before=before, limit=limit,
+                    before=before, limit=page,
                 )  # fmt: skip
                 for row in rows:
                     if workflow is not None and row.workflow != workflow:
@@ -202,9 +220,9 @@ class Viewer:
                     summary = self.summary_of(row)
                     if status is None or summary.status == status:
                         found.append(summary)
-                if len(rows) < limit or len(found) >= limit:
+                if len(rows) < page or len(found) >= limit:
                     break
-                before = rows[-1].pk
+                before, page = rows[-1].pk, LIST_LIMIT_MAX
         found.sort(key=lambda one: one.created, reverse=True)
         return found[:limit]
 
@@ -296,7 +314,7 @@ class Viewer:
             steps=steps,
         )
 
-    def _pending(self, pk: int, failed: dict[str, list[AttemptView]]) -> list[StepView]:
+    def _pending(self, pk: int, failed: _Attempts) -> Sequence[StepView]:
         pending = [
             StepView(
                 step=row.step,
@@ -323,16 +341,16 @@ class Viewer:
         ]  # fmt: skip
         return pending + abandoned
 
-    def _attempts(self, pk: int) -> dict[str, list[AttemptView]]:
-        found: dict[str, list[AttemptView]] = {}
+    def _attempts(self, pk: int) -> _Attempts:
+        found: _Attempts = {}
         for row in self._reader.attempts(pk):
             record = _decoded(row.error)
             found.setdefault(row.step, []).append(
                 AttemptView(
                     number=row.attempt,
                     state=row.state,
-                    started=_EPOCH + dt.timedelta(microseconds=row.started_us),
-                    ended=_EPOCH + dt.timedelta(microseconds=row.ended_us),
+                    started=_time(row.started_us),
+                    ended=_time(row.ended_us),
                     error=_summary_of(row.error.encode()),
                     traceback=str(record.get("traceback", "")),
                 )
@@ -369,7 +387,8 @@ class Viewer:
                     f"{waits.get('error') or 'a failure'}"
                 )
             case "sleeping":
-                return f"timer {waits.get('step', '')} {self._in(row.wake_at_us)}".replace("  ", " ")
+                step = waits.get("step", "")
+                return f"timer {step} {self._in(row.wake_at_us)}".replace("  ", " ")
             case "waiting":
                 return "a message"
             case "failed":
@@ -462,9 +481,17 @@ def _decoded_list(text: str) -> list[str]:
 
 
 def _one_line(record: dict[str, Any]) -> str:
-    from durable._core.failures import summary
-
-    return summary(record)
+    """Do as `durable._core.failures.summary` does, without loading asyncio as that module does."""
+    kind, message = record.get("type"), record.get("message")
+    name = kind.rpartition(".")[2] if isinstance(kind, str) and kind else "ActivityError"
+    text = f"{name}: {message}" if isinstance(message, str) and message else name
+    text = "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode()
+        for one in text[: SUMMARY_CHARACTERS_MAX + 1]
+    )
+    if len(text) <= SUMMARY_CHARACTERS_MAX:
+        return text
+    return text[: SUMMARY_CHARACTERS_MAX - 3] + "..."
 
 
 def _summary_of(payload: bytes) -> str:
@@ -510,4 +537,3 @@ class view:  # noqa: N801  reads as a verb: `with view(path) as runs`
         self._reader.close()
         self._locks.close()
         return False
-
