@@ -10,6 +10,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -30,6 +31,9 @@ NAME_CHARACTERS_MAX = 200
 
 # Every workflow of this process that is defined at module level, by stored name and alias.
 _registry: dict[str, list[Workflow[Any, Any]]] = {}
+
+# Reading a function's source costs a quarter of a millisecond: once per function, not per start.
+_fingerprints: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
 
 
 class _Unset:
@@ -195,12 +199,15 @@ class Activity(Generic[P, R]):
             if arguments not in {"checked", "unchecked"}:
                 raise UsageError(f'arguments= is "checked" or "unchecked", not {arguments!r}')
             changes["arguments_checked"] = arguments == "checked"
-        return Activity(
+        made = Activity(
             self.fn,
             name=self.name if name is UNSET else name,
             policy=attrs.evolve(self.policy, **changes),
             fallback=self.fallback if fallback is UNSET else fallback,
         )
+        if made.name == self.name:
+            made._codec = self._codec
+        return made
 
     def __repr__(self) -> str:
         return f"<activity {self.name}>"
@@ -285,11 +292,14 @@ class Workflow(Generic[P, R]):
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of its source, or of its byte code where there is no source."""
-        try:
-            text = inspect.getsource(self.fn).encode()
-        except (OSError, TypeError):
-            text = self.fn.__code__.co_code
-        return hashlib.blake2b(text, digest_size=8).hexdigest()
+        found = _fingerprints.get(self.fn)
+        if found is None:
+            try:
+                text = inspect.getsource(self.fn).encode()
+            except (OSError, TypeError):
+                text = self.fn.__code__.co_code
+            found = _fingerprints[self.fn] = hashlib.blake2b(text, digest_size=8).hexdigest()
+        return found
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Return the coroutine of the plain function: to test it without an engine."""
@@ -344,13 +354,15 @@ class Workflow(Generic[P, R]):
             if on_closed not in ON_CLOSED:
                 raise UsageError(f"on_closed is one of {', '.join(ON_CLOSED)}, not {on_closed!r}")
             changes["on_closed"] = on_closed
-        return Workflow(
+        made = Workflow(
             self.fn,
             name=self.name,
             aliases=self.aliases,
             on_failure=self.on_failure,
             start=attrs.evolve(self.start, **changes),
         )
+        made._codec = self._codec
+        return made
 
     def __repr__(self) -> str:
         return f"<workflow {self.name}>"

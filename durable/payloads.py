@@ -937,6 +937,12 @@ def checksum(*parts: bytes) -> int:
     return crc - 0x1_0000_0000 if crc >= 0x8000_0000 else crc
 
 
+def checksum_of_two(first: bytes, second: bytes) -> int:
+    """Return ``checksum(first, second)``; once per recorded step, so without its loop."""
+    crc = zlib.crc32(second, zlib.crc32(first))
+    return crc - 0x1_0000_0000 if crc >= 0x8000_0000 else crc
+
+
 def _encode_canonical(value: Any, encoded: bytes) -> bytes:
     """Encode so that equal values give equal bytes, whatever the hash seed and insertion order.
 

@@ -152,6 +152,18 @@ class ActivityPolicy:
     heartbeat_us: int | None = None
     at_most_once: bool = False
     arguments_checked: bool = True
+    is_plain: bool = attrs.field(init=False)
+    """No limit and no intent: nothing to set up for an attempt."""
+
+    @is_plain.default
+    def _is_plain(self) -> bool:
+        limits = (
+            self.start_to_close_us,
+            self.schedule_to_close_us,
+            self.schedule_to_start_us,
+            self.heartbeat_us,
+        )
+        return not self.at_most_once and all(limit is None for limit in limits)
 
     def __attrs_post_init__(self) -> None:
         if self.at_most_once and self.retry.max_attempts not in {None, 1}:

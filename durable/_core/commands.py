@@ -6,21 +6,14 @@ again by the replay after a crash; its step id makes asking twice harmless.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 import attrs
 
 if TYPE_CHECKING:
     from durable._core.loop import Step, Timer
 
-__all__ = ["ArmTimer", "Command", "DropStep", "DropTimer", "MarkPatch", "RunStep"]
-
-
-@attrs.define
-class RunStep:
-    """Perform the step and report its end as an event."""
-
-    step: Step
+__all__ = ["ArmTimer", "Command", "DropStep", "DropTimer", "MarkPatch"]
 
 
 @attrs.define
@@ -51,4 +44,5 @@ class MarkPatch:
     name: str
 
 
-Command = RunStep | DropStep | ArmTimer | DropTimer | MarkPatch
+Command = Union["Step", DropStep , ArmTimer, DropTimer, MarkPatch]
+"""A `Step` by itself means: perform it and report its end as an event."""

@@ -31,7 +31,16 @@ __all__ = [
     "Driver",
     "Failed",
     "Outcome",
+    "UNDECODED",
 ]
+
+
+UNDECODED: Any = object()
+"""In place of a value: the driver is to decode it."""
+
+_COMPLETED, _FAILED, _FIRED = int(Kind.COMPLETED), int(Kind.FAILED), int(Kind.FIRED)
+_ENDS_OF_STEPS = frozenset({_COMPLETED, _FAILED})
+_CANCEL_REQUESTED, _PATCHED = int(Kind.CANCEL_REQUESTED), int(Kind.PATCHED)
 
 
 class ContinueAsNew(BaseException):
@@ -116,8 +125,12 @@ class Driver:
         self.main = self.loop.start(self._make, self._context)
         return self._drain()
 
-    def deliver(self, event: Event) -> list[Command]:
+    def deliver(self, event: Event, value: Any = UNDECODED) -> list[Command]:
         """Hand over one event and return what the code asks for in answer.
+
+        Args:
+            event: The next one of the history.
+            value: What ``event.result`` decodes to, where the caller has done that already.
 
         Raises:
             Blocked: Code and event do not fit, or the code did what cannot be replayed. The driver
@@ -126,7 +139,8 @@ class Driver:
         assert event.seq == self.seq + 1, f"event {event.seq} after {self.seq}"
         self.seq = event.seq
         self.at_us = event.at_us
-        if event.kind == Kind.PATCHED:
+        kind = event.kind
+        if kind == _PATCHED:
             return []  # It was taken into account before the replay began.
         loop = self.loop
         if self.outcome is not None:
@@ -136,29 +150,29 @@ class Driver:
                 "durable.patched(...)"
             )
         loop.advance_clock(event.at_us)
-        match event.kind:
-            case Kind.COMPLETED | Kind.FAILED:
-                step = loop.steps.get(event.step)
-                if step is None:
-                    self._unasked(event)
-                else:
-                    self._end_step(step, event)
-            case Kind.FIRED:
-                timer = loop.timers.pop(event.step, None)
-                if timer is None:
-                    self._unasked(event)
-                else:
-                    loop.fire(timer)
-            case Kind.CANCEL_REQUESTED:
-                self.cancel_seq = event.seq
-                self.cancel_reason = msgspec.json.decode(event.result, type=str)
-                assert self.main is not None
-                loop.call_soon(self.main.cancel, self.cancel_reason or None)
-            case _:
-                raise Blocked(
-                    f"event {event.seq} is of kind {event.kind}, which this version does not know; "
-                    "install the version of durable that wrote it, or a newer one"
-                )
+        # The numbers are compared as such: a look-up of an enum's member costs as much as a match.
+        if kind in _ENDS_OF_STEPS:
+            step = loop.steps.get(event.step)
+            if step is None:
+                self._unasked(event)
+            else:
+                self._end_step(step, event, value)
+        elif kind == _FIRED:
+            timer = loop.timers.pop(event.step, None)
+            if timer is None:
+                self._unasked(event)
+            else:
+                loop.fire(timer)
+        elif kind == _CANCEL_REQUESTED:
+            self.cancel_seq = event.seq
+            self.cancel_reason = msgspec.json.decode(event.result, type=str)
+            assert self.main is not None
+            loop.call_soon(self.main.cancel, self.cancel_reason or None)
+        else:
+            raise Blocked(
+                f"event {event.seq} is of kind {kind}, which this version does not know; install "
+                "the version of durable that wrote it, or a newer one"
+            )
         return self._drain()
 
     def replay(self, events: Iterable[Event]) -> None:
@@ -222,7 +236,7 @@ class Driver:
         loop.commands = []
         return commands
 
-    def _end_step(self, step: Step, event: Event) -> None:
+    def _end_step(self, step: Step, event: Event, value: Any) -> None:
         if step.name != event.name:
             raise Blocked(
                 f"step {event.step} in the history is {event.name}, but the code now calls "
@@ -236,18 +250,21 @@ class Driver:
                 '.options(arguments="unchecked")'
             )
         del self.loop.steps[event.step]
-        if event.kind == Kind.COMPLETED:
-            try:
-                value = step.decode(event.result)
-            except PayloadError as error:
-                raise Blocked(
-                    f"the recorded result of step {event.step} ({event.name}) does not decode: "
-                    f"{error}; restore the annotation it was recorded under",
-                    "payload",
-                ) from error
+        if event.kind == _COMPLETED:
+            if value is UNDECODED:
+                try:
+                    value = step.decode(event.result)
+                except PayloadError as error:
+                    raise Blocked(
+                        f"the recorded result of step {event.step} ({event.name}) does not decode: "
+                        f"{error}; restore the annotation it was recorded under",
+                        "payload",
+                    ) from error
             step.set_result(value)
             return
         failure = rebuild_exception(msgspec.json.decode(event.result))
+        if isinstance(failure, StopIteration):  # No future can hold one (PEP 479).
+            failure = RuntimeError(f"the activity raised {failure!r}")
         failure._durable_seq = event.seq  # type: ignore[attr-defined]
         step.set_exception(failure)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-import attrs
+import msgspec
 
 __all__ = ["Event", "Kind"]
 
@@ -28,9 +28,11 @@ class Kind(enum.IntEnum):
     """The code went through ``patched(name)`` for the first time; nothing is delivered."""
 
 
-@attrs.define
-class Event:
-    """One recorded fact. Positional and mutable by type only: nobody writes to it once made.
+class Event(msgspec.Struct, gc=False):
+    """One recorded fact; nobody writes to it once made.
+
+    Made once per step, of numbers and bytes alone: a struct the collector need not look at is made
+    three times as fast as a class of attrs, and a thousand of them cost no collection.
 
     Attributes:
         seq: Its place in the run's history, from 1, without gaps.

@@ -24,6 +24,7 @@ import gc
 import logging
 import math
 import sys
+import threading
 import weakref
 from asyncio import events as asyncio_events
 from asyncio import tasks as asyncio_tasks
@@ -32,14 +33,14 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable._core import anyio_support
-from durable._core.commands import ArmTimer, Command, DropStep, DropTimer, RunStep
+from durable._core.commands import ArmTimer, Command, DropStep, DropTimer
 from durable._core.lineage import Lineage
 from durable.errors import Blocked, NotDurable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-__all__ = ["Evicted", "Step", "Timer", "WorkflowLoop"]
+__all__ = ["Evicted", "HostAway", "Step", "Timer", "WorkflowLoop"]
 
 logger = logging.getLogger("durable.workflow")
 
@@ -48,6 +49,7 @@ _HASH_MASK = (1 << 59) - 1
 _HASH_FACTOR = 0x9E3779B97F4A7C15
 
 _lineage: contextvars.ContextVar[Lineage] = contextvars.ContextVar("durable_lineage")
+_ASK_THE_TASK = Lineage("?")
 _WAIT_FOR_CODE = asyncio.wait_for.__code__
 _AS_COMPLETED_FILE = asyncio.as_completed.__code__.co_filename
 _collecting = False
@@ -67,6 +69,26 @@ gc.callbacks.append(_note_collection)
 
 class Evicted(BaseException):
     """Raised at durable calls of a run that is being dropped from memory."""
+
+
+class _Handle(asyncio.Handle):
+    """A callback; made once or oftener per step, so its base's look at debug mode is left out."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: WorkflowLoop,
+        context: contextvars.Context,
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = context
+        self._cancelled = False
+        self._repr = self._source_traceback = None  # type: ignore[assignment]
 
 
 class _Future(asyncio.Future[Any]):
@@ -119,7 +141,8 @@ class Step(asyncio.Future[Any]):
         decode: Callable[[bytes], Any],
         checked: bool,
     ) -> None:
-        self.number = loop.next_hash()
+        loop.numbers += 1
+        self.number = loop.numbers
         self.step_id = step_id
         self.name = name
         self.fingerprint = fingerprint
@@ -130,7 +153,8 @@ class Step(asyncio.Future[Any]):
         super().__init__(loop=loop)
 
     def __hash__(self) -> int:
-        return self.number
+        loop: WorkflowLoop = self.get_loop()  # type: ignore[assignment]
+        return loop.hash_of(self.number)
 
     __eq__ = object.__eq__
 
@@ -169,9 +193,12 @@ class WorkflowTask(asyncio.Task[Any]):
         self.number = loop.next_hash()  # The base class puts the task into a set.
         self.lineage = lineage
         if context is None:
+            # Callbacks inherit it: what they ask for counts for whoever scheduled them.
             context = contextvars.copy_context()
-            # Callbacks have no current task: what they ask for counts for whoever scheduled them.
             context.run(_lineage.set, lineage)
+        elif lineage.path:
+            # The program's own context, which several tasks may share.
+            context.run(_lineage.set, _ASK_THE_TASK)
         super().__init__(coro, loop=loop, name=name or lineage.path or "main", context=context)
         self._log_destroy_pending = False
 
@@ -179,6 +206,61 @@ class WorkflowTask(asyncio.Task[Any]):
         return self.number
 
     __eq__ = object.__eq__
+
+
+class _Host(threading.local):
+    """What this thread's host has given up for drains."""
+
+    is_away = False
+    draining: WorkflowLoop | None = None
+
+
+_host = _Host()
+
+
+class HostAway:
+    """Swaps the host's loop, task and generator hooks away for any number of drains, and back.
+
+    One swap for many drains: asking for the running loop costs a system call on CPython 3.11.
+    Within it nothing may ask for the running loop but workflow code. Swaps do not nest: an inner one
+    changes nothing, and puts back the outer one's loop.
+    """
+
+    __slots__ = ("_draining", "_hooks", "_host", "_task", "_was_away")
+
+    def __enter__(self) -> None:
+        self._was_away = _host.is_away
+        self._draining = _host.draining
+        if self._was_away:
+            return
+        self._host = asyncio_events._get_running_loop()
+        self._hooks = sys.get_asyncgen_hooks()
+        self._task = None if self._host is None else asyncio_tasks.current_task(self._host)
+        if self._task is not None:
+            asyncio_tasks._leave_task(self._host, self._task)  # type: ignore[attr-defined]
+        sys.set_asyncgen_hooks(_generator_met, _generator_dropped)
+        _host.is_away = True
+
+    def __exit__(self, *_: object) -> None:
+        _host.draining = self._draining
+        if self._was_away:
+            asyncio_events._set_running_loop(self._draining)
+            return
+        _host.is_away = False
+        sys.set_asyncgen_hooks(*self._hooks)
+        asyncio_events._set_running_loop(self._host)
+        if self._task is not None:
+            asyncio_tasks._enter_task(self._host, self._task)  # type: ignore[attr-defined]
+
+
+def _generator_met(generator: AsyncGenerator[Any, Any]) -> None:
+    if _host.draining is not None:
+        _host.draining.generator_met(generator)
+
+
+def _generator_dropped(generator: AsyncGenerator[Any, Any]) -> None:
+    if _host.draining is not None:
+        _host.draining.generator_dropped(generator)
 
 
 def _asked_by_wait_for() -> bool:
@@ -213,7 +295,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, salt: int, budget: int) -> None:
         self._salt = salt
-        self._numbers = 0
+        self.numbers = 0
         self._now = 0.0
         self._ready: deque[asyncio.Handle] = deque()
         self._tasks: list[WorkflowTask] = []
@@ -237,10 +319,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def lineage(self) -> Lineage:
         """Return the lineage of the running task, else of whoever scheduled this callback."""
-        task = asyncio_tasks.current_task(self)
-        if task is not None:
-            return task.lineage  # type: ignore[attr-defined, no-any-return]
-        return _lineage.get(self._root)
+        lineage = _lineage.get(self._root)
+        if lineage is _ASK_THE_TASK:
+            task: Any = asyncio_tasks.current_task(self)
+            return self._root if task is None else task.lineage
+        return lineage
 
     def ask(
         self,
@@ -257,7 +340,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         step_id = self.lineage().next_call()
         step = Step(self, step_id, name, fingerprint, arguments, spec, decode, checked)
         self.steps[step_id] = step
-        self.commands.append(RunStep(step))
+        self.commands.append(step)
         self.budget_left = self._budget
         return step
 
@@ -270,8 +353,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def next_hash(self) -> int:
         """Return the hash of the next object made in this loop."""
-        self._numbers += 1
-        return ((self._salt + self._numbers) * _HASH_FACTOR) & _HASH_MASK
+        self.numbers += 1
+        return self.hash_of(self.numbers)
+
+    def hash_of(self, number: int) -> int:
+        """Return the hash of the object made as the run's ``number``-th."""
+        return ((self._salt + number) * _HASH_FACTOR) & _HASH_MASK
 
     @property
     def is_evicting(self) -> bool:
@@ -345,7 +432,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context or contextvars.copy_context())
         self._ready.append(handle)
         return handle
 
@@ -410,7 +497,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def advance_clock(self, at_us: int) -> None:
         """Move the clock to an event's time; it never goes back."""
-        self._now = max(self._now, at_us / 1e6)
+        now = at_us / 1e6
+        if now > self._now:
+            self._now = now
 
     def now_us(self) -> int:
         """Return the loop's time in microseconds since the run's start."""
@@ -431,31 +520,26 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         Raises:
             Blocked: The budget is used up and the run waits for nothing.
         """
-        host = asyncio_events._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        host_task = None if host is None else asyncio_tasks.current_task(host)
-        if host_task is not None:
-            asyncio_tasks._leave_task(host, host_task)  # type: ignore[attr-defined]
-        asyncio_events._set_running_loop(self)
-        sys.set_asyncgen_hooks(self._generator_met, self._generator_dropped)
+        if _host.is_away:
+            asyncio_events._set_running_loop(self)
+            _host.draining = self
+            self._run_ready()
+        else:
+            with HostAway():
+                self.drain()
+
+    def _run_ready(self) -> None:
         ready = self._ready
         self.budget_left = self._budget
-        try:
-            while ready:
-                if self.budget_left == 0:
-                    self._over_budget()
-                    break
-                self.budget_left -= 1
-                handle = ready.popleft()
-                if not handle._cancelled:  # type: ignore[attr-defined]
-                    handle._run()
-            else:
-                self.stalled_drains = 0
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio_events._set_running_loop(host)
-            if host_task is not None:
-                asyncio_tasks._enter_task(host, host_task)  # type: ignore[attr-defined]
+        while ready:
+            if self.budget_left == 0:
+                self._over_budget()
+                return
+            self.budget_left -= 1
+            handle = ready.popleft()
+            if not handle._cancelled:  # type: ignore[attr-defined]
+                handle._run()
+        self.stalled_drains = 0
 
     def _over_budget(self) -> None:
         self.stalled_drains += 1
@@ -484,13 +568,15 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     # -- generators ------------------------------------------------------------------------------
 
-    def _generator_met(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def generator_met(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Remember a generator that is iterated for the first time."""
         met = self._generators
         met.append(weakref.ref(generator))
         if len(met) > 64 and not len(met) & 63:
             self._generators = [one for one in met if one() is not None]
 
-    def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Close a generator in the drain that dropped it, or keep it for the run's end."""
         if self._evicting:
             return
         if _collecting:
@@ -511,13 +597,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """
         self._evicting = self.silent = True
         self._ready.clear()
-        host = asyncio_events._get_running_loop()
-        host_task = None if host is None else asyncio_tasks.current_task(host)
-        if host_task is not None:
-            asyncio_tasks._leave_task(host, host_task)  # type: ignore[attr-defined]
-        asyncio_events._set_running_loop(self)
-        hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(self._generator_met, self._generator_dropped)
+        with HostAway():
+            asyncio_events._set_running_loop(self)
+            _host.draining = self
+            self._close_everything()
+
+    def _close_everything(self) -> None:
         unraisable, sys.unraisablehook = sys.unraisablehook, _ignore_unraisable
         try:
             unfinished = [task for task in reversed(self._tasks) if not task.done()]
@@ -535,10 +620,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 gc.collect()
         finally:
             sys.unraisablehook = unraisable
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio_events._set_running_loop(host)
-            if host_task is not None:
-                asyncio_tasks._enter_task(host, host_task)  # type: ignore[attr-defined]
 
     def _close_task(self, task: WorkflowTask) -> bool:
         coro: Any = task.get_coro()

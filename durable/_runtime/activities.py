@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,7 +22,8 @@ from durable._clock import uniform
 from durable._core import context
 from durable._core.events import Kind
 from durable._core.failures import record_exception, summary
-from durable._runtime.inside import InAttempt, check_size
+from durable._core.loop import HostAway
+from durable._runtime.inside import attempt_info, check_size
 from durable._runtime.runs import LOST_ALONE, LiveRun, Rows, failure_json, step_row
 from durable._store.rows import StepRow
 from durable._store.writer import Change
@@ -39,6 +41,7 @@ from durable.payloads import seems_large
 from durable.policies import duration_us
 
 if TYPE_CHECKING:
+    from durable._core.context import AttemptInfo
     from durable._core.loop import Step
     from durable._runtime.timers import TimerHandle
     from durable._runtime.worker import Worker
@@ -52,35 +55,51 @@ logger = logging.getLogger("durable.activity")
 HEARTBEAT_STORE_US = 1_000_000
 
 
-class Attempt:
-    """One attempt at a step, from the moment it is asked for to its end."""
+_SMALL = {int, float, bool, NoneType}
 
-    __slots__ = (
-        "activity", "counted_from", "deadline_us", "details", "details_stored_us", "is_cancelled",
-        "is_in_hand", "last_beat_us", "last_error", "number", "over", "retry_at_us", "run",
-        "scheduled_us", "started_us", "step", "step_id", "task", "timers",
-    )  # fmt: skip
+
+class Attempt:
+    """One attempt at a step, from the moment it is asked for to its end.
+
+    It is also what the attempt's own code finds in its context (`context.AttemptRunner`).
+    """
+
+    # Defaults stand on the class: an attempt is made for each step, and most never change them.
+    number = 1
+    counted_from = 1
+    deadline_us: int | None = None
+    retry_at_us: int | None = None
+    last_error: str | None = None
+    details: str | None = None
+    details_stored_us = 0
+    last_beat_us = 0
+    is_in_hand = True
+    """Running, or waiting for a place; not waiting for a retry."""
+    unwanted = False
+    has_ended = False
+    """Its code has ended; what that means is settled in this turn of the loop."""
+    over = False
+    task: asyncio.Task[None] | None = None
+    timers: list[TimerHandle] | None = None
+    _info: AttemptInfo | None = None
 
     def __init__(self, run: LiveRun, step: Step, now_us: int) -> None:
         self.run = run
         self.step = step
         self.step_id = step.step_id
         self.activity: Activity[Any, Any] = step.spec
-        self.number = 1
-        self.counted_from = 1
         self.scheduled_us = now_us
         self.started_us = 0
-        self.deadline_us: int | None = None
-        self.retry_at_us: int | None = None
-        self.last_error: str | None = None
-        self.details: str | None = None
-        self.details_stored_us = 0
-        self.last_beat_us = 0
-        self.is_in_hand = True  # running, or waiting for a place; not waiting for a retry
-        self.is_cancelled = False
-        self.over = False
-        self.task: asyncio.Task[None] | None = None
-        self.timers: list[TimerHandle] | None = None
+
+    def info(self) -> AttemptInfo:
+        """Return what is known about the attempt."""
+        if self._info is None:
+            self._info = attempt_info(self)
+        return self._info
+
+    def is_cancelled(self) -> bool:
+        """Say whether the attempt's end is of no interest any more; from any thread."""
+        return self.unwanted
 
     def heartbeat(self, details: Any) -> None:
         """Give a sign of life; from any thread."""
@@ -104,9 +123,12 @@ class Activities:
     def __init__(self, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
         self._worker = worker
         self._loop = loop
+        self._now_us = worker.now_us
+        self._payload_bytes_max = worker.limits.payload_bytes_max
         self._queue: deque[Attempt] = deque()
         self._limit = worker.limits.running_activities_max
         self.running = 0
+        self._ended: list[tuple[Attempt, bytes | None, BaseException | None]] = []
         self._alone: LiveRun | None = None
         self._stopping = False
 
@@ -114,13 +136,17 @@ class Activities:
 
     def begin(self, run: LiveRun, step: Step) -> None:
         """Perform a step the code asked for, from where an earlier process left it."""
-        attempt = Attempt(run, step, self._worker.clock.wall_us())
+        now_us = self._now_us()
+        attempt = Attempt(run, step, now_us)
         run.attempts[step.step_id] = attempt
         policy = attempt.activity.policy
         if run.steps:
             remembered = run.steps.get(step.step_id)
             if remembered is not None and self._recall(attempt, remembered):
                 return
+        elif policy.is_plain:
+            self._enqueue(attempt, now_us)
+            return
         if policy.schedule_to_close_us is not None:
             self._limit_all(attempt, policy.schedule_to_close_us)
         if attempt.retry_at_us is not None:
@@ -128,7 +154,7 @@ class Activities:
         elif policy.at_most_once:
             self._remember(attempt, "intent", [], partial(self._enqueue, attempt))
         else:
-            self._enqueue(attempt)
+            self._enqueue(attempt, now_us)
 
     def _recall(self, attempt: Attempt, row: StepRow) -> bool:
         """Take over what the file remembers; True if nothing is left to perform."""
@@ -150,13 +176,13 @@ class Activities:
             attempt.retry_at_us = row.retry_at_us
         return False
 
-    def _enqueue(self, attempt: Attempt) -> None:
+    def _enqueue(self, attempt: Attempt, now_us: int | None = None) -> None:
         if attempt.over:
             return
         attempt.is_in_hand = True
         held = self._alone is not None and attempt.run is not self._alone
         if self.running < self._limit and not self._stopping and not held:
-            self._launch(attempt)
+            self._launch(attempt, self._now_us() if now_us is None else now_us)
             return
         self._queue.append(attempt)
         limit_us = attempt.activity.policy.schedule_to_start_us
@@ -171,59 +197,46 @@ class Activities:
         if attempt.started_us == 0:
             self._time_out(attempt, error)
 
-    def _launch(self, attempt: Attempt) -> None:
+    def _launch(self, attempt: Attempt, now_us: int) -> None:
         self.running += 1
         attempt.retry_at_us = None
         run, activity = attempt.run, attempt.activity
         if run.lost >= LOST_ALONE:
             self._alone = run
-        attempt.started_us = self._worker.clock.wall_us()
+        attempt.started_us = now_us
         policy = activity.policy
-        if policy.start_to_close_us is not None:
-            self._limit_attempt(attempt, policy.start_to_close_us)
-        if policy.heartbeat_us is not None:
-            attempt.last_beat_us = attempt.started_us
-            self._watch_heart(attempt, policy.heartbeat_us)
+        if not policy.is_plain:
+            if policy.start_to_close_us is not None:
+                self._limit_attempt(attempt, policy.start_to_close_us)
+            if policy.heartbeat_us is not None:
+                attempt.last_beat_us = attempt.started_us
+                self._watch_heart(attempt, policy.heartbeat_us)
         fresh = Context()
         if activity.is_async:
-            attempt.task = self._loop.create_task(self._perform(attempt), context=fresh)
+            # Not loop.create_task: a task factory is for the host's tasks, and costs a call.
+            attempt.task = asyncio.Task(self._perform(attempt), loop=self._loop, context=fresh)
         else:
-            fresh.run(context.attempt.set, InAttempt(attempt))
+            fresh.run(context.attempt.set, attempt)
             self._worker.threads.run(partial(fresh.run, self._perform_in_thread, attempt))
 
     async def _perform(self, attempt: Attempt) -> None:
-        context.attempt.set(InAttempt(attempt))
+        context.attempt.set(attempt)
         activity = attempt.activity
+        codec = activity.codec
         try:
-            args, kwargs = activity.codec.decode(attempt.step.arguments)
+            args, kwargs = codec.decode(attempt.step.arguments)
             value = await activity.fn(*args, **kwargs)
-            if seems_large(value):
-                encode = activity.codec.result.encode
-                payload = await self._in_thread(partial(encode, value))
+            if value.__class__ not in _SMALL and seems_large(value):
+                payload = await self._in_thread(partial(codec.result.encode, value))
             else:
-                payload = activity.codec.result.encode(value)
-        except asyncio.CancelledError as error:
-            self._leave_place(attempt)
-            if not attempt.over:
-                if self._stopping:
-                    self._cut_off(attempt)
-                else:
-                    self._failed(attempt, error)
-        except PayloadError as error:
-            self._leave_place(attempt)
-            if not attempt.over:
-                self._end_attempt_failed(attempt, error)
+                payload = codec.result.encode(value)
         except KeyboardInterrupt:
             self._leave_place(attempt)
             raise
         except BaseException as error:  # noqa: BLE001  an activity may raise anything
-            self._leave_place(attempt)
-            if not attempt.over:
-                self._failed(attempt, error)
+            self._ended_with(attempt, None, error)
         else:
-            self._leave_place(attempt)
-            if not attempt.over:
-                self._succeeded(attempt, payload)
+            self._ended_with(attempt, payload, None)
 
     async def _in_thread(self, work: Callable[[], bytes]) -> bytes:
         future: asyncio.Future[bytes] = self._loop.create_future()
@@ -245,23 +258,35 @@ class Activities:
             args, kwargs = activity.codec.decode(attempt.step.arguments)
             payload = activity.codec.result.encode(activity.fn(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001  an activity may raise anything
-            self._worker.call_from_thread(self._thread_ended, attempt, None, error)
+            self._worker.call_from_thread(self._ended_with, attempt, None, error)
         else:
-            self._worker.call_from_thread(self._thread_ended, attempt, payload, None)
+            self._worker.call_from_thread(self._ended_with, attempt, payload, None)
 
-    def _thread_ended(
+    def _ended_with(
         self, attempt: Attempt, payload: bytes | None, error: BaseException | None
     ) -> None:
+        """Note an attempt's end; all that end in one turn of the host's loop are settled together."""
         self._leave_place(attempt)
-        if attempt.over:
-            return
-        if payload is not None:
-            self._succeeded(attempt, payload)
-        elif isinstance(error, PayloadError):
-            self._end_attempt_failed(attempt, error)
-        else:
-            assert error is not None
-            self._failed(attempt, error)
+        attempt.has_ended = True
+        if not self._ended:
+            self._loop.call_soon(self._settle)
+        self._ended.append((attempt, payload, error))
+
+    def _settle(self) -> None:
+        ended, self._ended = self._ended, []
+        with HostAway():
+            for attempt, payload, error in ended:
+                if attempt.over:
+                    continue
+                if payload is not None:
+                    self._succeeded(attempt, payload)
+                elif isinstance(error, PayloadError):
+                    self._end_attempt_failed(attempt, error)
+                elif self._stopping and isinstance(error, asyncio.CancelledError):
+                    self._cut_off(attempt)
+                else:
+                    assert error is not None
+                    self._failed(attempt, error)
 
     def _leave_place(self, attempt: Attempt) -> None:
         self.running -= 1
@@ -278,7 +303,7 @@ class Activities:
                 if self._alone is not None and attempt.run is not self._alone:
                     self._queue.appendleft(attempt)
                     return
-                self._launch(attempt)
+                self._launch(attempt, self._now_us())
 
     # -- ends ------------------------------------------------------------------------------------
 
@@ -293,8 +318,9 @@ class Activities:
     def _succeeded(self, attempt: Attempt, payload: bytes) -> None:
         run, step = attempt.run, attempt.step
         try:
-            check_size(payload, self._worker.limits.payload_bytes_max, f"result of {step.name}")
-            step.decode(payload)
+            if len(payload) > self._payload_bytes_max:
+                check_size(payload, self._payload_bytes_max, f"result of {step.name}")
+            value = step.decode(payload)
         except PayloadError as error:
             self._end_attempt_failed(attempt, error)
             return
@@ -302,6 +328,8 @@ class Activities:
         rows: Rows | None = None
         if run.steps and run.steps.pop(step.step_id, None) is not None:
             rows = [("delete_step", (run.row.pk, step.step_id))]
+        now_us = self._now_us()
+        took_us = now_us - attempt.started_us
         run.deliver(
             Kind.COMPLETED,
             step.step_id,
@@ -309,13 +337,15 @@ class Activities:
             step.fingerprint,
             step.arguments,
             payload,
-            max(0, self._worker.clock.wall_us() - attempt.started_us),
+            took_us if took_us > 0 else 0,
             rows,
+            value,
+            now_us,
         )
 
     def _failed(self, attempt: Attempt, error: BaseException) -> None:
         """An attempt raised: try again later, pause, or hand the exception to the workflow."""
-        policy, now_us = attempt.activity.policy, self._worker.clock.wall_us()
+        policy, now_us = attempt.activity.policy, self._now_us()
         retry = policy.retry
         counted = attempt.number - attempt.counted_from + 1
         rows: Rows = [self._attempt_row(attempt, error, now_us)]
@@ -352,6 +382,8 @@ class Activities:
         attempt.last_error = summary(record_exception(error))
         attempt.is_in_hand = False
         attempt.started_us = 0
+        attempt._info = None
+        attempt.has_ended = False
         self._cancel_attempt_timers(attempt)
         self._remember(attempt, "retrying", rows, partial(self._wait_for_retry, attempt))
 
@@ -366,7 +398,7 @@ class Activities:
     def _end_attempt_failed(self, attempt: Attempt, error: BaseException) -> None:
         """End the step with an error that no retry can mend."""
         self._end_failed(
-            attempt, error, [self._attempt_row(attempt, error, self._worker.clock.wall_us())]
+            attempt, error, [self._attempt_row(attempt, error, self._now_us())]
         )
 
     def _end_failed(self, attempt: Attempt, error: BaseException, rows: Rows) -> None:
@@ -382,7 +414,7 @@ class Activities:
             step.fingerprint,
             step.arguments,
             failure_json(error),
-            max(0, self._worker.clock.wall_us() - started_us),
+            max(0, self._now_us() - started_us),
             rows,
         )
 
@@ -443,7 +475,7 @@ class Activities:
         if attempt.started_us:
             reason = ActivityError("the workflow no longer waits for this step")
             rows.append(
-                self._attempt_row(attempt, reason, self._worker.clock.wall_us(), "abandoned")
+                self._attempt_row(attempt, reason, self._now_us(), "abandoned")
             )
         if run.steps.pop(step.step_id, None) is not None:
             rows.append(("delete_step", (run.row.pk, step.step_id)))
@@ -454,7 +486,7 @@ class Activities:
     def abandon(self, attempt: Attempt) -> None:
         """Tell an attempt's code that its end is of no interest; it keeps its place until then."""
         self._finish(attempt)
-        attempt.is_cancelled = True
+        attempt.unwanted = True
         if attempt.task is not None:
             attempt.task.cancel()
 
@@ -470,7 +502,7 @@ class Activities:
         """The grace time is over: cancel what still runs; it is made again later."""
         for run in runs:
             for attempt in list(run.attempts.values()):
-                attempt.is_cancelled = True
+                attempt.unwanted = True
                 if attempt.task is not None:
                     attempt.task.cancel()
 
@@ -488,7 +520,7 @@ class Activities:
         attempt.timers.append(self._worker.timers.at(due_us, fire))
 
     def _judge(self, attempt: Attempt, callback: Callable[[Attempt], None]) -> None:
-        if not attempt.over and not attempt.run.gone:
+        if not attempt.over and not attempt.has_ended and not attempt.run.gone:
             callback(attempt)
 
     def _cancel_attempt_timers(self, attempt: Attempt) -> None:
@@ -527,7 +559,7 @@ class Activities:
         def judge(attempt: Attempt) -> None:
             if attempt.number != number or attempt.started_us == 0:
                 return
-            if self._worker.clock.wall_us() - attempt.last_beat_us < limit_us:
+            if self._now_us() - attempt.last_beat_us < limit_us:
                 self._watch_heart(attempt, limit_us)
                 return
             self._time_out(
@@ -557,7 +589,7 @@ class Activities:
 
     def beat(self, attempt: Attempt, details: Any) -> None:
         """Note a heartbeat; from any thread."""
-        now_us = self._worker.clock.wall_us()
+        now_us = self._now_us()
         attempt.last_beat_us = now_us
         if details is None:
             return

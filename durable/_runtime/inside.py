@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from durable._store.rows import RunRow
     from durable.definitions import Activity, Workflow
 
-__all__ = ["InAttempt", "InWorkflow", "check_size", "moment"]
+__all__ = ["InWorkflow", "attempt_info", "check_size", "moment"]
 
 PATCH_NAME_CHARACTERS_MAX = 200
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -132,41 +132,21 @@ class InWorkflow:
         raise ContinueAsNew(args, kwargs)
 
 
-class InAttempt:
-    """One attempt's code asks here; from any thread."""
+def attempt_info(attempt: Attempt) -> AttemptInfo:
+    """Return what an activity may know about its attempt.
 
-    __slots__ = ("_attempt", "_info")
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
-        self._info: AttemptInfo | None = None
-
-    def info(self) -> AttemptInfo:
-        """Return what is known about the attempt."""
-        if self._info is None:
-            attempt = self._attempt
-            run = attempt.run
-            self._info = AttemptInfo(
-                run_id=run.row.name,
-                step_id=attempt.step_id,
-                activity=attempt.activity.name,
-                number=attempt.number,
-                idempotency_key=f"{run.row.name}/{attempt.step_id}",
-                started=moment(attempt.started_us),
-                deadline=None if attempt.deadline_us is None else moment(attempt.deadline_us),
-                details=None if attempt.details is None else msgspec.json.decode(attempt.details),
-                headers=run.headers,
-            )
-        return self._info
-
-    def heartbeat(self, details: Any) -> None:
-        """Give a sign of life."""
-        self._attempt.heartbeat(details)
-
-    def is_cancelled(self) -> bool:
-        """Say whether the attempt's end is of no interest any more."""
-        return self._attempt.is_cancelled
-
-    def resource(self, name: str) -> Any:
-        """Return what the engine's lifespan opened."""
-        return self._attempt.resource(name)
+    The key is made of the run's id and salt: both stay when a run is retried as a new ordinal, so a
+    service that saw the failed attempt recognises the next one.
+    """
+    row = attempt.run.row
+    return AttemptInfo(
+        run_id=row.name,
+        step_id=attempt.step_id,
+        activity=attempt.activity.name,
+        number=attempt.number,
+        idempotency_key=f"{row.id}/{row.salt:x}/{attempt.step_id}",
+        started=moment(attempt.started_us),
+        deadline=None if attempt.deadline_us is None else moment(attempt.deadline_us),
+        details=None if attempt.details is None else msgspec.json.decode(attempt.details),
+        headers=attempt.run.headers,
+    )

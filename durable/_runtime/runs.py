@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any, assert_never
 import msgspec
 
 from durable._core import context
-from durable._core.commands import ArmTimer, Command, DropStep, DropTimer, MarkPatch, RunStep
-from durable._core.driver import Cancelled, Completed, Continued, Driver, Failed, Outcome
+from durable._core.commands import ArmTimer, Command, DropStep, DropTimer, MarkPatch
+from durable._core.driver import UNDECODED, Cancelled, Completed, Continued, Driver, Failed, Outcome
 from durable._core.events import Event, Kind
 from durable._core.failures import record_exception
+from durable._core.loop import Step
 from durable._runtime.inside import InWorkflow, check_size
 from durable._store.writer import Change, Transaction
 from durable.errors import Blocked, PayloadError
-from durable.payloads import INLINE_BYTES_MAX, checksum, compress
+from durable.payloads import INLINE_BYTES_MAX, checksum, checksum_of_two, compress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from durable._core.loop import Step
     from durable._runtime.activities import Attempt
     from durable._runtime.timers import TimerHandle
     from durable._runtime.worker import Worker
@@ -146,7 +146,7 @@ class LiveRun:
         if stale:
             self.worker.submit(Change(stale))
         timers = sorted(loop.timers.values(), key=lambda timer: timer.due_us)
-        self.perform([*map(ArmTimer, timers), *map(RunStep, loop.steps.values())])
+        self.perform([*map(ArmTimer, timers), *loop.steps.values()])
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -160,23 +160,25 @@ class LiveRun:
         result: bytes = b"",
         took_us: int = 0,
         rows: Rows | None = None,
+        value: Any = UNDECODED,
+        now_us: int | None = None,
     ) -> None:
         """Record one fact, let the code react, and commit both with ``rows``."""
         driver = self.driver
-        at_us = self.worker.clock.wall_us() - self.started_us
+        at_us = (self.worker.now_us() if now_us is None else now_us) - self.started_us
         if at_us < driver.at_us:
             at_us = driver.at_us
         event = Event(
             driver.seq + 1, kind, step, name, fingerprint, arguments, result, at_us, took_us
         )
         changed: Rows = [] if rows is None else rows
-        changed.append(("insert_event", self._event_row(event, changed)))
+        event_row = self._event_row(event, changed)
         try:
-            commands = driver.deliver(event)
+            commands = driver.deliver(event, value)
         except (Blocked, PayloadError) as error:
-            self._block(error, changed)
+            self._block(error, [*changed, ("insert_event", event_row)])
             return
-        self.commit(changed, commands)
+        self.commit(changed, commands, event_row)
 
     def _drive(
         self, drive: Callable[[], list[Command]], rows: Rows
@@ -193,7 +195,7 @@ class LiveRun:
             self.row.pk, event.seq, event.kind, event.step, event.name, event.fingerprint,
             arguments.decode() if len(arguments) <= INLINE_BYTES_MAX else self._blob(arguments, rows),
             result.decode() if len(result) <= INLINE_BYTES_MAX else self._blob(result, rows),
-            checksum(arguments, result), event.at_us, event.took_us,
+            checksum_of_two(arguments, result), event.at_us, event.took_us,
         )  # fmt: skip
 
     def _blob(self, payload: bytes, rows: Rows) -> int:
@@ -201,7 +203,9 @@ class LiveRun:
 
     # -- commits ---------------------------------------------------------------------------------
 
-    def commit(self, rows: Rows, commands: list[Command]) -> None:
+    def commit(
+        self, rows: Rows, commands: list[Command], event_row: tuple[Any, ...] | None = None
+    ) -> None:
         """Commit rows with the run's new state; afterwards perform the commands."""
         driver = self.driver
         if driver.outcome is None:
@@ -214,6 +218,7 @@ class LiveRun:
             change = Change(rows, self._committed, commands)
         else:
             change = self._close(driver.outcome, rows)
+        change.event = event_row
         self.uncommitted += 1
         self.worker.submit(change)
 
@@ -242,11 +247,16 @@ class LiveRun:
     def perform(self, commands: Iterable[Command]) -> None:
         """Do what the code asked for, now that the reason is in the file."""
         worker = self.worker
+        begun = False
         for command in commands:
+            if type(command) is Step:  # By far the most frequent: before the match.
+                if not command.done():
+                    worker.activities.begin(self, command)
+                    begun = True
+                continue
             match command:
-                case RunStep(step):
-                    if not step.done():
-                        worker.activities.begin(self, step)
+                case Step():
+                    pass
                 case DropStep(step):
                     worker.activities.drop(self, step)
                 case ArmTimer(timer):
@@ -262,7 +272,8 @@ class LiveRun:
                     pass
                 case _:
                     assert_never(command)
-        self.look_idle()
+        if not begun or self.steps:  # A step that was just begun is in hand, unless it is a retry.
+            self.look_idle()
 
     def _fire(self, step_id: str) -> None:
         self.timers.pop(step_id, None)
@@ -274,19 +285,24 @@ class LiveRun:
     @property
     def is_working(self) -> bool:
         """Whether an attempt is in hand, or something waits for its commit."""
-        return self.uncommitted > 0 or any(a.is_in_hand for a in self.attempts.values())
+        if self.uncommitted > 0:
+            return True
+        for attempt in self.attempts.values():  # noqa: SIM110  any() costs a generator per step
+            if attempt.is_in_hand:
+                return True
+        return False
 
     def look_idle(self) -> None:
         """See, a second from now, whether the run only waits."""
         if self.park_timer is None and not self.gone and not self.is_working:
-            due_us = self.worker.clock.wall_us() + PARK_AFTER_US
+            due_us = self.worker.now_us() + PARK_AFTER_US
             self.park_timer = self.worker.timers.at(due_us, self._park)
 
     def _park(self) -> None:
         self.park_timer = None
         if self.gone or self.is_working or self.stored_state == "parked":
             return
-        now_us = self.worker.clock.wall_us()
+        now_us = self.worker.now_us()
         wake_at_us, waits = self.waits()
         if wake_at_us is not None and wake_at_us - now_us <= PARK_AFTER_US:
             self.park_timer = self.worker.timers.at(wake_at_us + PARK_AFTER_US, self._park)
@@ -383,7 +399,7 @@ class LiveRun:
         stored = payload.decode() if len(payload) <= INLINE_BYTES_MAX else self._blob(payload, rows)
         if state == "failed" and self.workflow.on_failure == "pause":
             return self._pausing(rows, stored, checksum(payload), origin)
-        now_us = self.worker.clock.wall_us()
+        now_us = self.worker.now_us()
         pk = self.row.pk
         rows.append(("close_run", (pk, state, now_us, stored, checksum(payload), origin)))
         rows.append(("delete_inbox_of_run", (pk,)))
@@ -426,7 +442,7 @@ class LiveRun:
         encoded = self.workflow.codec.encode(args, kwargs)
         stored = encoded.decode() if len(encoded) <= INLINE_BYTES_MAX else self._blob(encoded, rows)
         mark = self.workflow.codec.fingerprint(args, kwargs, encoded)
-        row, now_us = self.row, self.worker.clock.wall_us()
+        row, now_us = self.row, self.worker.now_us()
         return (
             row.id, row.ordinal + 1, row.workflow, "ready", self.worker.id, None, row.queue,
             row.priority, row.headers, self.worker.new_salt(), stored, mark, checksum(encoded),
@@ -437,7 +453,7 @@ class LiveRun:
         """End the run without running any of its code."""
         payload = msgspec.json.encode(reason)
         pk = self.row.pk
-        now_us = self.worker.clock.wall_us()
+        now_us = self.worker.now_us()
         rows.append(("close_run", (pk, "terminated", now_us, payload.decode(), checksum(payload), 0)))
         rows.append(("delete_inbox_of_run", (pk,)))
         rows.append(("delete_steps_of_run", (pk,)))

@@ -62,6 +62,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._path = path
         self.clock = clock
+        self.now_us = clock.wall_us
         self.limits = limits
         self._durability = durability
         self._names = names
@@ -98,7 +99,7 @@ class Worker:
         try:
             names = list(self._names())
             self.id = self.store.open_worker(
-                msgspec.json.encode(names).decode(), self.clock.wall_us()
+                msgspec.json.encode(names).decode(), self.now_us()
             )
         except BaseException:
             self.store.close()
@@ -141,7 +142,7 @@ class Worker:
             self.forget(run)
         if orderly:
             self.store.writer.submit(
-                Change(operation=self.store.end_worker(self.id, self.clock.wall_us()))
+                Change(operation=self.store.end_worker(self.id, self.now_us()))
             )
         self.timers.close()
         if self._take_over_timer is not None:
@@ -270,7 +271,7 @@ class Worker:
     ) -> int | None:
         """Store a new run and begin it; return its key, or None if the id is taken."""
         rows: Rows = []
-        options, now_us = workflow.start, self.clock.wall_us()
+        options, now_us = workflow.start, self.now_us()
         delayed = options.start_delay_us > 0
         run_id = new_id(now_us) if options.id is None else options.id
         salt = new_salt()
@@ -337,7 +338,7 @@ class Worker:
         for name in sorted(names):
             if len(wanted) < CLAIM_PER_ROUND:
                 wanted += reader.find_claimable(name, CLAIM_PER_ROUND - len(wanted))
-        due = reader.find_due(self.clock.wall_us(), CLAIM_PER_ROUND)
+        due = reader.find_due(self.now_us(), CLAIM_PER_ROUND)
         wanted += [pk for pk, name in due if name in names]
         if self.only is not None:
             wanted = [pk for pk in wanted if pk == self.only]
@@ -345,7 +346,7 @@ class Worker:
             self._set_wake()
             return
         self._claiming = True
-        now_us, worker = self.clock.wall_us(), self.id
+        now_us, worker = self.now_us(), self.id
 
         def operation(transaction: Transaction) -> list[int]:
             taken = []
@@ -472,7 +473,7 @@ class Worker:
     def _set_wake(self) -> None:
         wake_at_us = self.store.reader.find_next_wake()
         if wake_at_us is not None:
-            self._wake_at(max(wake_at_us, self.clock.wall_us() + 1_000))
+            self._wake_at(max(wake_at_us, self.now_us() + 1_000))
 
     def _wake_at(self, due_us: int) -> None:
         if self._wake_timer is not None and self._wake_timer.callback is not None:
@@ -545,11 +546,11 @@ class Worker:
                 self.claim()
 
         self.submit(
-            Change(done=done, operation=self.store.take_over(worker, self.clock.wall_us()))
+            Change(done=done, operation=self.store.take_over(worker, self.now_us()))
         )
 
     def _take_over_now(self, worker: int) -> None:
-        operation = self.store.take_over(worker, self.clock.wall_us())
+        operation = self.store.take_over(worker, self.now_us())
         if self.store.writer.commit_now(Change(operation=operation)):
             self.log.info("took over the runs of worker %d, which died", worker)
 

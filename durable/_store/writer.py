@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import apsw
-import attrs
+import msgspec
 
 from durable._store.connection import connect, explain
 from durable._store.queries import QUERIES, batches
@@ -88,8 +88,7 @@ class Transaction:
         return self._connection.last_insert_rowid()
 
 
-@attrs.define
-class Change:
+class Change(msgspec.Struct, gc=False):
     """What has to be committed together.
 
     Attributes:
@@ -100,9 +99,10 @@ class Change:
         operation: Runs inside the transaction after all rows; ``value`` becomes what it returns.
             What it raises is rolled back alone and becomes ``error``.
         soft: Its loss in a power cut harms nothing (heartbeats).
+        event: A row for ``insert_event``; apart from ``rows`` because nearly every change has one.
     """
 
-    rows: Sequence[tuple[str, tuple[Any, ...]]] = ()
+    rows: Any = ()
     done: Callable[[Change], None] | None = None
     context: Any = None
     start: tuple[Any, ...] | None = None
@@ -110,6 +110,7 @@ class Change:
     soft: bool = False
     value: Any = None
     error: BaseException | None = None
+    event: tuple[Any, ...] | None = None
 
 
 class Writer:
@@ -296,9 +297,12 @@ class Writer:
 
     def _write(self, batch: list[Change]) -> None:
         by_statement: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _ORDER}
+        events = by_statement["insert_event"]
         starts: list[Change] = []
         for change in batch:
             change.error = change.value = None
+            if change.event is not None:
+                events.append(change.event)
             for name, row in change.rows:
                 by_statement[name].append(row)
             if change.start is not None:

@@ -15,11 +15,11 @@ import anyio
 import attrs
 import msgspec
 
-from durable._core.commands import ArmTimer, DropStep, DropTimer, MarkPatch, RunStep
+from durable._core.commands import ArmTimer, DropStep, DropTimer, MarkPatch
 from durable._core.driver import Driver
 from durable._core.events import Event, Kind
 from durable._core.failures import record_exception
-from durable._core.loop import Evicted
+from durable._core.loop import Evicted, Step
 from durable.errors import Blocked
 
 CAP = 400  # events of one program
@@ -286,8 +286,8 @@ class Play:
 
 def shown(command):
     match command:
-        case RunStep(step):
-            return f"run {step.step_id} {step.name} {step.arguments.decode()}"
+        case Step():
+            return f"run {command.step_id} {command.name} {command.arguments.decode()}"
         case DropStep(step):
             return f"drop {step.step_id}"
         case ArmTimer(timer):
