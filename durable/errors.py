@@ -20,12 +20,12 @@
     │   ├── Blocked                 code and history do not fit
     │   └── NotDurable              real I/O, threads or processes inside a workflow
     ├── ActivityError               what an activity raised, where its own class is not known
-    │   └── OutcomeUnknown          an at-most-once call that may or may not have happened
-    │       ActivityTimeout (also a TimeoutError)
-    │   ├── StartToCloseTimeout     one attempt took too long
-    │   ├── ScheduleToCloseTimeout  all attempts together took too long
-    │   ├── ScheduleToStartTimeout  no attempt could begin in time
-    │   └── HeartbeatTimeout        an attempt stopped giving signs of life
+    │   ├── OutcomeUnknown          an at-most-once call that may or may not have happened
+    │   └── ActivityTimeout         a time limit was reached (also a TimeoutError)
+    │       ├── StartToCloseTimeout     one attempt took too long
+    │       ├── ScheduleToCloseTimeout  all attempts together took too long
+    │       ├── ScheduleToStartTimeout  no attempt could begin in time
+    │       └── HeartbeatTimeout        an attempt stopped giving signs of life
     ├── RetryAfter                  raised by an activity: try again after that many seconds
     └── StoreError                  the operator
         ├── NotADurableFile         a foreign file, a directory, an empty path

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Literal
 
@@ -72,6 +72,10 @@ def _positive(what: str) -> Callable[[object, object, Duration], None]:
     return check
 
 
+def _exception_classes(classes: Iterable[type[BaseException]]) -> tuple[type[BaseException], ...]:
+    return tuple(classes)
+
+
 @attrs.frozen(kw_only=True)
 class Retry:
     """How a failed activity is tried again.
@@ -98,7 +102,9 @@ class Retry:
     max_attempts: int | None = None
     jitter: float = 0.1
     retry_if: Callable[[BaseException], bool] | None = None
-    give_up_on: tuple[type[BaseException], ...] = attrs.field(default=(), converter=tuple)
+    give_up_on: tuple[type[BaseException], ...] = attrs.field(
+        default=(), converter=_exception_classes
+    )
     on_exhausted: Literal["fail", "pause"] = "fail"
 
     def __attrs_post_init__(self) -> None:
@@ -141,6 +147,16 @@ class Retry:
         return self.retry_if is not None and not self.retry_if(error)
 
 
+def _is_plain(policy: ActivityPolicy) -> bool:
+    limits = (
+        policy.start_to_close_us,
+        policy.schedule_to_close_us,
+        policy.schedule_to_start_us,
+        policy.heartbeat_us,
+    )
+    return not policy.at_most_once and all(limit is None for limit in limits)
+
+
 @attrs.frozen(kw_only=True)
 class ActivityPolicy:
     """Everything ``@activity(...)`` and ``.options(...)`` set, checked."""
@@ -152,18 +168,8 @@ class ActivityPolicy:
     heartbeat_us: int | None = None
     at_most_once: bool = False
     arguments_checked: bool = True
-    is_plain: bool = attrs.field(init=False)
+    is_plain: bool = attrs.field(init=False, default=attrs.Factory(_is_plain, takes_self=True))
     """No limit and no intent: nothing to set up for an attempt."""
-
-    @is_plain.default
-    def _is_plain(self) -> bool:
-        limits = (
-            self.start_to_close_us,
-            self.schedule_to_close_us,
-            self.schedule_to_start_us,
-            self.heartbeat_us,
-        )
-        return not self.at_most_once and all(limit is None for limit in limits)
 
     def __attrs_post_init__(self) -> None:
         if self.at_most_once and self.retry.max_attempts not in {None, 1}:
