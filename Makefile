@@ -1,0 +1,79 @@
+# `make` alone says what there is. Each target makes what it needs, from nothing but Python 3.11+.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+# What `make crash` plays: programs recorded, and replayed in processes that differ in every way.
+PROGRAMS ?= 20000
+# Passed on, as in: make test PYTEST="-k retry -x"
+PYTEST ?=
+
+# Campaigns of minutes, browsers and measurements have targets of their own.
+QUICK := not long and not bench and not browser
+
+.DEFAULT_GOAL := help
+.PHONY: help dev demo check format test coverage crash bench build clean
+
+help:  ## say what there is
+	@awk 'BEGIN {FS = ":.*##"} /^[a-z]+:.*##/ {printf "make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dev: $(VENV)/test.stamp $(VENV)/check.stamp $(VENV)/build.stamp  ## make .venv with the package (editable) and every tool
+	@echo "ready: . $(BIN)/activate"
+
+demo: $(VENV)/package.stamp  ## kill a durable run in the middle, start it again, and prove what happened
+	@$(BIN)/python examples/demo.py $(DEMO)
+
+check: $(VENV)/test.stamp $(VENV)/check.stamp  ## lint, formatting, types (mypy and pyright strict), completeness of public types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+# pyright looks for the package in the environment of the first `python` on the path.
+	PATH="$(abspath $(BIN)):$$PATH" pyright
+	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes durable --ignoreexternal
+
+format: $(VENV)/check.stamp  ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+test: $(VENV)/test.stamp  ## run the tests; PYTEST="-k retry -x" is passed on
+	@$(BIN)/python -m coverage run -m pytest -m "$(QUICK)" $(PYTEST)
+
+coverage:  ## show what the last `make test` did not reach
+	@test -e .coverage || $(MAKE) test
+	@$(BIN)/python -m coverage report
+
+crash: $(VENV)/test.stamp  ## the long campaigns: processes killed at random, PROGRAMS=20000 random programs replayed
+	$(BIN)/python -m pytest -m "crash or long" $(PYTEST)
+	$(BIN)/python tests/core/fuzz.py $(PROGRAMS)
+
+bench: $(VENV)/test.stamp  ## measure speed against a bare loop on the same disk
+	$(BIN)/python tests/bench/bench.py
+
+build: $(VENV)/build.stamp  ## make the wheel and the source archive in dist/
+	$(BIN)/python -m build --quiet
+	@ls -l dist
+
+clean:  ## remove everything that was made, .venv too
+	rm -rf $(VENV) dist build demo-out .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- stamps: an environment is made once, and again when pyproject.toml changes ------------------
+
+$(VENV)/made.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "durable needs Python 3.11 or newer, and this is " + sys.version.split()[0] + "; say make PYTHON=python3.12 ...")'
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+# Dependency groups (`--group`) came with pip 25.1; Python 3.11 brings an older one.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/package.stamp: $(VENV)/made.stamp pyproject.toml
+	@echo "installing the package"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/test.stamp $(VENV)/check.stamp $(VENV)/build.stamp: $(VENV)/%.stamp: $(VENV)/package.stamp
+	@echo "installing the tools: $*"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group $*
+	@touch $@
