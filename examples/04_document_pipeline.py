@@ -120,6 +120,7 @@ def logged(service: Service, subject: str) -> Iterator[dict[str, Any]]:
     attempt = durable.attempt()
     line: dict[str, Any] = {
         "key": attempt.idempotency_key,
+        "step_id": attempt.step_id,
         "step": attempt.activity,
         "subject": subject,
         "attempt": attempt.number,
@@ -149,7 +150,7 @@ def fail_now_and_then(service: Service) -> None:
         FlakyService: This attempt is one of them.
     """
     attempt = durable.attempt()
-    luck = f"{service.seed}/{attempt.idempotency_key}/{attempt.number}"
+    luck = f"{service.seed}/{attempt.step_id}/{attempt.number}"
     digest = hashlib.blake2b(luck.encode(), digest_size=8).digest()
     if int.from_bytes(digest, "big") / 2**64 < service.flaky:
         raise FlakyService(f"the service hung up on attempt {attempt.number}")

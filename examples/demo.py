@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import durable
+
+RUN_ID = "documents"
 PIPELINE = Path(__file__).with_name("04_document_pipeline.py")
 LOOK_AGAIN_S = 0.2
 # Not a terminal: a line a second, so that a build log stays readable.
@@ -119,7 +122,7 @@ def watch(child: subprocess.Popen[str], log: Log, kill_after: int | None, share:
             done, expected = len(log.keys("end")), log.expected_steps()
             if looks % (1 if is_terminal else LOOKS_PER_LINE) == 0:
                 of = f" of about {expected:,}" if expected else ""
-                text = f"  process {child.pid}: {done:,}{of} steps done"
+                text = f"   process {child.pid}: {done:,}{of} steps done"
                 print(f"\r\x1b[K{text}" if is_terminal else text, end="" if is_terminal else "\n")
                 sys.stdout.flush()
             looks += 1
@@ -144,40 +147,20 @@ def watch(child: subprocess.Popen[str], log: Log, kill_after: int | None, share:
 # -- the proof ----------------------------------------------------------------------------------
 
 
-def recorded_before_kill(_db: Path, before: list[dict[str, Any]]) -> set[str]:
+def recorded_before_kill(db: Path, before: list[dict[str, Any]]) -> set[str]:
     """Return the idempotency keys of the steps that were in the file when the process died.
 
-    By the log alone: the engine starts nothing before what led to it is committed, so a step whose
-    end shows in a later step's start had been recorded. Those that ended in the very last moments
-    are left out; whether they were recorded only the file knows.
+    Looking starts nothing: the run waits, unchanged, until an engine opens the file.
 
     Args:
-        _db: The SQLite file, as the kill left it; not read yet.
-        before: The lines of the log up to the kill.
+        db: The SQLite file, as the kill left it.
+        before: The lines of the log up to the kill; they say which key belongs to which step.
     """
-    started = {(line["step"], line["subject"]) for line in before if line["phase"] == "start"}
-    is_summarising = {
-        subject.rpartition("#")[0] for step, subject in started if step == "summarise_chunk"
-    }
-
-    def is_recorded(step: str, subject: str) -> bool:
-        if step == "list_files":
-            return any(name == "read_file" for name, _ in started)
-        if step == "read_file":
-            return ("extract", subject) in started
-        if step == "extract":
-            return subject in is_summarising or ("merge_file", subject) in started
-        if step == "summarise_chunk":
-            return ("merge_file", subject.rpartition("#")[0]) in started
-        if step == "merge_file":
-            return ("merge_folder", Path(subject).parent.as_posix()) in started
-        return step == "merge_folder" and any(name == "write_report" for name, _ in started)
-
-    return {
-        line["key"]
-        for line in before
-        if line["phase"] == "end" and is_recorded(line["step"], line["subject"])
-    }
+    with durable.view(db) as runs:
+        run = runs.get(RUN_ID)
+    key_of = {line["step_id"]: line["key"] for line in before}
+    completed = [step.step for step in run.steps if step.status == "completed"]
+    return {key_of.get(step_id, f"step {step_id}") for step_id in completed}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +205,10 @@ def prove(log: Log, killed_at: int, recorded: set[str]) -> Proof:
         f"recorded, but its end is not in the log: {names.get(key, key)}"
         for key in sorted(recorded - done)
     ]
+    complaints += [
+        f"not recorded, and yet not called again: {names[key]}"
+        for key in sorted(done - recorded - again)
+    ]
     ended = log.keys("end")
     complaints += [f"never ended: {names[key]}" for key in sorted(log.keys("start") - ended)]
     for lines in (before, after):
@@ -265,7 +252,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--flaky", type=float, default=0.05, help="share of attempts that fail")
     parser.add_argument("--slow-ms", type=float, default=120, help="how slow the service is")
     parser.add_argument("--kill-after", type=int, help="steps; by default 45 %% of all")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.kill_after is not None and options.kill_after < 1:
+        parser.error(
+            "--kill-after counts steps: 1 or more, so that there is something to go on from"
+        )
+    return options
 
 
 def main() -> int:
@@ -275,41 +267,43 @@ def main() -> int:
     log = Log(options.out / "side-effects.jsonl")
     began = time.monotonic()
 
-    print(f"1. Start: {options.flaky:.0%} of the calls to a slow service fail and are retried.")
+    print("1. Summarise a folder of documents in one durable run: three steps a file, one a chunk.")
+    print(f"   {options.flaky:.0%} of the calls to a slow service fail and are retried.")
     first = start(options)
     if not watch(first, log, options.kill_after, 0.45):
-        print(f"  the process ended by itself, with exit code {first.returncode}; raise --limit")
+        print(f"   The process ended by itself, with exit code {first.returncode}; raise --limit.")
         return 1
     killed_at = len(log.lines)
+    print(f"2. kill -9 {first.pid}, {len(log.keys('end')):,} steps in.")
     recorded = recorded_before_kill(options.out / "demo.db", log.lines[:killed_at])
-    print(f"2. SIGKILL to process {first.pid}, {len(log.keys('end')):,} steps in.")
+    print(f"   Its file holds {len(recorded):,} recorded steps.")
 
-    print("3. Start again, with the same arguments.")
+    print("3. Start it again, with the same arguments.")
     second = start(options)
     watch(second, log, None, 0.0)
     assert second.stdout is not None
     said = second.stdout.read().strip()
     if second.returncode != 0:
-        print(f"  the process failed with exit code {second.returncode}")
+        print(f"   The process failed with exit code {second.returncode}.")
         return 1
-    print(f"  {said}")
+    print(f"   {said}")
 
     proof = prove(log, killed_at, recorded)
     again = log.keys("start", log.lines[killed_at:])
     failures = sum(line["phase"] == "failed" for line in log.lines)
-    print(f"4. Ended after {time.monotonic() - began:.1f} s; the log of all attempts says:")
+    print(f"4. Ended after {time.monotonic() - began:.1f} s. The log of all attempts says:")
     for what, count in (
-        ("steps done before the kill", len(proof.done)),
-        ("steps resumed, kept from the file", len(proof.kept)),
-        ("steps repeated, in flight at the kill", len(proof.repeated)),
+        ("steps ended before the kill", len(proof.done)),
+        ("steps kept from the file, not called again", len(proof.kept)),
+        ("steps repeated, under way at the kill", len(proof.repeated)),
         ("attempts that failed and were retried", failures),
         ("recorded steps that were called again", len(recorded & again)),
     ):
-        print(f"  {what:<42}{count:>7,}")
+        print(f"   {what:<44}{count:>7,}")
     report = options.out / "report.md"
     print(f"5. The report, {report}, begins:")
     for line in report.read_text(encoding="utf-8").splitlines()[:REPORT_LINES_SHOWN]:
-        print(f"  | {line[: shutil.get_terminal_size().columns - 5]}")
+        print(f"   | {line[: shutil.get_terminal_size().columns - 6]}")
     for complaint in proof.complaints[:20]:
         print(f"NOT PROVED: {complaint}")
     if not proof.complaints:

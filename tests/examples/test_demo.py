@@ -31,9 +31,14 @@ AFTER = [
 ]
 
 
-def prove(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> demo.Proof:
+ENDED = {one["key"] for one in BEFORE if one["phase"] == "end"}
+
+
+def prove(
+    before: list[dict[str, Any]], after: list[dict[str, Any]], recorded: set[str] = ENDED
+) -> demo.Proof:
     log = demo.Log(Path("unused"), lines=before + after)
-    return demo.prove(log, len(before), demo.recorded_before_kill(Path("unused"), before))
+    return demo.prove(log, len(before), recorded)
 
 
 def test_a_run_that_went_on_is_proved() -> None:
@@ -44,7 +49,9 @@ def test_a_run_that_went_on_is_proved() -> None:
 
 
 def test_a_step_that_ended_too_late_to_be_recorded_may_run_again() -> None:
-    proof = prove(BEFORE, both("summarise_chunk", "a.py#0") + AFTER)
+    late = "summarise_chunk/a.py#0"
+
+    proof = prove(BEFORE, both("summarise_chunk", "a.py#0") + AFTER, ENDED - {late})
 
     assert proof.complaints == []
     assert (len(proof.done), len(proof.kept), len(proof.repeated)) == (4, 3, 2)
@@ -75,11 +82,15 @@ def test_the_proof_fails(
 
 
 def test_what_the_file_holds_must_have_ended() -> None:
-    log = demo.Log(Path("unused"), lines=BEFORE + AFTER)
-
-    proof = demo.prove(log, len(BEFORE), {"summarise_chunk/a.py#1"})
+    proof = prove(BEFORE, AFTER, ENDED | {"summarise_chunk/a.py#1"})
 
     assert any("its end is not in the log" in one for one in proof.complaints)
+
+
+def test_a_result_that_was_not_recorded_cannot_be_kept() -> None:
+    proof = prove(BEFORE, AFTER, ENDED - {"summarise_chunk/a.py#0"})
+
+    assert any("not recorded, and yet not called again" in one for one in proof.complaints)
 
 
 def test_half_a_line_is_left_for_the_next_reading(tmp_path: Path) -> None:
