@@ -1,0 +1,7 @@
+"""``python -m durable_cli``."""
+
+import sys
+
+from durable_cli import main
+
+sys.exit(main())

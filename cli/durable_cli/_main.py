@@ -1,0 +1,75 @@
+"""The command group. It names each command and loads none of them before it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import click
+
+from durable_cli._errors import guarded
+from durable_cli._options import color_option, file_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "run"]
+
+COMMANDS = {
+    "ls": "List runs, newest first.",
+    "show": "Show one run: why it waits, its steps, its error.",
+    "retry": "Let a run go on from where it failed.",
+    "cancel": "Ask a run to stop; its code may clean up.",
+    "terminate": "End a run; none of its code runs any more.",
+    "worker": "Serve the file of an engine until stopped.",
+    "version": "Show versions.",
+}
+"""Name and what ``durable --help`` says of it. Each is the object ``command`` of its own module."""
+
+
+class LazyGroup(click.Group):
+    """Loads the module of a command when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of `COMMANDS`."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        found = import_module(f"durable_cli.{cmd_name}").command
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without loading them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="RUN is an id (its newest run), id#2 (exactly that one), or last (the newest of all).",
+)
+@file_option
+@color_option
+def group() -> None:
+    """Look at durable runs in a SQLite file, let them go on, stop them, serve them."""
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run one command and return the exit code."""
+    import sys
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+
+    def command() -> int:
+        code = group.main(given or ["--help"], prog_name="durable", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+
+    return guarded(command)

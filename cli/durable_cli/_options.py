@@ -1,0 +1,117 @@
+"""The options several commands share, and how a command finds its file and its run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import click
+
+from durable_cli._output import Screen, clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from durable.inspection import Viewer
+
+__all__ = ["Settings", "color_option", "file_option", "find_run", "run_argument", "settings"]
+
+Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
+ENVIRONMENT = "DURABLE_DB"
+# More names than that help nobody to choose.
+NAMES_SHOWN = 5
+
+
+@attrs.define
+class Settings:
+    """What the options before and after the command's name say; the later one counts."""
+
+    file: str | None = None
+    color: str = "auto"
+
+    def screen(self) -> Screen:
+        """Return the screen for stdout."""
+        return Screen(sys.stdout, self.color)
+
+    def path(self) -> str:
+        """Return the file: the option's, else ``$DURABLE_DB``, else the only ``*.db`` here.
+
+        Raises:
+            click.UsageError: There is none, or more than one.
+        """
+        named = self.file if self.file is not None else os.environ.get(ENVIRONMENT)
+        if named:
+            return named
+        if self.file is not None:
+            raise click.UsageError("--db is empty; it takes the path of a file")
+        found = sorted(path.name for path in Path().glob("*.db") if path.is_file())
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise click.UsageError(
+                f"which file? No *.db is in this folder; name one with -d FILE or ${ENVIRONMENT}"
+            )
+        names = ", ".join(map(clean, found[:NAMES_SHOWN]))
+        more = ", ..." if len(found) > NAMES_SHOWN else ""
+        raise click.UsageError(
+            f"which file? This folder has {names}{more}; name one with -d FILE or ${ENVIRONMENT}"
+        )
+
+
+def settings() -> Settings:
+    """Return the settings of the command being run."""
+    return click.get_current_context().ensure_object(Settings)
+
+
+def _keep(name: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
+    def callback(context: click.Context, _: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            setattr(context.ensure_object(Settings), name, value)
+
+    return callback
+
+
+def file_option(function: Decorated) -> Decorated:
+    """Add ``-d FILE``."""
+    return click.option(
+        "-d", "--db", metavar="FILE", expose_value=False, callback=_keep("file"),
+        help=f"The file; else ${ENVIRONMENT}, else the only *.db in this folder.",
+    )(function)  # fmt: skip
+
+
+def color_option(function: Decorated) -> Decorated:
+    """Add ``--color``."""
+    return click.option(
+        "--color", type=click.Choice(["auto", "always", "never"]), expose_value=False,
+        callback=_keep("color"),
+        help="Colour: auto means on a terminal; NO_COLOR and FORCE_COLOR count.",
+    )(function)  # fmt: skip
+
+
+def json_option(function: Decorated) -> Decorated:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")(function)
+
+
+def run_argument(function: Decorated) -> Decorated:
+    """Add ``RUN``."""
+    return click.argument("run")(function)
+
+
+def find_run(runs: Viewer, text: str) -> str:
+    """Return what names a run in the file: the text itself, or the newest run's for ``last``.
+
+    Raises:
+        RunNotFound: The file holds no run.
+    """
+    if text != "last":
+        return text
+    newest = runs.list(limit=1)
+    if not newest:
+        from durable.errors import RunNotFound
+
+        raise RunNotFound("no run is in the file, so there is no last one")
+    return newest[0].id

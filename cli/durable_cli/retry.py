@@ -1,0 +1,70 @@
+"""``durable retry``: a run goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from durable.errors import WrongState
+from durable.inspection import CLOSED
+from durable_cli._options import color_option, file_option, run_argument
+from durable_cli._output import clean
+from durable_cli._verbs import Asked, ask
+
+if TYPE_CHECKING:
+    from durable import Run, RunDetails
+
+__all__ = ["command"]
+
+
+@click.command("retry")
+@run_argument
+@click.option(
+    "--anyway",
+    is_flag=True,
+    help="Also if steps completed after the one that failed (clean-up, compensation).",
+)
+@file_option
+@color_option
+def command(run: str, *, anyway: bool) -> None:
+    """Let a run go on from where it failed.
+
+    A failed, cancelled or terminated run goes on as a new one, RUN#2, with all that was recorded
+    before the failure. A blocked, paused or retrying one goes on in place, now.
+    """
+
+    async def verb(handle: Run[Any]) -> Run[Any]:
+        return await handle.retry(anyway=anyway)
+
+    asked = ask(run, verb, check=_refuse_without_effect)
+    asked.screen.line(f"{asked.name} goes on{_from_where(asked)}")
+    asked.say_status()
+
+
+def _refuse_without_effect(run: RunDetails) -> None:
+    """Refuse what the library would take and do nothing about.
+
+    Raises:
+        WrongState: Nothing of the run waits for a retry.
+    """
+    if run.status in {*CLOSED, "blocked", "paused"}:
+        return  # The library decides.
+    if not any(step.status in {"retrying", "exhausted"} for step in run.steps):
+        raise WrongState(f"run {run.id} is {run.status}, and no step of it waits for a retry")
+
+
+def _from_where(asked: Asked) -> str:
+    before, after = asked.before, asked.after
+    if after.id == before.id:
+        return ""
+    # What was copied kept its time; what was done since then has another one.
+    copied = {(step.step, step.ended) for step in after.steps}
+    kept = [step for step in before.steps if step.ended and (step.step, step.ended) in copied]
+    failed = [step for step in before.steps if step not in kept and step.status == "failed"]
+    noun = "step" if len(kept) == 1 else "steps"
+    if failed:
+        where = f"step {clean(failed[0].step)} ({clean(failed[0].name)}) of {clean(before.id)}"
+    else:
+        where = f"where {clean(before.id)} stopped"
+    return f" from {where}, with {len(kept):,} recorded {noun}"

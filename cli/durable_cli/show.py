@@ -1,0 +1,250 @@
+"""``durable show``: everything about one run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+import durable
+from durable.inspection import duration
+from durable_cli._options import (
+    color_option,
+    file_option,
+    find_run,
+    json_option,
+    run_argument,
+    settings,
+)
+from durable_cli._output import Cell, Screen, age, cells, clean, clean_lines, moment
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator, Sequence
+
+    from durable import RunDetails
+    from durable.inspection import AttemptView, StepView
+
+__all__ = ["command"]
+
+TITLES = ("STEP", "NAME", "STATUS", "TRIES", "TOOK", "ENDED", "ERROR")
+LABEL_CELLS = 11
+# What one line shows of a payload where no terminal gives a width.
+PAYLOAD_CELLS = 160
+INDENT = "  "
+
+
+@click.command("show")
+@run_argument
+@click.option("--payloads", is_flag=True, help="Arguments and results whole, of each step too.")
+@click.option("--attempts", is_flag=True, help="Each failed attempt with its whole traceback.")
+@json_option
+@file_option
+@color_option
+def command(run: str, *, payloads: bool, attempts: bool, as_json: bool) -> None:
+    """Show one run: why it waits, its steps, its error.
+
+    RUN is an id (its newest run), id#2 (exactly that one), or last (the newest of all).
+    """
+    path, screen = settings().path(), settings().screen()
+    with durable.view(path) as runs:
+        found = runs.get(find_run(runs, run))
+        now = runs.now()
+    if as_json:
+        screen.json(_plain(found))
+        return
+    _header(screen, found, now)
+    _payloads_of_run(screen, found, whole=payloads)
+    if found.steps:
+        screen.line()
+        _steps(screen, found, now)
+    if payloads:
+        _payloads_of_steps(screen, found.steps)
+    if attempts:
+        _attempts(screen, found.steps)
+    if found.traceback:
+        screen.line()
+        screen.line(clean_lines(found.traceback.rstrip("\n")))
+
+
+# -- JSON ------------------------------------------------------------------------------------------
+
+
+def _plain(run: RunDetails) -> dict[str, Any]:
+    return {**_fields(run), "steps": [_fields(step) for step in run.steps]}
+
+
+def _fields(one: RunDetails | StepView) -> dict[str, Any]:
+    """Return the fields, with payloads decoded: a program should not decode JSON out of JSON."""
+    fields = {field.name: getattr(one, field.name) for field in attrs.fields(type(one))}
+    return {
+        **fields,
+        "arguments": _decoded(one.arguments),
+        "result": _decoded(one.result),
+    }
+
+
+def _decoded(text: str) -> Any:
+    """Return a payload's value; null where there is none, the text where it was cut or damaged."""
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+# -- the header ------------------------------------------------------------------------------------
+
+
+def _header(screen: Screen, run: RunDetails, now: dt.datetime) -> None:
+    status = screen.status(run.status)
+    ended = run.closed or now
+    since = ""
+    if run.started is not None:
+        word = "after" if run.closed else "for"
+        since = f" {word} {duration(max(0.0, (ended - run.started).total_seconds()))}"
+    name = f"{screen.style(clean(run.id), 'bold')}{INDENT}{clean(run.workflow)}"
+    screen.line(f"{name}{INDENT}{screen.style(status.text, *status.styles)}{since}")
+    if run.why:
+        screen.line(screen.style(f"{INDENT}{clean(run.why)}", *status.styles))
+    screen.line()
+    _field(screen, "created", f"{moment(run.created)} ({age(now - run.created)} ago)")
+    if run.started is not None and run.started != run.created:
+        _field(screen, "started", moment(run.started))
+    if run.closed is not None:
+        _field(screen, "ended", moment(run.closed))
+    if run.wakes is not None:
+        _field(screen, "goes on", moment(run.wakes))
+    _field(screen, "cause", clean(run.cause))
+    if run.worker:
+        _field(screen, "worker", clean(run.worker))
+    if run.lost:
+        _field(screen, "lost", f"{run.lost:,} times its worker died with it in hand")
+    _field(screen, "events", f"{run.events:,}")
+
+
+def _field(screen: Screen, label: str, text: str) -> None:
+    screen.line(screen.style(f"{label:<{LABEL_CELLS}}", "dim") + text)
+
+
+# -- payloads --------------------------------------------------------------------------------------
+
+
+def _payloads_of_run(screen: Screen, run: RunDetails, *, whole: bool) -> None:
+    for label, text in (("arguments", run.arguments), ("result", run.result)):
+        # The result of a cancelled or terminated run is its reason, which the header says.
+        if text and (label == "arguments" or run.status in {"completed", "continued"}):
+            _payload(screen, label, text, whole=whole)
+
+
+def _payloads_of_steps(screen: Screen, steps: Sequence[StepView]) -> None:
+    for step in steps:
+        if step.arguments or step.result:
+            screen.line()
+            _title(screen, f"step {clean(step.step)} ({clean(step.name)})")
+            for label, text in (("arguments", step.arguments), ("result", step.result)):
+                if text:
+                    _payload(screen, label, text, whole=True)
+
+
+def _payload(screen: Screen, label: str, text: str, *, whole: bool) -> None:
+    """Write a payload in one line: cut, or if it is wanted whole, over several if it must be."""
+    room = (screen.columns if screen.is_terminal else PAYLOAD_CELLS) - LABEL_CELLS
+    shown = clean(text)
+    if whole and cells(shown) > room:
+        lines = _pretty(text, room)
+        _field(screen, label, lines[0])
+        for line in lines[1:]:
+            screen.line(" " * LABEL_CELLS + line)
+    else:
+        _field(screen, label, screen.cut(shown, room))
+
+
+def _pretty(text: str, room: int) -> list[str]:
+    try:
+        return _spread(json.loads(text), room)
+    except (ValueError, RecursionError):
+        return [clean(text)]
+
+
+def _spread(value: Any, room: int) -> list[str]:
+    """Return JSON in lines: what fits into one is in one, and short members share lines."""
+    whole = clean(json.dumps(value, ensure_ascii=False))
+    if cells(whole) <= room or not value or not isinstance(value, list | dict):
+        return [whole]
+    lines = ["{" if isinstance(value, dict) else "["]
+    is_open = False  # Whether the last line is one of short members, with room for more.
+    for member in _members(value, room - len(INDENT)):
+        text = member[0] + ","
+        if len(member) == 1 and is_open and cells(f"{lines[-1]} {text}") <= room:
+            lines[-1] += f" {text}"
+            continue
+        is_open = len(member) == 1
+        lines += [INDENT + line for line in member]
+        lines[-1] += ","
+    lines[-1] = lines[-1].removesuffix(",")
+    return [*lines, "}" if isinstance(value, dict) else "]"]
+
+
+def _members(value: list[Any] | dict[str, Any], room: int) -> Iterator[list[str]]:
+    if isinstance(value, list):
+        for member in value:
+            yield _spread(member, room)
+        return
+    for key, member in value.items():
+        label = clean(json.dumps(key, ensure_ascii=False)) + ": "
+        lines = _spread(member, room - cells(label))
+        yield [label + lines[0], *lines[1:]]
+
+
+# -- steps -----------------------------------------------------------------------------------------
+
+
+def _steps(screen: Screen, run: RunDetails, now: dt.datetime) -> None:
+    zero = run.started or run.created
+    rows = [_step(step, screen, zero, now) for step in run.steps]
+    # A pipe has no width: nothing is cut there.
+    screen.table(TITLES, rows, yielding=(0, 1), is_cut=screen.is_terminal)
+
+
+def _step(step: StepView, screen: Screen, zero: dt.datetime, now: dt.datetime) -> Sequence[Cell]:
+    error = clean(step.error)
+    if step.next_try is not None:
+        left_s = (step.next_try - now).total_seconds()
+        when = f"in {duration(left_s)}" if left_s > 0 else "is due"
+        error = f"next try {when}" + (f", after {error}" if error else "")
+    return (
+        Cell(clean(step.step)),
+        Cell(clean(step.name)),
+        screen.status(step.status),
+        Cell(str(step.tries) if step.tries else ""),
+        Cell("" if step.took_us is None else duration(step.took_us / 1e6)),
+        Cell("" if step.ended is None else f"+{duration((step.ended - zero).total_seconds())}"),
+        Cell(error),
+    )
+
+
+def _attempts(screen: Screen, steps: Sequence[StepView]) -> None:
+    for step in steps:
+        for attempt in step.attempts:
+            screen.line()
+            _attempt(screen, step, attempt)
+
+
+def _attempt(screen: Screen, step: StepView, attempt: AttemptView) -> None:
+    took = duration(max(0.0, (attempt.ended - attempt.started).total_seconds()))
+    name = f" ({clean(step.name)})" if step.name else ""
+    _title(
+        screen,
+        f"step {clean(step.step)}{name}, attempt {attempt.number} {clean(attempt.state)} "
+        f"{moment(attempt.ended)} after {took}",
+    )
+    for line in clean_lines(attempt.traceback.rstrip("\n") or attempt.error).split("\n"):
+        screen.line(f"{INDENT}{line}")
+
+
+def _title(screen: Screen, text: str) -> None:
+    screen.line(screen.style(text, "bold"))
