@@ -239,7 +239,10 @@ class LiveRun:
             self.worker.commit_failed(change.error)
             return
         self.uncommitted -= 1
-        if not self.gone:
+        if self.gone:
+            return
+        after_event = self.worker.after_event
+        if after_event is None or change.event is None or not after_event(self):
             self.perform(change.context)
 
     # -- performing ------------------------------------------------------------------------------
@@ -279,6 +282,35 @@ class LiveRun:
         self.timers.pop(step_id, None)
         if not self.gone and step_id in self.driver.loop.timers:
             self.deliver(Kind.FIRED, step_id)
+
+    def rebuild(self) -> bool:
+        """Drop the code and build it again from the file, with attempts going on: for tests.
+
+        Does nothing, and says False, while events wait for their commits.
+        """
+        if self.uncommitted:
+            return False
+        self.driver.evict()
+        self.driver = self._make_driver()
+        for handle in self.timers.values():
+            self.worker.timers.cancel(handle)
+        self.timers.clear()
+        if not self.replay():
+            return True
+        loop = self.driver.loop
+        for step_id, attempt in list(self.attempts.items()):
+            step = loop.steps.get(step_id)
+            if step is None:
+                self.worker.activities.drop(self, attempt.step)
+            else:
+                attempt.step = step
+        self.perform(
+            [
+                *map(ArmTimer, sorted(loop.timers.values(), key=lambda timer: timer.due_us)),
+                *(step for step_id, step in loop.steps.items() if step_id not in self.attempts),
+            ]
+        )
+        return True
 
     # -- waiting ---------------------------------------------------------------------------------
 

@@ -25,12 +25,15 @@ class Threads:
         self._guard = threading.Lock()
         self._alive = 0
         self._idle = 0
+        self.busy = 0
+        """Jobs given and not yet done."""
 
     def run(self, job: Callable[[], None]) -> None:
         """Run a job on a thread as soon as one is free; the job must not raise."""
         with self._guard:
             start = self._idle <= self._jobs.qsize() and self._alive < self._limit
             self._alive += start
+            self.busy += 1
         self._jobs.put(job)
         if start:
             threading.Thread(target=self._work, name="durable-activity", daemon=True).start()
@@ -57,3 +60,5 @@ class Threads:
             if job is not None:
                 job()
                 job = None
+                with self._guard:
+                    self.busy -= 1

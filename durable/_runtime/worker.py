@@ -41,6 +41,8 @@ Resolve = Callable[[str], "Workflow[Any, Any] | str"]
 
 CLAIM_PER_ROUND = 200
 TAKE_OVER_EVERY_S = 0.25
+# How long activities on the loop may do nothing before a manual clock jumps.
+IDLE_S = 0.01
 
 
 class Worker:
@@ -74,6 +76,7 @@ class Worker:
         self._loading: set[int] = set()
         self._waiters: dict[int, list[asyncio.Future[str]]] = {}
         self._in_flight = 0
+        self._progress = 0
         self._stopping = False
         self._claiming = False
         self._claim_again = False
@@ -81,6 +84,8 @@ class Worker:
         self._take_over_timer: asyncio.TimerHandle | None = None
         self._restart: asyncio.Task[None] | None = None
         self.only: int | None = None
+        self.after_event: Callable[[LiveRun], bool] | None = None
+        """For tests: called after each committed event; True if the run was taken care of."""
         self.threads = Threads(limits.threads_max)
         self.failed: asyncio.Future[None] = self._loop.create_future()
 
@@ -161,6 +166,7 @@ class Worker:
     def submit(self, change: Change) -> None:
         """Hand a change to the writer."""
         self._in_flight += 1
+        self._progress += 1
         self.store.writer.submit(change)
 
     def _deliver(self, batch: list[Change]) -> None:
@@ -459,10 +465,6 @@ class Worker:
         self.live.pop(run.row.pk, None)
         self._warm.pop(run.row.pk, None)
 
-    def reload(self, run: LiveRun) -> None:
-        """Drop a run's code and replay it, with its attempts going on: for tests."""
-        run.rebuild()
-
     def parked_cold(self, wake_at_us: int | None, change: Change) -> None:
         """A run left memory; wake up in time for it."""
         if change.error is not None:
@@ -483,13 +485,23 @@ class Worker:
         self._wake_timer = self.timers.at(due_us, self.claim)
 
     def look_idle(self) -> None:
-        """With a manual clock: if nothing can happen before the next due moment, go there."""
-        if self._stopping or self._in_flight or self.activities.running or self._claiming:
+        """With a manual clock: if nothing can happen before the next due moment, go there.
+
+        Activities that run on the loop may just wait: they get a few milliseconds of real time.
+        """
+        if self._stopping or self._in_flight or self._claiming or self._loading:
             return
-        if self._loading:
+        if not self.activities.running:
+            self._jump(self._progress)
+        elif not self.threads.busy and self.clock.jump(0):
+            self._loop.call_later(IDLE_S, self._jump, self._progress)
+
+    def _jump(self, progress: int) -> None:
+        if self._stopping or self._in_flight or progress != self._progress:
             return
         due_us = self.timers.next_due_us()
-        if due_us is not None and self.clock.jump(due_us):
+        if due_us is not None and not self.threads.busy and self.clock.jump(due_us):
+            self._progress += 1
             self.timers.fire_due()
             self._loop.call_soon(self.look_idle)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-from programs import Boom, build, play, teardown  # noqa: E402, F401
+from programs import build, play, teardown  # noqa: E402
 
 # (bytes kept from the allocator, PYTHONHASHSEED, collector)
 DISTURBANCES = [(0, "1", "normal"), (101, "77", "eager"), (1000, "4242", "off"), (5003, "9", "normal")]
@@ -45,13 +45,19 @@ def record(seeds):
     return recorded, statuses, complaints
 
 
-def replay(recorded, disturbance, collector):
+def replay(recorded, disturbance, collector, version):
     """Replay what was recorded; return the seeds that differ with their first difference."""
     {"normal": lambda: None, "eager": lambda: gc.set_threshold(3), "off": gc.disable}[collector]()
     differing = []
     for seed, program, history, result in recorded:
         played = play(program, seed, history, disturbance=disturbance)
         got = played.result
+        if version != list(sys.version_info[:2]):
+            # Another Python makes its helper tasks in another order (`wait_for` makes none from
+            # 3.12 on): what counts is that every event fits, and what the program sees of them.
+            result[0] = got[0] = []
+            if played.status.startswith("blocked"):
+                got[0] = played.trace[-1:]
         if got != result:
             differing.append((seed, first_difference(result, got)))
         teardown(played)
@@ -70,7 +76,10 @@ def first_difference(expected, got):
 
 def replay_elsewhere(recorded, disturbance, seed, collector, python=sys.executable):
     done = subprocess.run(
-        [python, "-W", "ignore", __file__, "replay", str(disturbance), collector],
+        [
+            python, "-W", "ignore", __file__, "replay", str(disturbance), collector,
+            json.dumps(sys.version_info[:2]),
+        ],
         input=pickle.dumps(recorded),
         capture_output=True,
         env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
@@ -139,9 +148,9 @@ def campaign(seeds, pythons=(sys.executable,), disturbances=DISTURBANCES):
 def main():
     warnings.simplefilter("ignore")
     if sys.argv[1] == "replay":
-        sys.modules["programs"].__dict__.setdefault("Boom", Boom)
         recorded = pickle.load(sys.stdin.buffer)
-        print(json.dumps(replay(recorded, int(sys.argv[2]), sys.argv[3])))
+        version = json.loads(sys.argv[4])
+        print(json.dumps(replay(recorded, int(sys.argv[2]), sys.argv[3], version)))
         return 0
     parser = argparse.ArgumentParser()
     parser.add_argument("seeds", type=int)
