@@ -11,7 +11,7 @@ import durable
 from durable import Retry, activity, workflow
 
 
-class CardDeclined(Exception):  # noqa: N818  named as the bank does
+class CardDeclined(Exception):
     """The bank's last word."""
 
 

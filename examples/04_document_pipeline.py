@@ -51,7 +51,7 @@ SKIPPED_FOLDERS = frozenset(
 )
 
 
-class FlakyService(ConnectionError):  # noqa: N818  named by what it is
+class FlakyService(ConnectionError):
     """The service that summarises hung up."""
 
 
