@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -64,8 +67,11 @@ def group() -> None:
 
 def run(arguments: Sequence[str] | None) -> int:
     """Run one command and return the exit code."""
-    import sys
-
+    # Started with a closed stdout or stderr (`>&-`), Python has None there.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  to the end
+            setattr(sys, name, nowhere)
     given = list(sys.argv[1:] if arguments is None else arguments)
 
     def command() -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import click
 
+from durable_cli._errors import Failed
 from durable_cli._output import Screen, clean
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Settings:
         """
         named = self.file if self.file is not None else os.environ.get(ENVIRONMENT)
         if named:
-            return named
+            return _refuse_pipes(named)
         if self.file is not None:
             raise click.UsageError("--db is empty; it takes the path of a file")
         found = sorted(path.name for path in Path().glob("*.db") if path.is_file())
@@ -59,6 +60,13 @@ class Settings:
         raise click.UsageError(
             f"which file? This folder has {names}{more}; name one with -d FILE or ${ENVIRONMENT}"
         )
+
+
+def _refuse_pipes(path: str) -> str:
+    # Opening a named pipe would wait for its other end, forever.
+    if "\0" not in path and Path(path).is_fifo():
+        raise Failed(f"{path} is a pipe; durable needs a file")
+    return path
 
 
 def settings() -> Settings:

@@ -62,7 +62,8 @@ def command(status: str | None, workflow: str | None, limit: int, *, as_json: bo
         return
     if rows:
         screen.table(TITLES, rows, yielding=(1, 2))
-        screen.line(screen.style(_footer(len(rows), counts), "dim"))
+        for line in _folded(_footer(len(rows), counts), screen.columns):
+            screen.line(screen.style(line, "dim"))
     else:
         Screen(sys.stderr).line(_nothing(path, counts))
 
@@ -87,6 +88,19 @@ def _footer(shown: int, counts: Mapping[str, int]) -> str:
     # Between the list and the count a run may have been added: then both are shown as they are.
     head = f"{every:,} {noun}" if shown == every else f"{shown:,} of {every:,} {noun}"
     return f"{head}: {_by_status(counts)}"
+
+
+def _folded(text: str, columns: int) -> Sequence[str]:
+    """Break at the commas between statuses; the line has no other comma with a blank after it."""
+    first, *others = text.split(", ")
+    lines = [first]
+    for other in others:
+        if len(lines[-1]) + len(other) + 3 <= columns:
+            lines[-1] += f", {other}"
+        else:
+            lines[-1] += ","
+            lines.append(f"  {other}")
+    return lines
 
 
 def _by_status(counts: Mapping[str, int]) -> str:

@@ -158,10 +158,24 @@ def test_filters_choose(
     assert (done.code, columns(done.out, 2), done.err) == (0, found, "")
 
 
+def test_a_footer_folds_where_the_terminal_ends(
+    on_terminal: Command, shop_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+
+    done = on_terminal("-d", shop_file, "ls", "--color", "never")
+
+    assert done.out.splitlines()[-3:] == [
+        "8 runs: 1 retrying, 1 sleeping,",
+        "  2 completed, 2 failed, 1 cancelled,",
+        "  1 terminated",
+    ]
+
+
 def test_a_footer_says_how_many_more_there_are(on_terminal: Command, shop_file: Path) -> None:
     done = on_terminal("-d", shop_file, "ls", "-n", "2", "--color", "never")
 
-    assert done.out.splitlines()[-1].startswith("2 of 8 runs: ")
+    assert done.out.splitlines()[3].startswith("2 of 8 runs: ")
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "1001", "many", "9" * 40, ""])

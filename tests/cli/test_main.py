@@ -131,6 +131,18 @@ def test_what_is_no_durable_file_gets_one_line_and_no_change(
 
 
 @pytest.mark.parametrize("arguments", [*READING, *WRITING], ids=" ".join)
+def test_a_pipe_is_refused_and_not_waited_for(
+    arguments: list[str], durable_: Command, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe.db")
+
+    done = durable_("-d", tmp_path / "pipe.db", *arguments)
+
+    assert done.code == 1
+    assert "is a pipe" in one_line(done)
+
+
+@pytest.mark.parametrize("arguments", [*READING, *WRITING], ids=" ".join)
 def test_a_missing_file_is_not_created(
     arguments: list[str], durable_: Command, tmp_path: Path
 ) -> None:
@@ -309,6 +321,17 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str], shop_file: Pa
     os.close(write)
 
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("run", "code"), [("nap", 0), ("nope", 3)])
+def test_closed_streams_are_no_error(run: str, code: int, shop_file: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m durable_cli show {run} >&- 2>&-'],
+        env={"PYTHONPATH": PYTHONPATH}, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == code
 
 
 @pytest.mark.slow
