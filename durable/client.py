@@ -9,7 +9,7 @@ import asyncio
 import datetime as dt
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import attrs
 import msgspec
@@ -213,7 +213,7 @@ class Client:
         self._clock: Clock = SystemClock()
         self._opened: Store | None = None
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         self._opened = Store(
             self._path,
             durability="full",
@@ -241,7 +241,7 @@ class Client:
 
     @property
     def _viewer(self) -> Viewer:
-        return Viewer(self._reader, self._store.locks.is_held)
+        return Viewer(self._reader, self._store.locks.is_held, self._clock)
 
     # -- verbs -----------------------------------------------------------------------------------
 
@@ -284,9 +284,7 @@ class Client:
     async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
         from anyio import to_thread
 
-        return await to_thread.run_sync(
-            self._store.writer.commit_now, Change(operation=operation)
-        )
+        return await to_thread.run_sync(self._store.writer.commit_now, Change(operation=operation))
 
     def _notify_closed(self, pk: int, state: str) -> None:
         """Tell waiters of this process, where there are any."""

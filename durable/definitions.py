@@ -1,7 +1,8 @@
 """Workflows and activities: the decorators, their options, the registry.
 
-The stored name of a function is its ``__name__`` (or ``name=``), never its module: ``python app.py``
-and ``durable worker app:engine`` mean the same function. Nothing is imported because a row names it.
+The stored name of a function is its ``__name__`` (or ``name=``), never its module: ``python
+app.py`` and ``durable worker app:engine`` mean the same function. Nothing is imported because a row
+names it.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def _check_function(fn: Any, what: str) -> None:
 def _check_name(name: str, what: str) -> None:
     if not name or len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
         raise DefinitionError(
-            f"the name of a {what} has 1 to {NAME_CHARACTERS_MAX} printable characters, not {name!r}"
+            f"the name of a {what} has 1 to {NAME_CHARACTERS_MAX} printable characters, not "
+            f"{name!r}"
         )
     if name == "<lambda>":
         raise DefinitionError(f"a lambda has no name to store; give it one: {what}(..., name=...)")
@@ -199,7 +201,7 @@ class Activity(Generic[P, R]):
             if arguments not in {"checked", "unchecked"}:
                 raise UsageError(f'arguments= is "checked" or "unchecked", not {arguments!r}')
             changes["arguments_checked"] = arguments == "checked"
-        made = Activity(
+        made: Activity[P, R] = Activity(
             self.fn,
             name=self.name if name is UNSET else name,
             policy=attrs.evolve(self.policy, **changes),
@@ -354,7 +356,7 @@ class Workflow(Generic[P, R]):
             if on_closed not in ON_CLOSED:
                 raise UsageError(f"on_closed is one of {', '.join(ON_CLOSED)}, not {on_closed!r}")
             changes["on_closed"] = on_closed
-        made = Workflow(
+        made: Workflow[P, R] = Workflow(
             self.fn,
             name=self.name,
             aliases=self.aliases,

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 from durable import definitions
 from durable._clock import Clock, SystemClock
@@ -99,7 +99,7 @@ class Engine(Client):
         self._pid = 0
         self._starting: dict[str, asyncio.Lock] = {}
 
-    async def __aenter__(self) -> Engine:
+    async def __aenter__(self) -> Self:
         if self._worker is not None:
             raise UsageError("this engine is open already")
         _require_fcntl()
@@ -107,7 +107,8 @@ class Engine(Client):
         async with contextlib.AsyncExitStack() as stack:
             resources: Mapping[str, Any] = {}
             if self._lifespan is not None:
-                resources = await stack.enter_async_context(self._lifespan()) or {}
+                opened = await stack.enter_async_context(self._lifespan())
+                resources = {} if opened is None else opened
             worker = Worker(
                 self._path,
                 clock=self._clock,
@@ -147,12 +148,14 @@ class Engine(Client):
         if not found and self._given is None:
             found = list(definitions.candidates().get(name, ()))
         if not found:
-            return f"no workflow {name!r} is known to this engine; import the module that defines it"
+            return (
+                f"no workflow {name!r} is known to this engine; import the module that defines it"
+            )
         if len(found) > 1:
             places = " and ".join(one.place for one in found)
             return (
-                f"two workflows are called {name!r}: {places}; rename one, or pass the right one as "
-                "Engine(functions=[...])"
+                f"two workflows are called {name!r}: {places}; rename one, or pass the right one "
+                "as Engine(functions=[...])"
             )
         return found[0]
 
@@ -162,8 +165,8 @@ class Engine(Client):
             return
         if isinstance(known, Workflow) and self._given is not None and workflow.name in self._given:
             raise UsageError(
-                f"this engine runs another workflow called {workflow.name!r} ({known.place}); rename "
-                f"{workflow.place}"
+                f"this engine runs another workflow called {workflow.name!r} ({known.place}); "
+                f"rename {workflow.place}"
             )
         register(workflow, self._local)
 
@@ -179,7 +182,8 @@ class Engine(Client):
         """Start a run; on return it is in the file, and survives the process.
 
         With an id (``workflow.options(id=...)``) the same workflow and arguments mean the same run,
-        open or closed: it is returned. ``.options(on_closed=...)`` chooses otherwise for closed ones.
+        open or closed: it is returned. ``.options(on_closed=...)`` chooses otherwise for closed
+        ones.
 
         Args:
             workflow: The workflow, with its options.
@@ -192,7 +196,7 @@ class Engine(Client):
             TypeError: The arguments do not fit its signature.
             PayloadError: An argument cannot be stored.
         """
-        return await self._start(workflow, args, kwargs, workflow.start.on_closed or "return")
+        return await self._start(workflow, args, kwargs, "return")
 
     async def _start(
         self,
@@ -204,6 +208,7 @@ class Engine(Client):
         worker = self._running()
         if not isinstance(workflow, Workflow):
             raise UsageError(f"{workflow!r} is no workflow; decorate the function with @workflow")
+        on_closed = workflow.start.on_closed or on_closed
         encoded = workflow.codec.encode(args, kwargs)
         if len(encoded) > self._limits.payload_bytes_max:
             raise PayloadTooLarge(
@@ -279,12 +284,24 @@ class Engine(Client):
     async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
         worker = self._running()
         value = await worker.commit(operation)
-        worker.look_at_inbox()
-        worker.claim()
+        if self._worker is worker:  # Closed meanwhile: whoever opens the file next will look.
+            worker.look_at_inbox()
+            worker.claim()
         return value
 
     def _notify_closed(self, pk: int, state: str) -> None:
-        self._running().notify(pk, state)
+        if self._worker is not None:
+            self._worker.notify(pk, state)
+
+    @property
+    def path(self) -> str:
+        """The file, as given."""
+        return self._path
+
+    @property
+    def workflows(self) -> Sequence[str]:
+        """The stored names this engine can run now."""
+        return self._names()
 
     async def _wait_change(self, pk: int, wait_s: float) -> None:
         del wait_s
@@ -354,7 +371,8 @@ def run(
         WrongState: It is paused.
         IdConflict: The id belongs to another workflow or to other arguments.
     """
-    return asyncio.run(_run(path, workflow, args, kwargs, only=False))
+    result: R = asyncio.run(_run(path, workflow, args, kwargs, only=False))
+    return result
 
 
 def run_only(
@@ -365,7 +383,8 @@ def run_only(
     **kwargs: P.kwargs,
 ) -> R:
     """Do what `run` does, and leave the file's other open runs alone."""
-    return asyncio.run(_run(path, workflow, args, kwargs, only=True))
+    result: R = asyncio.run(_run(path, workflow, args, kwargs, only=True))
+    return result
 
 
 async def _run(
@@ -381,7 +400,7 @@ async def _run(
     functions = [workflow] if workflow.is_local else None
     engine = _OneRun(path, functions=functions) if only else Engine(path, functions=functions)
     async with stopping_on_sigterm(), engine:
-        handle = await engine._start(workflow, args, kwargs, workflow.start.on_closed or "retry")
+        handle = await engine._start(workflow, args, kwargs, "retry")
         worker = engine._running()
         if only:
             worker.only = handle._pk

@@ -156,7 +156,9 @@ def step(
     fn: Callable[..., Coroutine[Any, Any, R]], *args: Any, name: str | None = None, **kwargs: Any
 ) -> Awaitable[R]: ...
 @overload
-def step(fn: Callable[..., R], *args: Any, name: str | None = None, **kwargs: Any) -> Awaitable[R]: ...
+def step(
+    fn: Callable[..., R], *args: Any, name: str | None = None, **kwargs: Any
+) -> Awaitable[R]: ...
 def step(fn: Any, *args: Any, name: str | None = None, **kwargs: Any) -> Any:
     """Run any plain callable as an activity with the default policy.
 

@@ -190,7 +190,6 @@ class Limits:
         warm_runs_max: Waiting runs kept in memory; the others are a row.
         drain_callbacks_max: Callbacks of one drain without a new command.
         stalled_drains_max: Drains in a row that hit that budget before the run is blocked.
-        run_id_characters_max: The longest id of a run.
     """
 
     payload_bytes_max: int = 64 * 1024 * 1024
@@ -199,7 +198,6 @@ class Limits:
     warm_runs_max: int = 1_000
     drain_callbacks_max: int = 2_000
     stalled_drains_max: int = 1_000
-    run_id_characters_max: int = 200
 
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(Limits):

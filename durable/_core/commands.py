@@ -44,5 +44,5 @@ class MarkPatch:
     name: str
 
 
-Command = Union["Step", DropStep , ArmTimer, DropTimer, MarkPatch]
+Command = Union["Step", DropStep, ArmTimer, DropTimer, MarkPatch]
 """A `Step` by itself means: perform it and report its end as an event."""

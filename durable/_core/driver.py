@@ -24,6 +24,7 @@ from durable._core.loop import Step, Timer, WorkflowLoop
 from durable.errors import Blocked, PayloadError
 
 __all__ = [
+    "UNDECODED",
     "Cancelled",
     "Completed",
     "ContinueAsNew",
@@ -31,7 +32,6 @@ __all__ = [
     "Driver",
     "Failed",
     "Outcome",
-    "UNDECODED",
 ]
 
 
@@ -107,7 +107,8 @@ class Driver:
         self._make = make
         self._context = context
         self._stalled_drains_max = stalled_drains_max
-        self.loop = WorkflowLoop(salt, budget)
+        # What it leaves abstract is set below its class: every call that cannot be replayed.
+        self.loop = WorkflowLoop(salt, budget)  # type: ignore[abstract]
         self.main: asyncio.Task[Any] | None = None
         self.outcome: Outcome | None = None
         self.seq = 0

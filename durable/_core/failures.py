@@ -217,7 +217,7 @@ def _notes(exc: BaseException) -> list[str]:
     return [_cut(note, MESSAGE_BYTES_MAX) for note in texts[:NOTES_MAX]]
 
 
-class _NotPlain(Exception):  # noqa: N818 - control flow inside this module
+class _NotPlain(Exception):
     """The value is not plain data, or too large."""
 
 

@@ -54,8 +54,8 @@ _WAIT_FOR_CODE = asyncio.wait_for.__code__
 _AS_COMPLETED_FILE = asyncio.as_completed.__code__.co_filename
 _collecting = False
 
-# Each wait in a nest of `finally` blocks ignores GeneratorExit once; deeper nests than this are left
-# to a collection under our hooks.
+# Each wait in a nest of `finally` blocks ignores GeneratorExit once; deeper nests than this are
+# left to a collection under our hooks.
 CLOSE_TRIES = 10
 
 
@@ -222,8 +222,8 @@ class HostAway:
     """Swaps the host's loop, task and generator hooks away for any number of drains, and back.
 
     One swap for many drains: asking for the running loop costs a system call on CPython 3.11.
-    Within it nothing may ask for the running loop but workflow code. Swaps do not nest: an inner one
-    changes nothing, and puts back the outer one's loop.
+    Within it nothing may ask for the running loop but workflow code. Swaps do not nest: an inner
+    one changes nothing, and puts back the outer one's loop.
     """
 
     __slots__ = ("_draining", "_hooks", "_host", "_task", "_was_away")
@@ -313,7 +313,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.commands: list[Command] = []
         self.violation: NotDurable | None = None
         self.silent = False
-        anyio_support.install(WorkflowLoop)
+        anyio_support.install(WorkflowLoop)  # type: ignore[type-abstract]
 
     # -- what durable calls ask of the loop ------------------------------------------------------
 
@@ -426,7 +426,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def get_task_factory(self) -> None:
         return None
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self,
         callback: Callable[..., object],
         *args: Any,
@@ -436,7 +436,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._ready.append(handle)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self,
         delay: float,
         callback: Callable[..., object],
@@ -445,7 +445,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self,
         when: float,
         callback: Callable[..., object],

@@ -56,6 +56,8 @@ HEARTBEAT_STORE_US = 1_000_000
 
 
 _SMALL = {int, float, bool, NoneType}
+# Another attempt would come too late as well.
+_NEVER_RETRIED = (ScheduleToCloseTimeout, ScheduleToStartTimeout)
 
 
 class Attempt:
@@ -265,7 +267,7 @@ class Activities:
     def _ended_with(
         self, attempt: Attempt, payload: bytes | None, error: BaseException | None
     ) -> None:
-        """Note an attempt's end; all that end in one turn of the host's loop are settled together."""
+        """Note an end; all attempts that end in one turn of the host's loop are settled together."""
         self._leave_place(attempt)
         attempt.has_ended = True
         if not self._ended:
@@ -349,7 +351,7 @@ class Activities:
         retry = policy.retry
         counted = attempt.number - attempt.counted_from + 1
         rows: Rows = [self._attempt_row(attempt, error, now_us)]
-        if policy.at_most_once or isinstance(error, ScheduleToCloseTimeout):
+        if policy.at_most_once or isinstance(error, _NEVER_RETRIED):
             self._end_failed(attempt, error, rows)
             return
         try:
@@ -397,9 +399,7 @@ class Activities:
 
     def _end_attempt_failed(self, attempt: Attempt, error: BaseException) -> None:
         """End the step with an error that no retry can mend."""
-        self._end_failed(
-            attempt, error, [self._attempt_row(attempt, error, self._now_us())]
-        )
+        self._end_failed(attempt, error, [self._attempt_row(attempt, error, self._now_us())])
 
     def _end_failed(self, attempt: Attempt, error: BaseException, rows: Rows) -> None:
         run, step = attempt.run, attempt.step
@@ -474,9 +474,7 @@ class Activities:
         rows: Rows = []
         if attempt.started_us:
             reason = ActivityError("the workflow no longer waits for this step")
-            rows.append(
-                self._attempt_row(attempt, reason, self._now_us(), "abandoned")
-            )
+            rows.append(self._attempt_row(attempt, reason, self._now_us(), "abandoned"))
         if run.steps.pop(step.step_id, None) is not None:
             rows.append(("delete_step", (run.row.pk, step.step_id)))
         if rows:
@@ -534,7 +532,7 @@ class Activities:
     def _limit_all(self, attempt: Attempt, limit_us: int) -> None:
         attempt.deadline_us = attempt.scheduled_us + limit_us
         error = ScheduleToCloseTimeout(
-            f"{attempt.activity.name} did not end within {limit_us / 1e6:g} s, all attempts together"
+            f"{attempt.activity.name} did not end within {limit_us / 1e6:g} s, attempts together"
         )
         self._set_timer(attempt, attempt.deadline_us, partial(self._time_out, error=error))
 

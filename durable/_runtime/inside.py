@@ -99,7 +99,7 @@ class InWorkflow:
         """Return the task's random stream."""
         lineage = self._driver.loop.lineage()
         if lineage.random is None:
-            lineage.random = Random(f"{self._row.salt}:{lineage.path}")  # noqa: S311
+            lineage.random = Random(f"{self._row.salt}:{lineage.path}")
         stream: Random = lineage.random
         return stream
 

@@ -1,8 +1,8 @@
 """One run in memory: its driver, its attempts and timers, and what it commits.
 
-Law 2: nothing uncommitted leaves a run. An event gets its seq, is delivered and drained at once; the
-event, what the drain asked for and the run's new state go out in one change. What the drain asked
-for is performed when that change is committed.
+Law 2: nothing uncommitted leaves a run. An event gets its seq, is delivered and drained at once;
+the event, what the drain asked for and the run's new state go out in one change. What the drain
+asked for is performed when that change is committed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from durable._core import context
 from durable._core.commands import ArmTimer, Command, DropStep, DropTimer, MarkPatch
 from durable._core.driver import UNDECODED, Cancelled, Completed, Continued, Driver, Failed, Outcome
 from durable._core.events import Event, Kind
-from durable._core.failures import record_exception
+from durable._core.failures import record_exception, summary
 from durable._core.loop import Step
 from durable._runtime.inside import InWorkflow, check_size
 from durable._store.writer import Change, Transaction
 from durable.errors import Blocked, PayloadError
-from durable.payloads import INLINE_BYTES_MAX, checksum, checksum_of_two, compress
+from durable.payloads import INLINE_BYTES_MAX as INLINE
+from durable.payloads import checksum, checksum_of_two, compress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -180,9 +181,7 @@ class LiveRun:
             return
         self.commit(changed, commands, event_row)
 
-    def _drive(
-        self, drive: Callable[[], list[Command]], rows: Rows
-    ) -> list[Command] | None:
+    def _drive(self, drive: Callable[[], list[Command]], rows: Rows) -> list[Command] | None:
         try:
             return drive()
         except (Blocked, PayloadError) as error:
@@ -193,8 +192,8 @@ class LiveRun:
         arguments, result = event.arguments, event.result
         return (
             self.row.pk, event.seq, event.kind, event.step, event.name, event.fingerprint,
-            arguments.decode() if len(arguments) <= INLINE_BYTES_MAX else self._blob(arguments, rows),
-            result.decode() if len(result) <= INLINE_BYTES_MAX else self._blob(result, rows),
+            arguments.decode() if len(arguments) <= INLINE else self._blob(arguments, rows),
+            result.decode() if len(result) <= INLINE else self._blob(result, rows),
             checksum_of_two(arguments, result), event.at_us, event.took_us,
         )  # fmt: skip
 
@@ -208,10 +207,10 @@ class LiveRun:
     ) -> None:
         """Commit rows with the run's new state; afterwards perform the commands."""
         driver = self.driver
+        for command in commands:
+            if type(command) is MarkPatch:
+                self._record_patch(command.name, rows)
         if driver.outcome is None:
-            for command in commands:
-                if type(command) is MarkPatch:
-                    self._record_patch(command.name, rows)
             if self.stored_state != "ready" or self.lost:
                 self.stored_state, self.lost = "ready", 0
                 rows.append(("update_run", self._state_row("ready", None, None)))
@@ -247,7 +246,7 @@ class LiveRun:
 
     # -- performing ------------------------------------------------------------------------------
 
-    def perform(self, commands: Iterable[Command]) -> None:
+    def perform(self, commands: Iterable[Command]) -> None:  # noqa: C901  one arm a command
         """Do what the code asked for, now that the reason is in the file."""
         worker = self.worker
         begun = False
@@ -409,7 +408,8 @@ class LiveRun:
         """Return the change of the run's last event and its end."""
         start: tuple[Any, ...] | None = None
         operation: Callable[[Transaction], Any] | None = None
-        state, payload, origin = "", b"", None
+        state, payload = "", b""
+        origin: int | None = None
         match outcome:
             case Completed(value):
                 try:
@@ -417,20 +417,23 @@ class LiveRun:
                     check_size(payload, self.worker.limits.payload_bytes_max, "result")
                     self.workflow.codec.result.decode(payload)
                     state = "completed"
-                except PayloadError as error:
-                    state, payload, origin = "failed", failure_json(error), 0
-            case Failed(error, origin):
-                state, payload = "failed", failure_json(error)
-            case Cancelled(reason, origin):
-                state, payload = "cancelled", msgspec.json.encode(reason)
+                except PayloadError as refusal:
+                    state, payload, origin = "failed", failure_json(refusal), 0
+            case Failed():
+                state, payload = "failed", failure_json(outcome.error)
+                origin = outcome.origin
+            case Cancelled():
+                state, payload = "cancelled", msgspec.json.encode(outcome.reason)
+                origin = outcome.origin
             case Continued(args, kwargs):
                 state, payload = "continued", b"null"
                 start = self._next_ordinal(args, kwargs, rows)
             case _:
                 assert_never(outcome)
-        stored = payload.decode() if len(payload) <= INLINE_BYTES_MAX else self._blob(payload, rows)
+        stored = self.worker.stored(payload, rows)
         if state == "failed" and self.workflow.on_failure == "pause":
-            return self._pausing(rows, stored, checksum(payload), origin)
+            error = summary(msgspec.json.decode(payload))
+            return self._pausing(rows, stored, checksum(payload), origin, error)
         now_us = self.worker.now_us()
         pk = self.row.pk
         rows.append(("close_run", (pk, state, now_us, stored, checksum(payload), origin)))
@@ -450,9 +453,11 @@ class LiveRun:
             worker.started(change.value)
         worker.notify(self.row.pk, change.context)
 
-    def _pausing(self, rows: Rows, stored: str | int, check: int, origin: int | None) -> Change:
+    def _pausing(
+        self, rows: Rows, stored: str | int, check: int, origin: int | None, error: str
+    ) -> Change:
         pk, worker = self.row.pk, self.worker
-        why = "the workflow failed, and on_failure is pause; retry it once the reason is mended"
+        why = f"the workflow raised {error}; on_failure is pause: retry it once that is mended"
         waits = msgspec.json.encode({"kind": "paused", "message": why}).decode()
         rows.append(("update_run", self._state_row("paused", None, waits, owned=False)))
 
@@ -472,7 +477,7 @@ class LiveRun:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], rows: Rows
     ) -> tuple[Any, ...]:
         encoded = self.workflow.codec.encode(args, kwargs)
-        stored = encoded.decode() if len(encoded) <= INLINE_BYTES_MAX else self._blob(encoded, rows)
+        stored = self.worker.stored(encoded, rows)
         mark = self.workflow.codec.fingerprint(args, kwargs, encoded)
         row, now_us = self.row, self.worker.now_us()
         return (
@@ -486,7 +491,9 @@ class LiveRun:
         payload = msgspec.json.encode(reason)
         pk = self.row.pk
         now_us = self.worker.now_us()
-        rows.append(("close_run", (pk, "terminated", now_us, payload.decode(), checksum(payload), 0)))
+        rows.append(
+            ("close_run", (pk, "terminated", now_us, payload.decode(), checksum(payload), 0))
+        )
         rows.append(("delete_inbox_of_run", (pk,)))
         rows.append(("delete_steps_of_run", (pk,)))
         self._leave(rows, "terminated")

@@ -27,8 +27,8 @@ from durable._runtime.watchdog import Watchdog
 from durable._store.rows import InboxRow, RunRow
 from durable._store.store import Store
 from durable._store.writer import Change, Transaction
-from durable.errors import CommitUnknown, NotInActivity, OwnershipLost, PayloadError, StoreError
-from durable.payloads import INLINE_BYTES_MAX, checksum, fingerprint
+from durable.errors import PayloadError, StoreError
+from durable.payloads import INLINE_BYTES_MAX, checksum
 
 if TYPE_CHECKING:
     from durable.definitions import Workflow
@@ -103,9 +103,7 @@ class Worker:
         )
         try:
             names = list(self._names())
-            self.id = self.store.open_worker(
-                msgspec.json.encode(names).decode(), self.now_us()
-            )
+            self.id = self.store.open_worker(msgspec.json.encode(names).decode(), self.now_us())
         except BaseException:
             self.store.close()
             raise
@@ -126,7 +124,7 @@ class Worker:
         if self._restart is not None:
             self._restart.cancel()
         deadline = self._loop.time() + grace_s
-        while self.activities.running and self._loop.time() < deadline:
+        while self.activities.running and self._loop.time() < deadline:  # noqa: ASYNC110  rare
             await asyncio.sleep(0.005)
         self.activities.cancel_all(list(self.live.values()))
         for _ in range(100):  # Cancelled attempts get up to a second for their clean-up.
@@ -223,7 +221,7 @@ class Worker:
                 self._claiming = False
                 self.open()
             except StoreError as error:
-                self.log.error("%s; trying again", error)
+                self.log.error("%s; trying again", error)  # noqa: TRY400  one line is enough
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, 2.0)
             else:
@@ -355,11 +353,11 @@ class Worker:
         now_us, worker = self.now_us(), self.id
 
         def operation(transaction: Transaction) -> list[int]:
-            taken = []
-            for pk in wanted:
-                if transaction.one("claim_run", pk=pk, worker=worker, now_us=now_us) is not None:
-                    taken.append(pk)
-            return taken
+            return [
+                pk
+                for pk in wanted
+                if transaction.one("claim_run", pk=pk, worker=worker, now_us=now_us) is not None
+            ]
 
         self.submit(Change(done=self._claimed, operation=operation))
 
@@ -410,8 +408,8 @@ class Worker:
                 )
                 run.block(
                     "lost",
-                    f"the worker died {row.lost} times in a row while {names} ran; mend it (a crash "
-                    "of the interpreter, or too little memory), then retry the run",
+                    f"the worker died {row.lost} times in a row while {names} ran; mend it (a "
+                    "crash of the interpreter, or too little memory), then retry the run",
                 )
                 return
             run.resume(self.store.reader.steps(row.pk))
@@ -431,7 +429,7 @@ class Worker:
         waits = msgspec.json.encode({"kind": "blocked", "why": kind, "message": message}).decode()
         values = (row.pk, "blocked", None, None, waits, row.lost)
 
-        def done(change: Change) -> None:
+        def done(_change: Change) -> None:
             self.notify(row.pk, "blocked")
 
         self.submit(Change([("update_run", values)], done))
@@ -451,9 +449,7 @@ class Worker:
                 wake_at_us, waits = oldest.waits()
                 text = msgspec.json.encode(waits).decode()
                 values = (oldest.row.pk, "parked", None, wake_at_us, text, oldest.lost)
-                self.submit(
-                    Change([("update_run", values)], partial(self.parked_cold, wake_at_us))
-                )
+                self.submit(Change([("update_run", values)], partial(self.parked_cold, wake_at_us)))
                 self.forget(oldest)
         return True
 
@@ -476,6 +472,7 @@ class Worker:
         wake_at_us = self.store.reader.find_next_wake()
         if wake_at_us is not None:
             self._wake_at(max(wake_at_us, self.now_us() + 1_000))
+            self._loop.call_soon(self.look_idle)
 
     def _wake_at(self, due_us: int) -> None:
         if self._wake_timer is not None and self._wake_timer.callback is not None:
@@ -557,9 +554,7 @@ class Worker:
                 self.log.warning("took over the runs of worker %d, which died", worker)
                 self.claim()
 
-        self.submit(
-            Change(done=done, operation=self.store.take_over(worker, self.now_us()))
-        )
+        self.submit(Change(done=done, operation=self.store.take_over(worker, self.now_us())))
 
     def _take_over_now(self, worker: int) -> None:
         operation = self.store.take_over(worker, self.now_us())

@@ -51,9 +51,13 @@ def real_path(path: str | os.PathLike[str]) -> str:
         raise NotADurableFile("a path cannot hold a NUL character")
     resolved = Path(text).resolve()
     if resolved.is_dir():
-        raise NotADurableFile(f"{text} is a directory; name a file in it, for example {text}/app.db")
+        raise NotADurableFile(
+            f"{text} is a directory; name a file in it, for example {text}/app.db"
+        )
     if not resolved.parent.is_dir():
-        raise NotADurableFile(f"{text}: the folder {resolved.parent} does not exist; create it first")
+        raise NotADurableFile(
+            f"{text}: the folder {resolved.parent} does not exist; create it first"
+        )
     return str(resolved)
 
 
@@ -225,7 +229,9 @@ def _use_wal(connection: apsw.Connection, path: str) -> None:
             time.sleep(uniform(0.001, 0.01))
             continue
         if mode != "wal":
-            raise NotADurableFile(f"{path}: this file system cannot hold a write-ahead log ({mode})")
+            raise NotADurableFile(
+                f"{path}: this file system cannot hold a write-ahead log ({mode})"
+            )
         # A checkpointed log is cut back to this size.
         connection.pragma("journal_size_limit", 16 * 1024 * 1024)
         return

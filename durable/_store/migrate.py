@@ -15,7 +15,9 @@ __all__ = ["MIGRATIONS", "check_version", "migrate"]
 def _load() -> dict[int, str]:
     folder = resources.files(__package__).joinpath("migrations")
     files = sorted(folder.iterdir(), key=lambda file: file.name)
-    return {int(f.name[:4]): f.read_text(encoding="utf-8") for f in files if f.name.endswith(".sql")}
+    return {
+        int(f.name[:4]): f.read_text(encoding="utf-8") for f in files if f.name.endswith(".sql")
+    }
 
 
 MIGRATIONS = _load()

@@ -72,7 +72,9 @@ def _parse(text: str) -> Iterator[Query]:
 
 def _load() -> dict[str, Query]:
     queries: dict[str, Query] = {}
-    for file in sorted(resources.files(__package__).joinpath("sql").iterdir(), key=lambda f: f.name):
+    for file in sorted(
+        resources.files(__package__).joinpath("sql").iterdir(), key=lambda f: f.name
+    ):
         for query in _parse(file.read_text(encoding="utf-8")):
             assert query.name not in queries, f"two statements are called {query.name}"
             queries[query.name] = query
@@ -82,9 +84,7 @@ def _load() -> dict[str, Query]:
 QUERIES = _load()
 
 
-def batches(
-    query: Query, rows: Sequence[tuple[object, ...]]
-) -> Iterator[tuple[str, list[object]]]:
+def batches(query: Query, rows: Sequence[tuple[object, ...]]) -> Iterator[tuple[str, list[object]]]:
     """Yield statements with their flat bindings that together cover all rows, in order."""
     start, count = 0, len(rows)
     for size in ROW_SIZES:

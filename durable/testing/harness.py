@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from durable._runtime.runs import LiveRun
 from durable._runtime.worker import Worker
@@ -62,14 +62,20 @@ class Harness:
     ) -> None:
         self.path = path
         self.mode: Mode = mode
-        self.clock = clock or ManualClock()
+        self.clock: ManualClock = clock or ManualClock()
         self.options: dict[str, Any] = {"durability": "normal", **options}
+        self.started: list[Workflow[..., Any]] = []
+        """What was started here: known to each engine that opens the file later."""
         self.engine: Engine = self._make_engine()
-        self.events = 0
+        self.events: int = 0
+        """Events committed so far."""
         self._moved = asyncio.Event()
 
     def _make_engine(self) -> Engine:
-        return _Engine(self, **self.options)
+        engine = _Engine(self, **self.options)
+        for workflow in self.started:
+            engine._know(workflow)
+        return engine
 
     def _after_event(self, run: LiveRun) -> bool:
         """Act after a committed event; True if the run was taken care of."""
@@ -89,7 +95,7 @@ class Harness:
         if worker is not None:
             worker.crash()
 
-    async def __aenter__(self) -> Harness:
+    async def __aenter__(self) -> Self:
         await self.engine.__aenter__()
         return self
 
@@ -111,14 +117,14 @@ class Harness:
 
     async def start(self, workflow: Workflow[P, R], *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Start a run."""
+        self.started.append(workflow)
         return await self.engine.start(workflow, *args, **kwargs)
 
     async def run(self, workflow: Workflow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Start a run, drive it to its end, and return its result."""
-        handle = await self.engine.start(workflow, *args, **kwargs)
-        return await self.finish(handle, workflow)
+        return await self.finish(await self.start(workflow, *args, **kwargs))
 
-    async def finish(self, handle: Run[R], workflow: Workflow[..., R] | None = None) -> R:
+    async def finish(self, handle: Run[R]) -> R:
         """Drive a run to its end, and return its result.
 
         Raises:
@@ -129,10 +135,8 @@ class Harness:
             if self.engine._worker is None:
                 await self.engine.__aexit__(None, None, None)
                 self.engine = self._make_engine()
-                if workflow is not None:
-                    self.engine._know(workflow)
                 await self.engine.__aenter__()
-            again = Run(self.engine, self.engine._get_row(handle._pk), handle._decode)
+            again: Run[R] = Run(self.engine, self.engine._get_row(handle._pk), handle._decode)
             row = self.engine._get_row(handle._pk)
             if row.state == "continued":
                 following = self.engine._reader.find_ordinal(row.id, row.ordinal + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,10 @@ __all__ = ["durable_harness"]
 
 
 @pytest.fixture(params=["warm", "replay", "restart"])
-def durable_mode(request: pytest.FixtureRequest) -> Iterator[str]:
+def durable_mode(request: pytest.FixtureRequest) -> str:
     """How workflows are driven: each test that asks for it runs three times."""
     mode: str = request.param
-    yield mode
+    return mode
 
 
 @pytest.fixture

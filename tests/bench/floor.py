@@ -1,7 +1,7 @@
 """The bare floor: group commit with apsw and bare asyncio tasks, and no features.
 
-What any embedded engine pays that keeps each step's result before it goes on: a task for the step, a
-row, a share of an fsync. No history, no checks, no retries, no replay: only the cost underneath.
+What any embedded engine pays that keeps each step's result before it goes on: a task for the step,
+a row, a share of an fsync. No history, no checks, no retries, no replay: only the cost underneath.
 With ``tasks=False`` a step is a plain call inside its run: what no engine that isolates, limits or
 cancels activities can be, printed beside it to keep the floor honest.
 """
@@ -26,9 +26,7 @@ class Floor:
             "CREATE TABLE IF NOT EXISTS step (run INTEGER, seq INTEGER, result TEXT, "
             "PRIMARY KEY (run, seq)) WITHOUT ROWID"
         )
-        self.statements = {
-            n: "INSERT INTO step VALUES " + ",".join(["(?,?,?)"] * n) for n in SIZES
-        }
+        self.statements = {n: "INSERT INTO step VALUES " + ",".join(["(?,?,?)"] * n) for n in SIZES}
         self.queue = queue.SimpleQueue()
         self.thread = threading.Thread(target=self.write, daemon=True)
         self.thread.start()

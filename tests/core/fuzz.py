@@ -1,6 +1,6 @@
 """The fuzz of the core: record random programs live, replay them elsewhere, compare everything.
 
-    python tests/core/fuzz.py 20000                 # a campaign, in chunks, over this machine's Pythons
+    python tests/core/fuzz.py 20000                 # a campaign, in chunks
     python tests/core/fuzz.py replay < recorded     # what the child processes do
 
 A difference is printed with the smallest program found that still shows it.
@@ -23,7 +23,12 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 from programs import build, play, teardown  # noqa: E402
 
 # (bytes kept from the allocator, PYTHONHASHSEED, collector)
-DISTURBANCES = [(0, "1", "normal"), (101, "77", "eager"), (1000, "4242", "off"), (5003, "9", "normal")]
+DISTURBANCES = [
+    (0, "1", "normal"),
+    (101, "77", "eager"),
+    (1000, "4242", "off"),
+    (5003, "9", "normal"),
+]
 
 
 def record(seeds):
@@ -32,8 +37,9 @@ def record(seeds):
     for seed in seeds:
         program = build(random.Random(seed), 4)
         played = play(program, seed)
-        status = played.status if played.driver.outcome is None else type(
-            played.driver.outcome).__name__
+        status = (
+            played.status if played.driver.outcome is None else type(played.driver.outcome).__name__
+        )
         statuses[status] = statuses.get(status, 0) + 1
         recorded.append((seed, program, played.history, played.result))
         asked = teardown(played)
@@ -77,7 +83,13 @@ def first_difference(expected, got):
 def replay_elsewhere(recorded, disturbance, seed, collector, python=sys.executable):
     done = subprocess.run(
         [
-            python, "-W", "ignore", __file__, "replay", str(disturbance), collector,
+            python,
+            "-W",
+            "ignore",
+            __file__,
+            "replay",
+            str(disturbance),
+            collector,
             json.dumps(sys.version_info[:2]),
         ],
         input=pickle.dumps(recorded),

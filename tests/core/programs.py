@@ -100,7 +100,9 @@ async def _run(program, log):
         case "gather":
             return await asyncio.gather(*map(go, children))
         case "gather_outcomes":
-            return [str(x) for x in await asyncio.gather(*map(go, children), return_exceptions=True)]
+            return [
+                str(x) for x in await asyncio.gather(*map(go, children), return_exceptions=True)
+            ]
         case "wait_first" | "wait_all" | "wait_error":
             mode = {
                 "wait_first": asyncio.FIRST_COMPLETED,
@@ -116,7 +118,9 @@ async def _run(program, log):
             return out
         case "as_completed":
             out = []
-            for task in asyncio.as_completed([asyncio.create_task(go(child)) for child in children]):
+            for task in asyncio.as_completed(
+                [asyncio.create_task(go(child)) for child in children]
+            ):
                 out.append(await task)
                 await act("each")
             return out
@@ -308,7 +312,9 @@ class Host:
 
     def next(self, driver):
         steps = sorted(driver.loop.steps)
-        timers = sorted(driver.loop.timers.values(), key=lambda timer: (timer.due_us, timer.step_id))
+        timers = sorted(
+            driver.loop.timers.values(), key=lambda timer: (timer.due_us, timer.step_id)
+        )
         if not steps and not timers:
             return None
         seq = driver.seq + 1

@@ -1,4 +1,4 @@
-"""The core's first test: random programs replay identically elsewhere. The long form: `make crash`."""
+"""The core's first test: random programs replay identically elsewhere. Long form: `make crash`."""
 
 import os
 import random
@@ -33,7 +33,7 @@ def other_pythons():
     names = [name for name in named if name] or ["python3.12", "python3.13", "python3.14"]
     for name in names:
         python = shutil.which(name)
-        if python is None or name.endswith("%d.%d" % sys.version_info[:2]):
+        if python is None or name.endswith("{}.{}".format(*sys.version_info)):
             continue
         wanted = "import apsw, anyio, attrs, msgspec"
         if subprocess.run([python, "-c", wanted], capture_output=True, check=False).returncode == 0:

@@ -175,7 +175,8 @@ async def sleeps() -> list[float]:
 
 @workflow
 async def calls_later() -> list[int]:
-    loop, seen = asyncio.get_running_loop(), []
+    loop = asyncio.get_running_loop()
+    seen: list[int] = []
     done = asyncio.Event()
     loop.call_later(2, seen.append, 2)
     loop.call_at(loop.time() + 1, seen.append, 1)
@@ -288,7 +289,7 @@ async def counts_down(number: int) -> str:
     await echo(number)
     if number == 0:
         return f"ordinal {durable.info().ordinal}"
-    durable.continue_as_new(number - 1)
+    return durable.continue_as_new(number - 1)
 
 
 @workflow
@@ -371,7 +372,7 @@ async def test_wait_for_the_first_gives_at_least_one(durable_harness):
 
 async def test_time_chance_and_ids_are_the_same_on_replay(durable_harness):
     run = await durable_harness.start(chances.options(id="chances"))
-    result = await durable_harness.finish(run, chances)
+    result = await durable_harness.finish(run)
 
     assert len(set(result)) == 7
     again = await (await durable_harness.restart()).get("chances")
@@ -380,7 +381,7 @@ async def test_time_chance_and_ids_are_the_same_on_replay(durable_harness):
 
 async def test_the_history_has_one_event_for_each_step_and_fired_timer(durable_harness):
     run = await durable_harness.start(times_out.options(id="x"), "timeout")
-    await durable_harness.finish(run, times_out)
+    await durable_harness.finish(run)
 
     engine = await durable_harness.restart()
     history = await (await engine.get("x")).history()
@@ -443,7 +444,7 @@ async def test_a_cancelled_run_may_clean_up_with_activities(durable_harness):
     await run.cancel("enough")
 
     with pytest.raises(durable.RunCancelled, match="enough"):
-        await durable_harness.finish(run, cancellable)
+        await durable_harness.finish(run)
     engine = await durable_harness.restart()
     history = await (await engine.get("c")).history()
     assert [event.kind for event in history] == ["cancel_requested", "completed"]
@@ -453,7 +454,7 @@ async def test_a_cancellation_can_be_caught(durable_harness):
     run = await durable_harness.start(cancellable.options(id="c"), True)
     await run.cancel("enough")
 
-    assert await durable_harness.finish(run, cancellable) == "caught ('enough',)"
+    assert await durable_harness.finish(run) == "caught ('enough',)"
 
 
 @workflow
@@ -483,7 +484,7 @@ async def test_a_terminated_run_runs_no_code(durable_harness):
     await run.terminate("away with it")
 
     with pytest.raises(durable.RunTerminated, match="away with it"):
-        await durable_harness.finish(run, cancellable)
+        await durable_harness.finish(run)
     with pytest.raises(durable.RunClosed):
         await run.cancel()
 
@@ -496,7 +497,7 @@ async def test_cancelling_a_waiter_never_cancels_the_run(durable_harness):
     with pytest.raises(asyncio.CancelledError):
         await waiter
 
-    assert await durable_harness.finish(run, times_out) == "timed out at 3"
+    assert await durable_harness.finish(run) == "timed out at 3"
 
 
 # -- swaps --------------------------------------------------------------------------------------
