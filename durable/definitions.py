@@ -53,8 +53,7 @@ def _codec(fn: Callable[..., Any], name: str) -> ArgumentsCodec:
 
 def _check_function(fn: Any, what: str) -> None:
     if isinstance(fn, Activity | Workflow):
-        kind = type(fn).__name__.lower()
-        raise DefinitionError(f"{fn.name} is {kind} already; decorate the plain function")
+        raise DefinitionError(f"{fn!r} is decorated already; decorate the plain function")
     if not callable(fn) or not hasattr(fn, "__code__"):
         raise DefinitionError(f"@{what} goes on a function, not on {fn!r}")
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
@@ -96,6 +95,13 @@ class Activity(Generic[P, R]):
     """
 
     __slots__ = ("__dict__", "_codec", "fallback", "fn", "is_async", "name", "policy")
+
+    fn: Callable[P, Any]
+    name: str
+    policy: ActivityPolicy
+    fallback: Activity[P, R] | None
+    is_async: bool
+    __name__: str
 
     def __init__(
         self,
@@ -229,7 +235,7 @@ class StartOptions:
     start_delay_us: int = 0
     queue: str = "default"
     priority: int = 0
-    headers: Mapping[str, str] = attrs.field(factory=dict)
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     on_closed: OnClosed | None = None
 
 
@@ -245,6 +251,12 @@ class Workflow(Generic[P, R]):
     """
 
     __slots__ = ("__dict__", "_codec", "aliases", "fn", "name", "on_failure", "start")
+
+    fn: Callable[P, Any]
+    name: str
+    aliases: tuple[str, ...]
+    start: StartOptions
+    __name__: str
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 from durable import definitions
@@ -428,7 +428,7 @@ class _OneRun(Engine):
 
 
 @contextlib.asynccontextmanager
-async def stopping_on_sigterm() -> AsyncIterator[None]:
+async def stopping_on_sigterm() -> AsyncGenerator[None]:
     """Turn SIGTERM into a cancellation of this task, so that everything is left in order.
 
     Raises:

@@ -7,7 +7,6 @@ nobody.
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
 
@@ -173,17 +172,22 @@ def step(fn: Any, *args: Any, name: str | None = None, **kwargs: Any) -> Any:
         DefinitionError: The callable cannot be an activity.
     """
     _workflow("step")
-    if isinstance(fn, Activity):
-        return fn(*args, **kwargs)
-    if inspect.isbuiltin(fn) or not hasattr(fn, "__code__"):
-        target = fn
-
-        def fn(*args: Any, **kwargs: Any) -> Any:
-            return target(*args, **kwargs)
-
-        fn.__name__ = fn.__qualname__ = getattr(target, "__name__", type(target).__name__)
-    made: Activity[..., Any] = make_activity(name=name)(fn)
+    made: Activity[..., Any]
+    made = fn if isinstance(fn, Activity) else make_activity(name=name)(_as_function(fn))
     return made(*args, **kwargs)
+
+
+def _as_function(target: Any) -> Callable[..., Any]:
+    """Return a plain function for any callable: builtins and objects have no code to look at."""
+    if hasattr(target, "__code__"):
+        function: Callable[..., Any] = target
+        return function
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return target(*args, **kwargs)
+
+    call.__name__ = call.__qualname__ = str(getattr(target, "__name__", type(target).__name__))
+    return call
 
 
 def as_completed(

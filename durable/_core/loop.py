@@ -88,7 +88,7 @@ class _Handle(asyncio.Handle):
         self._loop = loop
         self._context = context
         self._cancelled = False
-        self._repr = self._source_traceback = None  # type: ignore[assignment]
+        self._repr = self._source_traceback = None
 
 
 class _Future(asyncio.Future[Any]):
@@ -237,7 +237,8 @@ class HostAway:
         self._hooks = sys.get_asyncgen_hooks()
         self._task = None if self._host is None else asyncio_tasks.current_task(self._host)
         if self._task is not None:
-            asyncio_tasks._leave_task(self._host, self._task)  # type: ignore[attr-defined]
+            assert self._host is not None
+            asyncio_tasks._leave_task(self._host, self._task)
         sys.set_asyncgen_hooks(_generator_met, _generator_dropped)
         _host.is_away = True
 
@@ -250,7 +251,8 @@ class HostAway:
         sys.set_asyncgen_hooks(*self._hooks)
         asyncio_events._set_running_loop(self._host)
         if self._task is not None:
-            asyncio_tasks._enter_task(self._host, self._task)  # type: ignore[attr-defined]
+            assert self._host is not None
+            asyncio_tasks._enter_task(self._host, self._task)
 
 
 def _generator_met(generator: AsyncGenerator[Any, Any]) -> None:
@@ -537,7 +539,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 return
             self.budget_left -= 1
             handle = ready.popleft()
-            if not handle._cancelled:  # type: ignore[attr-defined]
+            if not handle._cancelled:
                 handle._run()
         self.stalled_drains = 0
 
@@ -624,7 +626,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def _close_task(self, task: WorkflowTask) -> bool:
         coro: Any = task.get_coro()
         for _ in range(CLOSE_TRIES):
-            asyncio_tasks._enter_task(self, task)  # type: ignore[attr-defined]
+            asyncio_tasks._enter_task(self, task)
             try:
                 coro.close()
             except RuntimeError:
@@ -634,7 +636,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             else:
                 return True
             finally:
-                asyncio_tasks._leave_task(self, task)  # type: ignore[attr-defined]
+                asyncio_tasks._leave_task(self, task)
         return False
 
     def _close_generators(self) -> None:
@@ -645,7 +647,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         for reference in self._generators:
             generator: Any = reference()
             waiting = None if generator is None else generator.ag_await
-            if hasattr(waiting, "close"):
+            if waiting is not None and hasattr(waiting, "close"):
                 with contextlib.suppress(BaseException):
                     waiting.close()
         self._generators.clear()

@@ -134,6 +134,16 @@ class Activities:
         self._alone: LiveRun | None = None
         self._stopping = False
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether attempts have ended whose ends are not yet recorded."""
+        return bool(self._ended)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether attempts run, or have ended and are not yet recorded."""
+        return self.running > 0 or bool(self._ended)
+
     # -- the life of a step ----------------------------------------------------------------------
 
     def begin(self, run: LiveRun, step: Step) -> None:
@@ -267,7 +277,7 @@ class Activities:
     def _ended_with(
         self, attempt: Attempt, payload: bytes | None, error: BaseException | None
     ) -> None:
-        """Note an end; all attempts that end in one turn of the host's loop are settled together."""
+        """Note an end; all that end in one turn of the host's loop are settled together."""
         self._leave_place(attempt)
         attempt.has_ended = True
         if not self._ended:

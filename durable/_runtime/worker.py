@@ -124,11 +124,12 @@ class Worker:
         if self._restart is not None:
             self._restart.cancel()
         deadline = self._loop.time() + grace_s
-        while self.activities.running and self._loop.time() < deadline:  # noqa: ASYNC110  rare
+        while self.activities.is_busy and self._loop.time() < deadline:  # noqa: ASYNC110  rare
             await asyncio.sleep(0.005)
         self.activities.cancel_all(list(self.live.values()))
         for _ in range(100):  # Cancelled attempts get up to a second for their clean-up.
-            if not any(a.task for run in self.live.values() for a in run.attempts.values()):
+            tasks = any(a.task for run in self.live.values() for a in run.attempts.values())
+            if not tasks and not self.activities.is_unsettled:
                 break
             await asyncio.sleep(0.01)
         self._close_now(orderly=True)

@@ -474,28 +474,28 @@ class Holder:
     [
         (lambda: activity(Holder.method), "is a method"),
         (lambda: workflow(Holder.method), "is a method"),
-        (lambda: workflow(lambda: 1), "plain function"),
+        (lambda: workflow(lambda: 1), "plain function"),  # type: ignore[arg-type, return-value]
         (lambda: activity(lambda: 1), "a lambda has no name"),
         (lambda: activity(print), "not on"),
-        (lambda: activity(echo), "is activity already"),
+        (lambda: activity(echo), "decorated already"),
         (
             lambda: activity(at_most_once=True, retry=Retry(max_attempts=3))(lambda: 1),
             "one attempt|lambda",
         ),
         (lambda: echo.options(start_to_close=-1), "longer than 0"),
         (lambda: echo.options(start_to_close="soon"), "no duration"),
-        (lambda: echo.options(arguments="maybe"), "arguments="),
+        (lambda: echo.options(arguments="maybe"), "arguments="),  # type: ignore[arg-type]
         (lambda: adds.options(id="a#b"), "cannot be the id"),
         (lambda: adds.options(id=""), "cannot be the id"),
         (lambda: adds.options(id="x" * 201), "cannot be the id"),
-        (lambda: adds.options(priority="high"), "priority"),
-        (lambda: adds.options(headers={"a": 1}), "headers"),
-        (lambda: adds.options(on_closed="what"), "on_closed"),
+        (lambda: adds.options(priority="high"), "priority"),  # type: ignore[arg-type]
+        (lambda: adds.options(headers={"a": 1}), "headers"),  # type: ignore[dict-item]
+        (lambda: adds.options(on_closed="what"), "on_closed"),  # type: ignore[arg-type]
         (lambda: Retry(backoff=0.5), "backoff"),
         (lambda: Retry(max_attempts=0), "max_attempts"),
         (lambda: Retry(jitter=2), "jitter"),
         (lambda: Retry(initial_interval=0), "initial_interval"),
-        (lambda: Retry(give_up_on=["ValueError"]), "no exception class"),
+        (lambda: Retry(give_up_on=["ValueError"]), "no exception class"),  # type: ignore[list-item]
         (lambda: durable.Limits(threads_max=0), "threads_max"),
         (lambda: durable.Limits(payload_bytes_max=1_000_000_000), "953 MiB"),
     ],
