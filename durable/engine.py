@@ -402,6 +402,7 @@ async def _run(
     async with stopping_on_sigterm(), engine:
         handle = await engine._start(workflow, args, kwargs, "retry")
         worker = engine._running()
+        worker.owns_loop = True
         if only:
             worker.only = handle._pk
             worker.claim()
@@ -463,6 +464,7 @@ def run_until_stopped(engine: Engine, *, until_idle: bool = False) -> None:
 
     async def serve() -> None:
         async with stopping_on_sigterm(), engine:
+            engine._running().owns_loop = True
             if until_idle:
                 await engine.wait_idle()
             else:

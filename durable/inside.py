@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from durable._core import context
 from durable.definitions import Activity
@@ -172,8 +172,11 @@ def step(fn: Any, *args: Any, name: str | None = None, **kwargs: Any) -> Any:
         DefinitionError: The callable cannot be an activity.
     """
     _workflow("step")
-    made: Activity[..., Any]
-    made = fn if isinstance(fn, Activity) else make_activity(name=name)(_as_function(fn))
+    made: Activity[..., Any] = (
+        cast("Activity[..., Any]", fn)
+        if isinstance(fn, Activity)
+        else make_activity(name=name)(_as_function(fn))
+    )
     return made(*args, **kwargs)
 
 

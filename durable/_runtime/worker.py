@@ -41,6 +41,8 @@ Resolve = Callable[[str], "Workflow[Any, Any] | str"]
 
 CLAIM_PER_ROUND = 200
 TAKE_OVER_EVERY_S = 0.25
+# Changes committed on the loop's own thread at once; more are the writer's.
+HERE_MAX = 16
 # How long activities on the loop may do nothing before a manual clock jumps.
 IDLE_S = 0.01
 
@@ -76,6 +78,9 @@ class Worker:
         self._loading: set[int] = set()
         self._waiters: dict[int, list[asyncio.Future[str]]] = {}
         self._in_flight = 0
+        self._batch: list[Change] = []
+        self.owns_loop = False
+        """Nothing but this engine runs on the loop, so a commit may hold it up: `durable.run`."""
         self._progress = 0
         self._stopping = False
         self._claiming = False
@@ -144,7 +149,10 @@ class Worker:
     def _close_now(self, *, orderly: bool) -> None:
         for run in list(self.live.values()):
             self.forget(run)
+        batch, self._batch = self._batch, []
         if orderly:
+            for change in batch:
+                self.store.writer.submit(change)
             self.store.writer.submit(
                 Change(operation=self.store.end_worker(self.id, self.now_us()))
             )
@@ -166,7 +174,23 @@ class Worker:
         """Hand a change to the writer."""
         self._in_flight += 1
         self._progress += 1
-        self.store.writer.submit(change)
+        if self._batch:
+            self._batch.append(change)
+        elif self.owns_loop and self._in_flight == 1 and not self.activities.running:
+            self._batch.append(change)
+            self._loop.call_soon(self._commit_here)
+        else:
+            self.store.writer.submit(change)
+
+    def _commit_here(self) -> None:
+        """Commit on this thread: it is ours, and could only wait for the writer's."""
+        batch, self._batch = self._batch, []
+        if len(batch) <= HERE_MAX and not self.activities.running:
+            if self.store.writer.commit_here(batch):
+                self._deliver(batch)
+                return
+        for change in batch:
+            self.store.writer.submit(change)
 
     def _deliver(self, batch: list[Change]) -> None:
         self._in_flight -= len(batch)

@@ -124,8 +124,9 @@ def bench_a(runs=1_000, steps=20):
     }
 
 
-async def one_run(path, steps, durability):
+async def one_run(path, steps, durability, *, script):
     async with durable.Engine(path, durability=durability) as engine:
+        engine._running().owns_loop = script  # what durable.run and `durable worker` set
         await (await engine.start(chain, 10)).result()
         started = time.perf_counter()
         await (await engine.start(chain, steps)).result()
@@ -133,17 +134,19 @@ async def one_run(path, steps, durability):
 
 
 def bench_b(steps=500):
-    """One run of 500 sequential steps against 500 fsynced commits."""
-    ours, theirs, normal = [], [], []
+    """One run of 500 sequential steps, as durable.run drives it, against 500 fsynced commits."""
+    ours, embedded, theirs, normal = [], [], [], []
     for _ in range(REPEATS):
         with folder() as where:
             theirs.append(floor.sequential_commits(where / "floor.db", steps))
-            ours.append(asyncio.run(one_run(where / "app.db", steps, "full")))
-            normal.append(asyncio.run(one_run(where / "normal.db", 2_000, "normal")))
+            ours.append(asyncio.run(one_run(where / "a.db", steps, "full", script=True)))
+            embedded.append(asyncio.run(one_run(where / "b.db", steps, "full", script=False)))
+            normal.append(asyncio.run(one_run(where / "n.db", 2_000, "normal", script=True)))
     return {
         "ms_per_step": round(1e3 * median(ours) / steps, 3),
         "ms_per_fsynced_commit": round(1e3 * median(theirs) / steps, 3),
         "times_floor": round(median(ours) / median(theirs), 2),
+        "times_floor_embedded": round(median(embedded) / median(theirs), 2),
         "normal_steps_per_s": round(2_000 / median(normal)),
         "target": "times_floor <= 1.5, normal_steps_per_s >= 5000",
         "ok": median(ours) / median(theirs) <= 1.5 and 2_000 / median(normal) >= 5_000,
@@ -239,6 +242,7 @@ def rss_mb():
 
 def file_bytes(path):
     connection = apsw.Connection(str(path))
+    connection.execute("SELECT COUNT(*) FROM run").get  # a checkpoint before any read does nothing
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     connection.close()
     return path.stat().st_size
@@ -363,10 +367,10 @@ def bench_g(runs=500):
 def bench_h():
     """(a) and (d) beside one thread of pure-Python work: at least a tenth of the idle speed."""
     with folder() as where:
-        idle = 4_000 / asyncio.run(run_many(where / "idle.db", 200, 20))
+        idle = 20_000 / asyncio.run(run_many(where / "idle.db", 1_000, 20))
         calm = asyncio.run(latencies(where / "calm.db", 50))
         with busy_thread(on=True):
-            busy = 4_000 / asyncio.run(run_many(where / "busy.db", 200, 20))
+            busy = 20_000 / asyncio.run(run_many(where / "busy.db", 1_000, 20))
             beside = asyncio.run(latencies(where / "beside.db", 50))
     return {
         "steps_per_s_idle": round(idle),
@@ -375,8 +379,8 @@ def bench_h():
         "p50_ms_idle": round(1e3 * calm[25], 3),
         "p50_ms_beside_busy_thread": round(1e3 * beside[25], 1),
         "p50_of_idle": round(calm[25] / beside[25], 3),
-        "target": "of_idle >= 0.1",
-        "ok": busy / idle >= 0.1,
+        "target": "of_idle >= 0.1 and p50_of_idle >= 0.1",
+        "ok": busy / idle >= 0.1 and calm[25] / beside[25] >= 0.1,
     }
 
 
