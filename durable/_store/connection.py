@@ -9,37 +9,48 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 import apsw
 
 from durable._clock import uniform
 from durable.errors import (
     FileCorrupt,
+    FileTooNew,
     NotADurableFile,
     SQLiteTooOld,
     StoreBusy,
     StoreError,
 )
 
-__all__ = ["APPLICATION_ID", "connect", "explain", "real_path"]
+__all__ = ["APPLICATION_ID", "FILE_VERSION", "connect", "explain", "fair_waiting", "real_path"]
 
 # "dura" in ASCII: `file` and `PRAGMA application_id` show whose file it is.
 APPLICATION_ID = 0x64757261
+# The newest file this library reads and writes; `migrate` has a script for each.
+FILE_VERSION = 1
 # 3.51.3 mended a race between a checkpoint and a write that damages the file (sqlite.org/wal.html).
 SQLITE_VERSION_MIN = 3_051_003
 # apsw keeps 100 prepared statements; we have about 100 in up to four sizes each.
 STATEMENT_CACHE_ENTRIES = 400
 BUSY_DEADLINE_S = 30.0
-_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "vboxsf", "drvfs", "ceph", "glusterfs"}
+_NETWORK = {
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "vboxsf", "drvfs", "ceph", "glusterfs", "afs",
+    "fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.glusterfs", "fuse.ceph",
+    "fuse.ceph-fuse", "fuse.juicefs", "fuse.davfs",
+}  # fmt: skip
+_MOUNTS = Path("/proc/self/mountinfo")
 
 
 def real_path(path: str | os.PathLike[str]) -> str:
     """Return the absolute path with links resolved.
 
     Raises:
-        NotADurableFile: Empty, in memory, a directory, or in no directory.
+        NotADurableFile: Empty, in memory, no regular file, or in no directory.
     """
     text = os.fspath(path)
     if not text or text == ":memory:" or text.startswith("file:"):
@@ -54,6 +65,9 @@ def real_path(path: str | os.PathLike[str]) -> str:
         raise NotADurableFile(
             f"{text} is a directory; name a file in it, for example {text}/app.db"
         )
+    # Asked of the name: to open a pipe is to wait for its other end, a device may do anything.
+    if resolved.exists() and not stat.S_ISREG(resolved.stat().st_mode):
+        raise NotADurableFile(f"{text} is a pipe, a socket or a device; name a regular file")
     if not resolved.parent.is_dir():
         raise NotADurableFile(
             f"{text}: the folder {resolved.parent} does not exist; create it first"
@@ -64,30 +78,61 @@ def real_path(path: str | os.PathLike[str]) -> str:
 def connect(path: str, *, create: bool = False, read_only: bool = False) -> apsw.Connection:
     """Open a connection with our settings; no row is written.
 
+    What is refused is refused before anything is changed: neither the journal mode of the file nor
+    the log beside it.
+
+    Args:
+        path: The file's real path.
+        create: Make the file if it does not exist, and accept an empty one.
+        read_only: Also files and folders that cannot be written to.
+
     Raises:
         StoreError: One of its subclasses says in one line what is wrong with the file.
     """
-    _refuse_old_sqlite()
-    _refuse_network(path)
+    _refuse_old_sqlite(apsw.SQLITE_VERSION_NUMBER)
+    _refuse_network(path, _mounts())
     exists = Path(path).exists()
     if not exists and not create:
         raise NotADurableFile(f"{path} does not exist; an Engine or durable.run creates it")
     if not exists:
         _create_private(path)
-    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
     try:
-        connection = apsw.Connection(path, flags=flags, statementcachesize=STATEMENT_CACHE_ENTRIES)
+        return _open_read_only(path) if read_only else _open_for_writing(path, create=create)
     except apsw.Error as error:
         raise explain(error, path) from error
+
+
+def _open_for_writing(path: str, *, create: bool) -> apsw.Connection:
+    connection = _open(path, apsw.SQLITE_OPEN_READWRITE, may_be_empty=create)
     try:
+        _use_wal(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open_read_only(path: str) -> apsw.Connection:
+    try:
+        return _open(path, apsw.SQLITE_OPEN_READONLY, may_be_empty=False)
+    except (apsw.ReadOnlyError, apsw.CantOpenError):
+        # Where nothing can be written, a log that is not there cannot be made. It is not needed
+        # either: everything is in the file.
+        if Path(path + "-wal").exists():
+            raise
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        return _open(f"file:{quote(path)}?immutable=1", flags, may_be_empty=False)
+
+
+def _open(name: str, flags: int, *, may_be_empty: bool) -> apsw.Connection:
+    connection = apsw.Connection(name, flags=flags, statementcachesize=STATEMENT_CACHE_ENTRIES)
+    try:
+        # Until the file is known to be ours, closing it must not write its log back.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         for setting in _SETTINGS:
             setting(connection)
-        if not read_only:
-            _use_wal(connection, path)
-        _refuse_foreign(connection, path)
-    except apsw.Error as error:
-        connection.close()
-        raise explain(error, path) from error
+        _refuse_foreign(connection, connection.filename, may_be_empty=may_be_empty)
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
     except BaseException:
         connection.close()
         raise
@@ -114,16 +159,25 @@ def explain(error: apsw.Error, path: str) -> StoreError:
 # -- what is refused ----------------------------------------------------------------------------
 
 
-def _refuse_old_sqlite() -> None:
-    if apsw.SQLITE_VERSION_NUMBER < SQLITE_VERSION_MIN:
+def _refuse_old_sqlite(version: int) -> None:
+    if version < SQLITE_VERSION_MIN:
+        shown = f"{version // 1_000_000}.{version // 1_000 % 1_000}.{version % 1_000}"
         raise SQLiteTooOld(
-            f"this apsw holds SQLite {apsw.sqlite_lib_version()}, which can damage the file when "
-            "two processes write; install apsw 3.51.3 or newer"
+            f"this apsw holds SQLite {shown}, which can damage the file when two processes write; "
+            "install apsw 3.51.3 or newer"
         )
 
 
-def _refuse_network(path: str) -> None:
-    kind = _file_system(str(Path(path).parent))
+def _mounts() -> list[str]:
+    """Return what the kernel tells about mounted file systems; nothing where it does not."""
+    try:
+        return _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+
+
+def _refuse_network(path: str, mounts: Iterable[str]) -> None:
+    kind = _file_system(str(Path(path).parent), mounts)
     if kind in _NETWORK:
         raise NotADurableFile(
             f"{path} lies on a network file system ({kind}), where SQLite's write-ahead log does "
@@ -131,31 +185,43 @@ def _refuse_network(path: str) -> None:
         )
 
 
-def _file_system(folder: str) -> str:
-    """Return the type of the file system a folder is on, or "" where the kernel does not tell."""
+def _file_system(folder: str, mounts: Iterable[str]) -> str:
+    """Return the type of the file system a folder is on, or "" where the kernel does not tell.
+
+    Source: proc_pid_mountinfo(5): the mount point is the fifth field, with blanks as octal numbers;
+    the type is the first field after a lone hyphen.
+    """
     best, kind = "", ""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    for line in lines:
-        fields = line.split(" ")
-        mount = fields[4].replace("\\040", " ")
+    for line in mounts:
+        before, mark, after = line.partition(" - ")
+        fields = before.split(" ")
+        if not mark or len(fields) < 5:
+            continue
+        mount = fields[4]
+        for octal, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+            mount = mount.replace(octal, character)
         inside = folder == mount or folder.startswith(mount.rstrip("/") + "/")
         if inside and len(mount) >= len(best):
-            best, kind = mount, fields[fields.index("-") + 1]
+            best, kind = mount, after.split(" ")[0]
     return kind
 
 
-def _refuse_foreign(connection: apsw.Connection, path: str) -> None:
+def _refuse_foreign(connection: apsw.Connection, path: str, *, may_be_empty: bool) -> None:
     owner = connection.pragma("application_id")
-    if owner == APPLICATION_ID:
-        return
-    objects = connection.execute("SELECT COUNT(*) FROM sqlite_schema").get
-    if owner != 0 or objects:
-        raise NotADurableFile(
-            f"{path} is a SQLite file of another program (application_id {owner:#x}, "
-            f"{objects} tables and indexes); it was not changed. Name another file"
+    version = connection.pragma("user_version")
+    if owner != APPLICATION_ID:
+        objects = connection.execute("SELECT COUNT(*) FROM sqlite_schema").get
+        if owner != 0 or objects:
+            raise NotADurableFile(
+                f"{path} is a SQLite file of another program (application_id {owner:#x}, "
+                f"{objects} tables and indexes); it was not changed. Name another file"
+            )
+        if not may_be_empty:
+            raise NotADurableFile(f"{path} is empty; an Engine or durable.run makes its tables")
+    elif version > FILE_VERSION:
+        raise FileTooNew(
+            f"{path} was written by a newer durable (file version {version}, this one knows "
+            f"{FILE_VERSION}); it was not changed. Upgrade durable"
         )
 
 
@@ -173,9 +239,12 @@ def _create_private(path: str) -> None:
 # -- settings, each with its why ----------------------------------------------------------------
 
 
-def _fair_waiting(connection: apsw.Connection) -> None:
-    # SQLite's own busy_timeout starves one of two writers (16,371 transactions against 1). Short
-    # waits of random length share the lock evenly at the same throughput.
+def fair_waiting(deadline_s: float) -> Callable[[int], bool]:
+    """Return a busy handler that waits at most so long.
+
+    SQLite's own ``busy_timeout`` starves one of two writers (16,371 transactions against 1). Short
+    waits of random length share the lock evenly at the same throughput.
+    """
     started = 0.0
 
     def wait(tries: int) -> bool:
@@ -183,12 +252,16 @@ def _fair_waiting(connection: apsw.Connection) -> None:
         now = time.perf_counter()
         if tries == 0:
             started = now
-        if now - started > BUSY_DEADLINE_S:
+        if now - started > deadline_s:
             return False
         time.sleep(uniform(0.0001, 0.0006) if tries < 50 else uniform(0.0002, 0.002))
         return True
 
-    connection.set_busy_handler(wait)
+    return wait
+
+
+def _wait_fairly(connection: apsw.Connection) -> None:
+    connection.set_busy_handler(fair_waiting(BUSY_DEADLINE_S))
 
 
 def _trust_nothing_in_the_file(connection: apsw.Connection) -> None:
@@ -216,7 +289,7 @@ def _memory(connection: apsw.Connection) -> None:
     connection.pragma("cell_size_check", 1)  # damaged pages are found when read
 
 
-_SETTINGS = (_fair_waiting, _trust_nothing_in_the_file, _strict_sql, _own_checkpoints, _memory)
+_SETTINGS = (_wait_fairly, _trust_nothing_in_the_file, _strict_sql, _own_checkpoints, _memory)
 
 
 def _use_wal(connection: apsw.Connection, path: str) -> None:

@@ -11,8 +11,10 @@ Source: POSIX fcntl(2), "Advisory record locking"; tried by experiment.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import struct
 import sys
 import threading
@@ -39,48 +41,73 @@ class LockFile:
         self._users = 0
 
     def open(self) -> None:
-        """Count one more user, opening the file for the first; 0600 as all our files."""
+        """Count one more user, opening the file for the first; 0600 as all our files.
+
+        Where the file cannot be written to, it is opened for asking alone.
+
+        Raises:
+            OSError: It can be neither made nor read, or is no regular file.
+        """
         with _guard:
-            if self._fd >= 0 and self._pid != os.getpid():
-                # A forked child: the locks stayed with the parent, its descriptor is of no use.
+            if not self._is_ours:
+                # A forked child: the locks stayed with the parent. The descriptor is closed: that
+                # drops locks of this process alone, and it has none.
+                if self._fd >= 0:
+                    os.close(self._fd)
                 self._fd, self._held, self._users = -1, set(), 0
             if self._fd < 0:
-                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._fd = os.open(self._path, flags, 0o600)
+                self._fd = _open(self._path)
                 self._pid = os.getpid()
             self._users += 1
 
     def close(self) -> None:
         """Count one user less; the file is closed with the last, when no byte is held."""
         with _guard:
-            self._users = max(0, self._users - 1)
-            if self._users == 0 and not self._held and self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+            if self._is_ours:
+                self._users = max(0, self._users - 1)
+                self._close_unused()
 
     def hold(self, worker: int) -> bool:
-        """Lock a worker's byte; False if another process holds it."""
+        """Lock a worker's byte; False if another worker has it, of this process or another.
+
+        Raises:
+            OSError: The file system has no locks, or the file is for asking alone.
+        """
         with _guard:
+            assert self._is_ours, "the lock file was not opened in this process"
             if worker in self._held:
                 return False
             try:
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, worker)
-            except OSError:
-                return False
+            except OSError as error:
+                if error.errno in {errno.EACCES, errno.EAGAIN}:
+                    return False
+                raise
             self._held.add(worker)
             return True
 
     def release(self, worker: int) -> None:
         """Unlock a worker's byte."""
         with _guard:
-            if worker in self._held and self._pid == os.getpid():
+            if worker in self._held and self._is_ours:
                 fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, worker)
-            self._held.discard(worker)
+                self._held.discard(worker)
+                self._close_unused()
+
+    @property
+    def _is_ours(self) -> bool:
+        return self._fd >= 0 and self._pid == os.getpid()
+
+    def _close_unused(self) -> None:
+        if self._users == 0 and not self._held:
+            os.close(self._fd)
+            self._fd = -1
 
     def is_held(self, worker: int) -> bool:
         """Ask whether the worker lives, without touching its lock."""
         with _guard:
-            if worker in self._held:
+            # In a forked child the set tells about the parent, which the kernel knows better.
+            if worker in self._held and self._is_ours:
                 return True
             mac = sys.platform == "darwin"
             wanted = (
@@ -91,6 +118,20 @@ class LockFile:
             answer = fcntl.fcntl(self._fd, fcntl.F_GETLK, wanted)
             kind = struct.unpack(_MACOS, answer)[3] if mac else struct.unpack(_LINUX, answer)[0]
             return bool(kind != fcntl.F_UNLCK)
+
+
+def _open(path: str) -> int:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        fd = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EROFS, errno.EPERM}:
+            raise
+        fd = os.open(path, flags | os.O_RDONLY)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, f"{path} is no regular file")
+    return fd
 
 
 def lock_file(database: str) -> LockFile:

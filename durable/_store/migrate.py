@@ -6,10 +6,9 @@ from importlib import resources
 
 import apsw
 
-from durable._store.connection import APPLICATION_ID
-from durable.errors import FileTooNew, NotADurableFile
+from durable._store.connection import APPLICATION_ID, FILE_VERSION, explain
 
-__all__ = ["MIGRATIONS", "check_version", "migrate"]
+__all__ = ["MIGRATIONS", "migrate"]
 
 
 def _load() -> dict[int, str]:
@@ -21,47 +20,32 @@ def _load() -> dict[int, str]:
 
 
 MIGRATIONS = _load()
-VERSION = max(MIGRATIONS)
-
-
-def check_version(connection: apsw.Connection, path: str) -> int:
-    """Return the file's version.
-
-    Raises:
-        FileTooNew: A newer library wrote it; it was not changed.
-    """
-    version: int = connection.pragma("user_version")
-    if version > VERSION:
-        raise FileTooNew(
-            f"{path} was written by a newer durable (file version {version}, this one knows "
-            f"{VERSION}); it was not changed. Upgrade durable"
-        )
-    return version
-
-
-def require_current(connection: apsw.Connection, path: str) -> None:
-    """Refuse a file without our tables, for those who only look.
-
-    Raises:
-        NotADurableFile: The file is empty.
-        FileTooNew: A newer library wrote it.
-    """
-    if check_version(connection, path) == 0:
-        raise NotADurableFile(f"{path} is empty; an Engine or durable.run makes its tables")
+assert max(MIGRATIONS) == FILE_VERSION, "FILE_VERSION is the number of the newest script"
 
 
 def migrate(connection: apsw.Connection, path: str) -> None:
-    """Apply what is missing. Any number of processes may try at once: one does it."""
-    if check_version(connection, path) == VERSION:
-        return
-    for number, script in sorted(MIGRATIONS.items()):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            if check_version(connection, path) < number:
-                connection.execute(script)
-                connection.pragma("application_id", APPLICATION_ID)
-                connection.pragma("user_version", number)
-        except BaseException:
+    """Apply what is missing. Any number of processes may try at once: one does it.
+
+    Raises:
+        StoreError: The file was not changed by the step that failed.
+    """
+    try:
+        for number, script in sorted(MIGRATIONS.items()):
+            if connection.pragma("user_version") < number:
+                _apply(connection, number, script)
+    except apsw.Error as error:
+        raise explain(error, path) from error
+
+
+def _apply(connection: apsw.Connection, number: int, script: str) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if connection.pragma("user_version") < number:
+            connection.execute(script)
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", number)
+    except BaseException:
+        if connection.in_transaction:  # A full disk has rolled back already.
             connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+        raise
+    connection.execute("COMMIT")

@@ -5,6 +5,7 @@ A half-read cursor would pin the log; every method here finishes its statement b
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +13,9 @@ import apsw
 
 from durable._core.events import Event
 from durable._store.connection import connect, explain
-from durable._store.migrate import require_current
 from durable._store.queries import QUERIES
 from durable._store.rows import AttemptRow, InboxRow, RunRow, StepRow, WorkerRow
-from durable.errors import PayloadError
+from durable.errors import FileCorrupt, ForkedEngine, PayloadError
 from durable.payloads import checksum, decompress
 
 __all__ = ["Reader"]
@@ -35,21 +35,26 @@ class Reader:
     def __init__(self, path: str) -> None:
         self._path = path
         self._connection = connect(path, read_only=True)
-        try:
-            require_current(self._connection, path)
-        except BaseException:
-            self._connection.close()
-            raise
+        self._pid = os.getpid()
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
     def _all(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
+        if self._pid != os.getpid():
+            raise ForkedEngine(
+                f"{self._path} was opened before a fork; open it again in the child process"
+            )
         try:
             return self._connection.execute(QUERIES[name].text, values).fetchall()
         except apsw.Error as error:
             raise explain(error, self._path) from error
+        except UnicodeDecodeError as error:
+            raise FileCorrupt(
+                f"{self._path} is damaged: {name} finds text that is not UTF-8 "
+                f"({error.object!r:.80}); restore a backup of it"
+            ) from error
 
     # -- runs ------------------------------------------------------------------------------------
 
@@ -84,8 +89,8 @@ class Reader:
     def count_by_state(self, workflow: str | None = None) -> dict[str, int]:
         """Return how many runs are in each stored state."""
         if workflow is None:
-            return dict(self._all("count_by_state"))  # type: ignore[arg-type]
-        return dict(self._all("count_by_state_of_workflow", workflow=workflow))  # type: ignore[arg-type]
+            return dict(self._all("count_by_state"))
+        return dict(self._all("count_by_state_of_workflow", workflow=workflow))
 
     def count_open(self) -> int:
         """Return how many runs can still go on by themselves."""
@@ -94,7 +99,7 @@ class Reader:
 
     def find_due(self, now_us: int, limit: int) -> list[tuple[int, str]]:
         """Return (key, workflow) of parked runs whose time has come, oldest first."""
-        return self._all("find_due", now_us=now_us, limit=limit)  # type: ignore[return-value]
+        return self._all("find_due", now_us=now_us, limit=limit)
 
     def find_next_wake(self) -> int | None:
         """Return when the next parked run comes due, in microseconds since the epoch."""
@@ -111,12 +116,24 @@ class Reader:
         """Yield a history in order, page by page, large payloads included.
 
         Raises:
-            PayloadError: A payload does not match its checksum, or its blob is missing.
+            PayloadError: An event is missing or damaged; its number is in the message.
         """
         while True:
-            rows = self._all("list_events", run=run, after=after, limit=EVENTS_PER_PAGE)
+            try:
+                rows = self._all("list_events", run=run, after=after, limit=EVENTS_PER_PAGE)
+            except FileCorrupt as error:
+                if isinstance(error.__cause__, UnicodeDecodeError):
+                    # One run's trouble, not the file's: whoever replays it blocks it alone.
+                    raise PayloadError(f"an event after event {after}: {error}") from error
+                raise
             for seq, kind, step, name, mark, arguments, result, check, at_us, took_us in rows:
-                one, other = self.payload(arguments), self.payload(result)
+                after += 1
+                if seq != after:
+                    raise PayloadError(f"event {after} is missing: the file was changed or damaged")
+                try:
+                    one, other = self.payload(arguments), self.payload(result)
+                except PayloadError as error:
+                    raise PayloadError(f"event {seq}: {error}") from error
                 if checksum(one, other) != check:
                     raise PayloadError(
                         f"event {seq} does not match its checksum: the file was changed or damaged"
@@ -124,7 +141,6 @@ class Reader:
                 yield Event(seq, kind, step, name, mark, one, other, at_us, took_us)
             if len(rows) < EVENTS_PER_PAGE:
                 return
-            after = rows[-1][0]
 
     def patches(self, run: int) -> list[str]:
         """Return the names of the patches a history went through."""
@@ -140,7 +156,7 @@ class Reader:
 
     def completed_after(self, run: int, after: int) -> list[tuple[str, str]]:
         """Return (step id, name) of steps completed after an event."""
-        return self._all("find_completed_after", run=run, after=after)  # type: ignore[return-value]
+        return self._all("find_completed_after", run=run, after=after)
 
     def inbox_of_worker(self, worker: int, after: int, limit: int = 1_000) -> list[InboxRow]:
         """Return requests to a worker's runs, oldest first."""
@@ -155,18 +171,34 @@ class Reader:
         """Return the workers that have not ended in order; the kernel knows which of them live."""
         return [WorkerRow(*row) for row in self._all("list_live_workers")]
 
-    def payload(self, stored: str | int | None) -> bytes:
+    def payload(self, stored: str | int | None, check: int | None = None) -> bytes:
         """Return a payload column's bytes, out of its blob if it has one.
 
+        Args:
+            stored: The column.
+            check: Its checksum, where the row has one for it alone.
+
         Raises:
-            PayloadError: The blob is missing or damaged.
+            PayloadError: The blob is missing or damaged, or the checksum is another.
         """
-        if isinstance(stored, str):
-            return stored.encode()
-        if stored is None:
-            return b""
-        rows = self._all("get_blob", id=stored)
-        if not rows:
-            raise PayloadError(f"blob {stored} is missing from the file")
-        size, data = rows[0]
-        return decompress(data, size)
+        payload = self._payload(stored)
+        if check is not None and checksum(payload) != check:
+            raise PayloadError(
+                "the payload does not match its checksum: the file was changed or damaged"
+            )
+        return payload
+
+    def _payload(self, stored: str | int | None) -> bytes:
+        match stored:
+            case str():
+                return stored.encode()
+            case None:
+                return b""
+            case int():
+                rows = self._all("get_blob", id=stored)
+                if not rows:
+                    raise PayloadError(f"blob {stored} is missing from the file")
+                size, data = rows[0]
+                return decompress(data, size)
+            case _:
+                raise PayloadError(f"a payload is text or the number of a blob, not {stored!r:.80}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -36,22 +37,35 @@ class Store:
         finally:
             connection.close()
         self.locks = lock_file(self.path)
-        self.locks.open()
-        self.writer = Writer(self.path, durability, deliver, on_foreign_commit)
-        self.reader = Reader(self.path)
+        with contextlib.ExitStack() as undo:
+            try:
+                self.locks.open()
+            except OSError as error:
+                raise StoreError(f"{self.path}-lock cannot be opened: {error.strerror}") from error
+            undo.callback(self.locks.close)
+            self.writer = Writer(self.path, durability, deliver, on_foreign_commit)
+            undo.callback(self.writer.close)
+            self.reader = Reader(self.path)
+            undo.pop_all()
 
     def close(self) -> None:
         """Commit what is queued and close everything."""
-        self.writer.close()
-        self.reader.close()
-        if self.writer.worker is not None:
-            self.locks.release(self.writer.worker)
-        self.locks.close()
+        with contextlib.ExitStack() as last:
+            last.callback(self.locks.close)
+            if self.writer.worker is not None:
+                last.callback(self.locks.release, self.writer.worker)
+            last.callback(self.reader.close)
+            self.writer.close()
 
     # -- workers ---------------------------------------------------------------------------------
 
     def open_worker(self, workflows: str, now_us: int) -> int:
-        """Make this store a worker's. Its byte is locked before its row can be seen."""
+        """Make this store a worker's. Its byte is locked before its row can be seen.
+
+        Raises:
+            StoreError: There is no new worker; its byte is free again.
+        """
+        held: list[int] = []
 
         def operation(transaction: Transaction) -> int:
             row = transaction.one(
@@ -63,12 +77,22 @@ class Store:
             )
             assert row is not None
             worker: int = row[0]
-            if not self.locks.hold(worker):
+            try:
+                free = self.locks.hold(worker)
+            except OSError as error:
+                raise StoreError(f"{self.path}-lock cannot be locked: {error.strerror}") from error
+            if not free:
                 raise StoreError(f"the lock of worker {worker} in {self.path}-lock is taken")
+            held.append(worker)
             transaction.all("delete_ended_workers", before=worker - 100)
             return worker
 
-        worker: int = self.writer.commit_now(Change(operation=operation))
+        try:
+            worker: int = self.writer.commit_now(Change(operation=operation))
+        except BaseException:
+            for one in held:
+                self.locks.release(one)
+            raise
         self.writer.worker = worker
         return worker
 

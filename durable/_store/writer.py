@@ -10,6 +10,10 @@ Laws:
 * A failed COMMIT means *unknown*: SQLite may bring the transaction back after a crash. The writer
   stops for good; its owner opens a new one and reads again. Errors before COMMIT are rolled back
   and tried again: a full disk or a busy file is nobody's outcome.
+* What no second try can mend (a row the file refuses, a value SQLite cannot hold, a bug in an
+  operation) fails the change it belongs to, and every later event of the same run: a history has
+  no gaps.
+* The thread outlives every error: a writer that is gone would be a silent stall.
 
 Source: sqlite.org/wal.html; the rest by experiment.
 """
@@ -18,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -26,9 +31,9 @@ from typing import Any
 import apsw
 import msgspec
 
-from durable._store.connection import connect, explain
+from durable._store.connection import BUSY_DEADLINE_S, connect, explain, fair_waiting
 from durable._store.queries import QUERIES, batches
-from durable.errors import CommitUnknown, DurableError, OwnershipLost, StoreError
+from durable.errors import CommitUnknown, DurableError, ForkedEngine, OwnershipLost, StoreError
 
 __all__ = ["Change", "Transaction", "Writer"]
 
@@ -40,7 +45,25 @@ CHANGES_PER_COMMIT_MAX = 4_000
 POLL_IDLE_S = 0.01
 # 16 MiB of 4 KiB pages: the log is checkpointed then, between two transactions.
 CHECKPOINT_PAGES = 4_000
-RETRY_S_MAX = 2.0
+# A log of 64 MiB is worth a short wait for readers and other writers, so that it can begin anew.
+RESTART_PAGES = 4 * CHECKPOINT_PAGES
+RESTART_WAIT_S = 0.05
+RETRY_S_MIN, RETRY_S_MAX = 0.05, 2.0
+# The operator, or time, can mend these; every other error belongs to what was written.
+_PASSING = (
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.NoMemError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+    apsw.PermissionsError,
+    apsw.ProtocolError,
+    apsw.InterruptError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+)
 
 # Statements of one transaction run in this order, so that rows exist before they are changed.
 _ORDER = (
@@ -138,16 +161,21 @@ class Writer:
         self._connection = connect(path, create=True)
         self._connection.pragma("synchronous", self._synchronous)
         self._transaction = Transaction(self._connection)
+        self._pid = os.getpid()
         self._wal_pages = 0
+        self._checkpoint_at = CHECKPOINT_PAGES
         self._connection.set_wal_hook(self._note_wal)
         self._data_version = 0
         self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
         self._broken: StoreError | None = None
+        self._closing = threading.Event()
+        self._refused: dict[int, DurableError] = {}
         self.worker: int | None = None
         """The worker whose row is the fence; None for a client, which has none."""
         self.commits = 0
+        self.checkpoints = 0
 
     def start(self) -> None:
         """Start the thread."""
@@ -159,16 +187,52 @@ class Writer:
         self._changes.put(change)
 
     def commit_now(self, change: Change) -> Any:
-        """Commit one change on the calling thread, where no writer thread runs; return its value."""
+        """Commit one change on the calling thread, where no writer thread runs; return its value.
+
+        Raises:
+            StoreError: It was not committed, or (`CommitUnknown`) perhaps.
+        """
         assert self._thread is None
+        if self._pid != os.getpid():
+            raise ForkedEngine(
+                f"{self._path} was opened before a fork; open it again in the child process"
+            )
         with self._guard:
             self._commit([change], forever=False)
+            self._checkpoint()
         if change.error is not None:
             raise change.error
         return change.value
 
+    def commit_here(self, batch: list[Change]) -> bool:
+        """Commit changes on the calling thread, if the writer's thread is idle right now.
+
+        Saves two changes of threads for a caller that has nothing else to do. False: nothing was
+        written, the thread has to do it (it is at work, or the file is busy or full).
+        """
+        if not self._guard.acquire(blocking=False):
+            return False
+        try:
+            if self._broken is not None or not self._changes.empty():
+                return False
+            try:
+                self._try_commit(batch)
+            except DurableError as error:
+                self._fail(batch, error)
+            except apsw.Error:
+                return False
+            self._checkpoint()
+            return True
+        finally:
+            self._guard.release()
+
     def close(self) -> None:
-        """Commit what is queued, stop the thread, close the connection."""
+        """Commit what is queued, stop the thread, close the connection.
+
+        What cannot be committed now (the disk is full) fails: a process that stops does not wait
+        for an operator.
+        """
+        self._closing.set()
         if self._thread is not None:
             self._changes.put(None)
             self._thread.join()
@@ -186,7 +250,8 @@ class Writer:
             try:
                 change = self._changes.get(timeout=POLL_IDLE_S)
             except queue.Empty:
-                self._look_for_others()
+                with self._guard:
+                    self._look_for_others()
                 continue
             batch: list[Change] = []
             while change is not None:
@@ -200,10 +265,15 @@ class Writer:
             else:
                 stopping = True
             if batch:
-                self._commit(batch, forever=True)
+                with self._guard:
+                    self._commit(batch, forever=True)
                 self._deliver(batch)
-                self._look_for_others()
-                self._checkpoint()
+                with self._guard:
+                    self._look_for_others()
+                    self._checkpoint()
+            # Kept until the next wake-up, a batch would be thousands of objects for the collector.
+            del batch
+            change = None
 
     def _look_for_others(self) -> None:
         with contextlib.suppress(apsw.Error):
@@ -217,47 +287,94 @@ class Writer:
         return 0
 
     def _checkpoint(self) -> None:
-        if self._wal_pages < CHECKPOINT_PAGES:
+        """Copy the log into the file, each time it has grown by so much.
+
+        PASSIVE never waits, and lets the next transaction begin the log anew if nobody reads or
+        writes meanwhile. Where somebody always does, the log grows until it is worth waiting a
+        moment; a reader of minutes is not waited for.
+        """
+        pages = self._wal_pages
+        if pages < CHECKPOINT_PAGES:
+            self._checkpoint_at = CHECKPOINT_PAGES
             return
-        # PASSIVE never waits; once readers kept the log from being reused for long, TRUNCATE does.
-        late = self._wal_pages > 4 * CHECKPOINT_PAGES
+        if pages < self._checkpoint_at:
+            return
+        self._checkpoint_at = pages + CHECKPOINT_PAGES
+        late = pages >= RESTART_PAGES
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if late else apsw.SQLITE_CHECKPOINT_PASSIVE
-        self._wal_pages = 0
-        with contextlib.suppress(apsw.Error):
-            self._connection.wal_checkpoint(mode=mode)
+        self._connection.set_busy_handler(fair_waiting(RESTART_WAIT_S))
+        try:
+            in_log, copied = self._connection.wal_checkpoint(mode=mode)
+        except apsw.BusyError:
+            logger.debug("%s: a reader keeps the log of %d pages in use", self._path, pages)
+        except apsw.Error as error:
+            logger.warning("%s: the log cannot be copied into the file: %s", self._path, error)
+        else:
+            self.checkpoints += 1
+            logger.debug("%s: %d of %d pages of the log copied", self._path, copied, in_log)
+        finally:
+            self._connection.set_busy_handler(fair_waiting(BUSY_DEADLINE_S))
 
     # -- one transaction -------------------------------------------------------------------------
 
     def _commit(self, batch: list[Change], *, forever: bool) -> None:
-        wait_s = 0.05
-        pause = threading.Event()
-        while True:
-            if self._broken is not None:
-                self._fail(batch, self._broken)
-                return
+        wait_s = RETRY_S_MIN
+        if self._refused:
+            batch = self._without_refused_runs(batch)
+        while batch:
             try:
                 self._try_commit(batch)
             except DurableError as error:
                 self._fail(batch, error)
                 return
-            except apsw.ConstraintError as error:
+            except _PASSING as error:
+                explained = explain(error, self._path)
+                if not forever or self._closing.is_set():
+                    self._fail(batch, explained)
+                    return
+                logger.error("%s; nothing is lost, trying again", explained)  # noqa: TRY400  a line
+                self._closing.wait(wait_s)
+                wait_s = min(2 * wait_s, RETRY_S_MAX)
+            except Exception as error:  # noqa: BLE001  whatever it is, the thread goes on
                 if len(batch) == 1:
-                    self._fail(batch, StoreError(f"a row was refused by the file: {error}"))
+                    self._refuse(batch[0], error)
                     return
                 for change in batch:  # Only the change that is wrong may fail.
                     self._commit([change], forever=forever)
                 return
-            except apsw.Error as error:
-                if not forever:
-                    self._fail(batch, explain(error, self._path))
-                    return
-                logger.error("%s; nothing is lost, trying again", explain(error, self._path))
-                pause.wait(wait_s)
-                wait_s = min(2 * wait_s, RETRY_S_MAX)
             else:
                 return
 
+    def _refuse(self, change: Change, error: Exception) -> None:
+        if (
+            change.operation is not None
+            and change.event is None
+            and not isinstance(error, apsw.Error)
+        ):
+            change.error = error  # A bug in the operation, for its caller to see as it is.
+            return
+        refused = StoreError(
+            f"{self._path}: a row was refused ({type(error).__name__}: {error}); nothing of its "
+            "change was written"
+        )
+        refused.__cause__ = error
+        change.error = refused
+        if change.event is not None:
+            self._refused[change.event[0]] = refused
+
+    def _without_refused_runs(self, batch: list[Change]) -> list[Change]:
+        kept = []
+        for change in batch:
+            run = None if change.event is None else change.event[0]
+            if run in self._refused:
+                change.error = self._refused[run]
+            else:
+                kept.append(change)
+        return kept
+
     def _try_commit(self, batch: list[Change]) -> None:
+        if self._broken is not None:
+            raise self._broken
         execute = self._connection.execute
         soft = self._synchronous == 2 and all(change.soft for change in batch)
         if soft:
@@ -273,6 +390,11 @@ class Writer:
                 raise
             try:
                 execute("COMMIT")
+            except (apsw.FullError, apsw.BusyError):
+                # Known after all: the frame that commits is the log's last, and was not written.
+                if self._connection.in_transaction:
+                    execute("ROLLBACK")
+                raise
             except apsw.Error as error:
                 self._broken = CommitUnknown(
                     f"{self._path}: a commit failed ({error}); what it held may or may not be in "
@@ -296,28 +418,31 @@ class Writer:
             raise self._broken
 
     def _write(self, batch: list[Change]) -> None:
+        starts = [change for change in batch if change.start is not None]
+        by_statement = self._sorted(batch)
+        if starts:
+            self._insert_runs(starts)
+        for name, rows in by_statement.items():
+            if rows:
+                self._transaction.rows(name, rows)
+        for change in batch:
+            if change.operation is not None:
+                self._operate(change)
+
+    @staticmethod
+    def _sorted(batch: list[Change]) -> dict[str, list[tuple[Any, ...]]]:
+        """Return the rows of all changes by statement, in the order the statements run."""
         by_statement: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _ORDER}
         events = by_statement["insert_event"]
-        starts: list[Change] = []
         for change in batch:
             change.error = change.value = None
             if change.event is not None:
                 events.append(change.event)
             for name, row in change.rows:
                 by_statement[name].append(row)
-            if change.start is not None:
-                starts.append(change)
-        if starts:
-            self._insert_runs(starts)
-        for name, rows in by_statement.items():
-            if not rows:
-                continue
-            if name in _LAST_WINS:
-                rows = list({row[0]: row for row in rows}.values())
-            self._transaction.rows(name, rows)
-        for change in batch:
-            if change.operation is not None:
-                self._operate(change)
+        for name in _LAST_WINS:
+            by_statement[name] = list({row[0]: row for row in by_statement[name]}.values())
+        return by_statement
 
     def _insert_runs(self, starts: list[Change]) -> None:
         # A salt is 53 bits of chance: it tells two starts of one id in one transaction apart.
@@ -333,7 +458,9 @@ class Writer:
         execute("SAVEPOINT operation")
         try:
             change.value = change.operation(self._transaction)
-        except DurableError as error:
+        except apsw.Error:
+            raise
+        except Exception as error:  # noqa: BLE001  its caller gets it, whatever it is
             execute("ROLLBACK TO operation")
             change.error = error
         execute("RELEASE operation")

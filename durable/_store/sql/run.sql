@@ -57,9 +57,10 @@ SELECT pk
  LIMIT :limit
 
 -- :name find_due
--- Parked runs nobody holds in memory whose time has come, oldest first.
+-- Parked runs nobody holds in memory whose time has come, oldest first. The index is named: without
+-- statistics the planner prefers that of states, and sorts every parked run.
 SELECT pk, workflow
-  FROM run
+  FROM run INDEXED BY run_wake
  WHERE state = 'parked' AND wake_at_us <= :now_us AND worker_id IS NULL
  ORDER BY wake_at_us
  LIMIT :limit
@@ -67,7 +68,7 @@ SELECT pk, workflow
 -- :name find_next_wake
 -- When the next parked run nobody holds in memory comes due.
 SELECT wake_at_us
-  FROM run
+  FROM run INDEXED BY run_wake
  WHERE state = 'parked' AND wake_at_us IS NOT NULL AND worker_id IS NULL
  ORDER BY wake_at_us
  LIMIT 1
@@ -143,13 +144,6 @@ SELECT state, COUNT(*)
  WHERE workflow = :workflow
  GROUP BY state
  ORDER BY state
-
--- :name find_open_of_worker
--- Every open run a worker owns.
-SELECT pk
-  FROM run
- WHERE worker_id = :worker
- ORDER BY pk
 
 -- :name count_open
 -- :scan allowed (over the narrow index of states)
