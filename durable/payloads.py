@@ -597,8 +597,14 @@ class ArgumentsCodec:
     _plain_count_min: int
     _plain_count_max: int
     _untyped: tuple[int, ...]
+    decode_result: Callable[[bytes | str], Any] = attrs.field(init=False)
+    """``result.decode``, bound once: it is asked for at every step."""
     _arity: int = 0
     _decoders: dict[int, Callable[[bytes | str], Any]] = attrs.field(factory=dict)
+
+    @decode_result.default
+    def _bind_decode_result(self) -> Callable[[bytes | str], Any]:
+        return self.result.decode
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Return the arguments as JSON: an array, or an object with sorted ``kwargs`` if any.

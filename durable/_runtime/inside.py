@@ -87,7 +87,7 @@ class InWorkflow:
             codec.fingerprint(args, kwargs, encoded),
             encoded,
             activity,
-            codec.result.decode,
+            codec.decode_result,
             activity.policy.arguments_checked,
         )
 

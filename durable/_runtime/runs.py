@@ -172,14 +172,15 @@ class LiveRun:
         event = Event(
             driver.seq + 1, kind, step, name, fingerprint, arguments, result, at_us, took_us
         )
-        changed: Rows = [] if rows is None else rows
-        event_row = self._event_row(event, changed)
+        if rows is None and (len(arguments) > INLINE or len(result) > INLINE):
+            rows = []
+        event_row = self._event_row(event, rows)
         try:
             commands = driver.deliver(event, value)
         except (Blocked, PayloadError) as error:
-            self._block(error, [*changed, ("insert_event", event_row)])
+            self._block(error, [*(rows or ()), ("insert_event", event_row)])
             return
-        self.commit(changed, commands, event_row)
+        self.commit(rows, commands, event_row)
 
     def _drive(self, drive: Callable[[], list[Command]], rows: Rows) -> list[Command] | None:
         try:
@@ -188,7 +189,7 @@ class LiveRun:
             self._block(error, rows)
             return None
 
-    def _event_row(self, event: Event, rows: Rows) -> tuple[Any, ...]:
+    def _event_row(self, event: Event, rows: Rows | None) -> tuple[Any, ...]:
         arguments, result = event.arguments, event.result
         return (
             self.row.pk, event.seq, event.kind, event.step, event.name, event.fingerprint,
@@ -197,26 +198,32 @@ class LiveRun:
             checksum_of_two(arguments, result), event.at_us, event.took_us,
         )  # fmt: skip
 
-    def _blob(self, payload: bytes, rows: Rows) -> int:
+    def _blob(self, payload: bytes, rows: Rows | None) -> int:
+        assert rows is not None
         return self.worker.blob(payload, rows)
 
     # -- commits ---------------------------------------------------------------------------------
 
     def commit(
-        self, rows: Rows, commands: list[Command], event_row: tuple[Any, ...] | None = None
+        self,
+        rows: Rows | None,
+        commands: list[Command],
+        event_row: tuple[Any, ...] | None = None,
     ) -> None:
         """Commit rows with the run's new state; afterwards perform the commands."""
         driver = self.driver
         for command in commands:
             if type(command) is MarkPatch:
+                rows = [] if rows is None else rows
                 self._record_patch(command.name, rows)
-        if driver.outcome is None:
-            if self.stored_state != "ready" or self.lost:
-                self.stored_state, self.lost = "ready", 0
-                rows.append(("update_run", self._state_row("ready", None, None)))
-            change = Change(rows, self._committed, commands)
+        if driver.outcome is not None:
+            change = self._close(driver.outcome, [] if rows is None else rows)
+        elif self.stored_state == "ready" and not self.lost:
+            change = Change(() if rows is None else rows, self._committed, commands)
         else:
-            change = self._close(driver.outcome, rows)
+            self.stored_state, self.lost = "ready", 0
+            state = ("update_run", self._state_row("ready", None, None))
+            change = Change([*(rows or ()), state], self._committed, commands)
         change.event = event_row
         self.uncommitted += 1
         self.worker.submit(change)
