@@ -175,19 +175,29 @@ class LiveRun:
         if rows is None and (len(arguments) > INLINE or len(result) > INLINE):
             rows = []
         event_row = self._event_row(event, rows)
+        watchdog = self.worker.watchdog
+        watchdog.drains += 1
+        watchdog.draining = self.row
         try:
             commands = driver.deliver(event, value)
         except (Blocked, PayloadError) as error:
             self._block(error, [*(rows or ()), ("insert_event", event_row)])
             return
+        finally:
+            watchdog.draining = None
         self.commit(rows, commands, event_row)
 
     def _drive(self, drive: Callable[[], list[Command]], rows: Rows) -> list[Command] | None:
+        watchdog = self.worker.watchdog
+        watchdog.drains += 1
+        watchdog.draining = self.row
         try:
             return drive()
         except (Blocked, PayloadError) as error:
             self._block(error, rows)
             return None
+        finally:
+            watchdog.draining = None
 
     def _event_row(self, event: Event, rows: Rows | None) -> tuple[Any, ...]:
         arguments, result = event.arguments, event.result

@@ -1,46 +1,43 @@
 """A drain that takes a second stalls every run: say where it is, once, and never kill it.
 
-Workflow code shares one thread. A thread looks every half second whether one drain still goes on;
-under a debugger it says nothing.
+Workflow code shares one thread. Another one looks every half second whether one drain still goes
+on; under a debugger it says nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from durable._store.rows import RunRow
 
 __all__ = ["Watchdog"]
 
 logger = logging.getLogger("durable.watchdog")
 
-SLOW_LOOKS = 2  # half seconds
+LOOK_S = 0.5
+SLOW_LOOKS = 2
 
 
 class Watchdog:
-    """Watches the drains of one engine."""
+    """Watches the drains of the engine on the calling thread.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        del loop
+    Attributes:
+        draining: The run whose code runs now.
+        drains: Counts drains, so that many short ones are told from a long one.
+    """
+
+    def __init__(self) -> None:
+        self.draining: RunRow | None = None
+        self.drains = 0
         self._thread_id = threading.get_ident()
-        self._watched = ""
-        self._drains = 0
         self._stop = threading.Event()
         threading.Thread(target=self._run, name="durable-watchdog", daemon=True).start()
-
-    @contextlib.contextmanager
-    def watching(self, run: str) -> Iterator[None]:
-        """Note which run's code runs now."""
-        self._drains += 1
-        self._watched = run
-        try:
-            yield
-        finally:
-            self._watched = ""
 
     def close(self) -> None:
         """Stop watching."""
@@ -48,16 +45,29 @@ class Watchdog:
 
     def _run(self) -> None:
         seen, looks = 0, 0
-        while not self._stop.wait(0.5):
-            run, drain = self._watched, self._drains
-            looks = looks + 1 if run and drain == seen else 0
+        while not self._stop.wait(LOOK_S):
+            run, drain = self.draining, self.drains
+            looks = looks + 1 if run is not None and drain == seen else 0
             seen = drain
-            if looks == SLOW_LOOKS and sys.gettrace() is None:
-                frame = sys._current_frames().get(self._thread_id)
-                stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-                logger.warning(
-                    "the workflow code of run %s has not come to rest for a second; meanwhile no "
-                    "other run moves. Move heavy computing into an activity\n%s",
-                    run,
-                    stack,
-                )
+            if run is None or looks != SLOW_LOOKS:
+                continue
+            frame = sys._current_frames().get(self._thread_id)
+            if frame is None or _is_debugged(frame):
+                continue
+            logger.warning(
+                "the workflow code of run %s has not come to rest for a second; meanwhile no other "
+                "run moves. Move heavy computing into an activity\n%s",
+                run.name,
+                "".join(traceback.format_stack(frame)),
+            )
+
+
+def _is_debugged(frame: FrameType | None) -> bool:
+    """Say whether pdb or pydevd (VS Code, PyCharm) traces the thread; coverage does not count."""
+    while frame is not None:
+        owner = type(getattr(frame.f_trace, "__self__", frame.f_trace))
+        names = {f"{cls.__module__}.{cls.__name__}" for cls in owner.__mro__}
+        if "bdb.Bdb" in names or any("pydevd" in name for name in names):
+            return True
+        frame = frame.f_back
+    return False

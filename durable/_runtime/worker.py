@@ -27,7 +27,7 @@ from durable._runtime.watchdog import Watchdog
 from durable._store.rows import InboxRow, RunRow
 from durable._store.store import Store
 from durable._store.writer import Change, Transaction
-from durable.errors import PayloadError, StoreError
+from durable.errors import CommitUnknown, OwnershipLost, PayloadError, StoreError
 from durable.payloads import INLINE_BYTES_MAX, checksum
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Worker:
         """Nothing but this engine runs on the loop, so a commit may hold it up: `durable.run`."""
         self._progress = 0
         self._stopping = False
+        self._is_open = False
         self._claiming = False
         self._claim_again = False
         self._wake_timer: TimerHandle | None = None
@@ -118,7 +119,8 @@ class Worker:
             self.store.writer.commit_now(Change(operation=partial(_ready_blocked, name)))
         self.store.writer.start()
         logs.install()
-        self._watchdog = Watchdog(self._loop)
+        self.watchdog = Watchdog()
+        self._is_open = True
         self._watch_others()
         self.claim()
 
@@ -147,6 +149,9 @@ class Worker:
         self._close_now(orderly=False)
 
     def _close_now(self, *, orderly: bool) -> None:
+        if not self._is_open:  # It was about to begin again.
+            return
+        self._is_open = False
         for run in list(self.live.values()):
             self.forget(run)
         batch, self._batch = self._batch, []
@@ -159,7 +164,7 @@ class Worker:
         self.timers.close()
         if self._take_over_timer is not None:
             self._take_over_timer.cancel()
-        self._watchdog.close()
+        self.watchdog.close()
         self.store.close()
         logs.uninstall()
         for waiters in self._waiters.values():
@@ -185,10 +190,10 @@ class Worker:
     def _commit_here(self) -> None:
         """Commit on this thread: it is ours, and could only wait for the writer's."""
         batch, self._batch = self._batch, []
-        if len(batch) <= HERE_MAX and not self.activities.running:
-            if self.store.writer.commit_here(batch):
-                self._deliver(batch)
-                return
+        alone = len(batch) <= HERE_MAX and not self.activities.running
+        if alone and self.store.writer.commit_here(batch):
+            self._deliver(batch)
+            return
         for change in batch:
             self.store.writer.submit(change)
 
@@ -218,6 +223,8 @@ class Worker:
                 return
             if change.error is not None:
                 future.set_exception(change.error)
+                if isinstance(change.error, CommitUnknown | OwnershipLost):
+                    self.commit_failed(change.error)
             else:
                 future.set_result(change.value)
 
@@ -343,11 +350,12 @@ class Worker:
             return
         run = LiveRun(self, row, workflow)
         self.live[row.pk] = run
-        with self._watchdog.watching(row.name):
-            run.begin()
+        run.begin()
 
     def started(self, pk: int) -> None:
         """Begin a run that was committed as ours, from its row."""
+        if self._stopping:
+            return
         row = self.store.reader.find_run(pk)
         if row is not None:
             self._load(row)
@@ -367,8 +375,10 @@ class Worker:
         for name in sorted(names):
             if len(wanted) < CLAIM_PER_ROUND:
                 wanted += reader.find_claimable(name, CLAIM_PER_ROUND - len(wanted))
-        due = reader.find_due(self.now_us(), CLAIM_PER_ROUND)
-        wanted += [pk for pk, name in due if name in names]
+        due = [
+            one for name in names for one in reader.find_due(name, self.now_us(), CLAIM_PER_ROUND)
+        ]
+        wanted += [pk for _, pk in sorted(due)[:CLAIM_PER_ROUND]]
         if self.only is not None:
             wanted = [pk for pk in wanted if pk == self.only]
         if not wanted:
@@ -424,9 +434,8 @@ class Worker:
                     return
             run = LiveRun(self, row, found)
             self.live[row.pk] = run
-            with self._watchdog.watching(row.name):
-                if not run.replay():
-                    return
+            if not run.replay():
+                return
             if row.lost >= LOST_MAX and run.driver.loop.steps:
                 names = ", ".join(
                     f"step {step.step_id} ({step.name})" for step in run.driver.loop.steps.values()
@@ -494,8 +503,9 @@ class Worker:
             self._wake_at(wake_at_us)
 
     def _set_wake(self) -> None:
-        wake_at_us = self.store.reader.find_next_wake()
-        if wake_at_us is not None:
+        found = [self.store.reader.find_next_wake(name) for name in self._names()]
+        wake_at_us = min((one for one in found if one is not None), default=None)
+        if wake_at_us is not None and self.only is None:
             self._wake_at(max(wake_at_us, self.now_us() + 1_000))
             self._loop.call_soon(self.look_idle)
 
@@ -554,10 +564,7 @@ class Worker:
         rows: Rows = [("delete_inbox", (request.id,))]
         match request.kind:
             case "cancel":
-                with self._watchdog.watching(run.row.name):
-                    run.deliver(
-                        Kind.CANCEL_REQUESTED, "", result=request.payload.encode(), rows=rows
-                    )
+                run.deliver(Kind.CANCEL_REQUESTED, "", result=request.payload.encode(), rows=rows)
             case "terminate":
                 run.terminate(msgspec.json.decode(request.payload, type=str), rows)
             case "retry":

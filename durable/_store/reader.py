@@ -97,13 +97,14 @@ class Reader:
         count: int = self._all("count_open")[0][0]
         return count
 
-    def find_due(self, now_us: int, limit: int) -> list[tuple[int, str]]:
-        """Return (key, workflow) of parked runs whose time has come, oldest first."""
-        return self._all("find_due", now_us=now_us, limit=limit)
+    def find_due(self, workflow: str, now_us: int, limit: int) -> list[tuple[int, int]]:
+        """Return (due time, key) of a workflow's parked runs whose time has come, oldest first."""
+        rows = self._all("find_due", workflow=workflow, now_us=now_us, limit=limit)
+        return [(wake_at_us, pk) for pk, wake_at_us in rows]
 
-    def find_next_wake(self) -> int | None:
-        """Return when the next parked run comes due, in microseconds since the epoch."""
-        rows = self._all("find_next_wake")
+    def find_next_wake(self, workflow: str) -> int | None:
+        """Return when a workflow's next parked run comes due, in microseconds since the epoch."""
+        rows = self._all("find_next_wake", workflow=workflow)
         return rows[0][0] if rows else None
 
     def find_claimable(self, workflow: str, limit: int) -> list[int]:

@@ -49,7 +49,7 @@ CREATE TABLE run (
 
 CREATE INDEX run_claimable ON run (workflow, priority, pk)
  WHERE state = 'ready' AND worker_id IS NULL;
-CREATE INDEX run_wake ON run (wake_at_us)
+CREATE INDEX run_wake ON run (workflow, wake_at_us)
  WHERE state = 'parked' AND worker_id IS NULL AND wake_at_us IS NOT NULL;
 CREATE INDEX run_owned ON run (worker_id) WHERE worker_id IS NOT NULL;
 CREATE INDEX run_blocked ON run (workflow) WHERE state = 'blocked';

@@ -57,19 +57,20 @@ SELECT pk
  LIMIT :limit
 
 -- :name find_due
--- Parked runs nobody holds in memory whose time has come, oldest first. The index is named: without
--- statistics the planner prefers that of states, and sorts every parked run.
-SELECT pk, workflow
+-- Parked runs of a workflow that nobody holds in memory and whose time has come, oldest first. By
+-- workflow: runs that no worker here can run must not stand in the way of others. The index is named:
+-- without statistics the planner prefers that of states, and sorts every parked run.
+SELECT pk, wake_at_us
   FROM run INDEXED BY run_wake
- WHERE state = 'parked' AND wake_at_us <= :now_us AND worker_id IS NULL
+ WHERE state = 'parked' AND workflow = :workflow AND wake_at_us <= :now_us AND worker_id IS NULL
  ORDER BY wake_at_us
  LIMIT :limit
 
 -- :name find_next_wake
--- When the next parked run nobody holds in memory comes due.
+-- When the next parked run of a workflow comes due, of those nobody holds in memory.
 SELECT wake_at_us
   FROM run INDEXED BY run_wake
- WHERE state = 'parked' AND wake_at_us IS NOT NULL AND worker_id IS NULL
+ WHERE state = 'parked' AND workflow = :workflow AND wake_at_us IS NOT NULL AND worker_id IS NULL
  ORDER BY wake_at_us
  LIMIT 1
 
