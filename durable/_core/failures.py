@@ -26,6 +26,7 @@ from typing import Any
 
 import attrs
 
+from durable._core.summaries import summary
 from durable.errors import ActivityError
 
 __all__ = ["rebuild_exception", "record_exception", "summary"]
@@ -54,7 +55,6 @@ REPR_BYTES_MAX = 1024
 NAME_CHARACTERS_MAX = 200
 NOTES_MAX = 20
 CLASSES_MAX = 100
-SUMMARY_CHARACTERS_MAX = 300
 # A worker meets a handful of unknown exception classes.
 MIXES_CACHED_MAX = 1_024
 
@@ -613,28 +613,3 @@ def _unmark_text(value: dict[Any, Any], text: str) -> Any:
             return base64.b64decode(text).decode("utf-8", "surrogatepass")
         case _:
             return value
-
-
-# -- one line --------------------------------------------------------------------------------------
-
-
-def summary(record: object) -> str:
-    """Return ``TypeName: message`` in one line of at most 300 characters, safe for a terminal."""
-    name, message = "ActivityError", ""
-    if isinstance(record, dict):
-        if isinstance(recorded := record.get("type"), str) and recorded:
-            name = recorded.rpartition(".")[2]
-        if isinstance(recorded := record.get("message"), str):
-            message = recorded
-    text = f"{name}: {message}" if message else name
-    # Escaping only lengthens, so what lies beyond the limit needs no look.
-    text = "".join(map(_escape, text[: SUMMARY_CHARACTERS_MAX + 1]))
-    if len(text) <= SUMMARY_CHARACTERS_MAX:
-        return text
-    return text[: SUMMARY_CHARACTERS_MAX - 3] + "..."
-
-
-def _escape(character: str) -> str:
-    if character.isprintable():
-        return character
-    return character.encode("unicode_escape").decode()

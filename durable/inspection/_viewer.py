@@ -1,9 +1,4 @@
-"""What people see of runs: statuses that tell the truth, and why each open run waits.
-
-Stored is only what needs a commit anyway; the rest is computed here, and whether a worker lives is
-asked of the kernel, not of a column. Everything is synchronous and reads only: the command line and
-scripts use it without an event loop.
-"""
+"""The viewer: reads runs, and finds out why each open one waits."""
 
 from __future__ import annotations
 
@@ -13,139 +8,31 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-import attrs
-import msgspec
-
 from durable._clock import Clock, SystemClock
 from durable._core.events import Kind
+from durable._core.summaries import summary
 from durable._store.connection import real_path
 from durable._store.locks import lock_file
 from durable._store.reader import Reader
 from durable.errors import DurableError, RunNotFound, UsageError
+from durable.inspection._texts import (
+    cut,
+    decoded_list,
+    decoded_record,
+    decoded_text,
+    duration,
+    moment,
+    summary_of_payload,
+    time_of,
+)
+from durable.inspection._views import STATUSES, AttemptView, RunDetails, RunSummary, StepView
 
 if TYPE_CHECKING:
     from durable._store.rows import RunRow
 
-__all__ = [
-    "STATUSES",
-    "AttemptView",
-    "RunDetails",
-    "RunSummary",
-    "StepView",
-    "Viewer",
-    "view",
-]
-
-CLOSED = ("completed", "failed", "cancelled", "terminated", "continued")
-OPEN = ("blocked", "paused", "running", "retrying", "queued", "waiting", "sleeping")
-STATUSES = (*OPEN, *CLOSED)
-"""Every status a run can be shown with; open ones in the order in which the first match counts."""
-
 LIST_LIMIT_MAX = 1_000
 # A page of runs is filtered by shown status in memory; this many pages are looked through at most.
 PAGES_MAX = 1_000
-SUMMARY_CHARACTERS_MAX = 300
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_TIME_MIN = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
-_TIME_MAX = dt.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC)
-
-
-def _moment(at_us: int | None) -> dt.datetime | None:
-    return None if at_us is None else _time(at_us)
-
-
-def _time(at_us: int) -> dt.datetime:
-    try:
-        return _EPOCH + dt.timedelta(microseconds=at_us)
-    except OverflowError:  # A damaged number is shown as the end, or the beginning, of all time.
-        return _TIME_MAX if at_us > 0 else _TIME_MIN
-
-
-@attrs.frozen(kw_only=True)
-class RunSummary:
-    """One line of a list of runs.
-
-    Attributes:
-        id: As people write it, with ``#n`` from the second ordinal on.
-        workflow: The stored name.
-        status: One of `STATUSES`.
-        why: Why an open run waits, or what ended it; one line.
-        created: When it was stored, UTC.
-        started: When its code first ran, UTC, or None.
-        closed: When it ended, UTC, or None.
-        wakes: When it goes on by itself, UTC, or None.
-        cause: ``started``, ``restarted``, ``retried`` or ``continued``.
-    """
-
-    id: str
-    workflow: str
-    status: str
-    why: str
-    created: dt.datetime
-    started: dt.datetime | None
-    closed: dt.datetime | None
-    wakes: dt.datetime | None
-    cause: str
-
-
-@attrs.frozen(kw_only=True)
-class AttemptView:
-    """A failed or abandoned attempt, with its whole traceback."""
-
-    number: int
-    state: str
-    started: dt.datetime
-    ended: dt.datetime
-    error: str
-    traceback: str
-
-
-@attrs.frozen(kw_only=True)
-class StepView:
-    """One step or timer of a run.
-
-    Attributes:
-        step: Its id; timers have ``!`` in it.
-        name: The activity's name; ``timer`` for a timer.
-        status: ``completed``, ``failed``, ``fired``, ``running``, ``retrying``, ``exhausted`` or
-            ``intent``.
-        tries: Attempts made.
-        ended: When, UTC, or None while it is pending.
-        took_us: Microseconds of the attempt that ended it, or None.
-        next_try: When it is tried again, UTC, or None.
-        error: One line of the last failure, or empty.
-        arguments: As stored: JSON text, at most 64 KiB of it.
-        result: As stored: JSON text, at most 64 KiB of it.
-        attempts: The failed ones.
-    """
-
-    step: str
-    name: str
-    status: str
-    tries: int
-    ended: dt.datetime | None
-    took_us: int | None
-    next_try: dt.datetime | None
-    error: str
-    arguments: str
-    result: str
-    attempts: Sequence[AttemptView]
-
-
-@attrs.frozen(kw_only=True)
-class RunDetails(RunSummary):
-    """Everything about one run."""
-
-    arguments: str
-    result: str
-    traceback: str
-    events: int
-    worker: str
-    lost: int
-    steps: Sequence[StepView]
-
-
-PREVIEW_BYTES_MAX = 64 * 1024
 # By step. Spelled out here, for inside `Viewer` the word `list` means its method.
 _Attempts = dict[str, list[AttemptView]]
 
@@ -169,7 +56,7 @@ class Viewer:
 
     def now(self) -> dt.datetime:
         """Return this moment, UTC: ages are counted to it."""
-        return _time(self._clock.wall_us())
+        return time_of(self._clock.wall_us())
 
     # -- lookups ---------------------------------------------------------------------------------
 
@@ -217,9 +104,9 @@ class Viewer:
                 for row in rows:
                     if workflow is not None and row.workflow != workflow:
                         continue
-                    summary = self.summary_of(row)
-                    if status is None or summary.status == status:
-                        found.append(summary)
+                    line = self.summary_of(row)
+                    if status is None or line.status == status:
+                        found.append(line)
                 if len(rows) < page or len(found) >= limit:
                     break
                 before, page = rows[-1].pk, LIST_LIMIT_MAX
@@ -261,10 +148,10 @@ class Viewer:
             "workflow": row.workflow,
             "status": status,
             "why": self._why(row, status),
-            "created": _moment(row.created_us),
-            "started": _moment(row.started_us),
-            "closed": _moment(row.closed_us),
-            "wakes": _moment(row.wake_at_us),
+            "created": moment(row.created_us),
+            "started": moment(row.started_us),
+            "closed": moment(row.closed_us),
+            "wakes": moment(row.wake_at_us),
             "cause": row.cause,
         }
 
@@ -293,12 +180,12 @@ class Viewer:
                     name=event.name or "timer",
                     status=kind.name.lower(),
                     tries=0 if kind == Kind.FIRED else max(1, len(attempts) + succeeded),
-                    ended=_moment(zero_us + event.at_us),
+                    ended=moment(zero_us + event.at_us),
                     took_us=None if kind == Kind.FIRED else event.took_us,
                     next_try=None,
-                    error="" if kind != Kind.FAILED else _summary_of(event.result),
-                    arguments=_cut(event.arguments),
-                    result=_cut(event.result) if succeeded else "",
+                    error="" if kind != Kind.FAILED else summary_of_payload(event.result),
+                    arguments=cut(event.arguments),
+                    result=cut(event.result) if succeeded else "",
                     attempts=attempts,
                 )
             )
@@ -323,7 +210,7 @@ class Viewer:
                 tries=row.attempt - (row.state in {"retrying", "exhausted"}),
                 ended=None,
                 took_us=None,
-                next_try=_moment(row.retry_at_us) if row.state == "retrying" else None,
+                next_try=moment(row.retry_at_us) if row.state == "retrying" else None,
                 error=row.error or "",
                 arguments="",
                 result="",
@@ -344,14 +231,14 @@ class Viewer:
     def _attempts(self, pk: int) -> _Attempts:
         found: _Attempts = {}
         for row in self._reader.attempts(pk):
-            record = _decoded(row.error)
+            record = decoded_record(row.error)
             found.setdefault(row.step, []).append(
                 AttemptView(
                     number=row.attempt,
                     state=row.state,
-                    started=_time(row.started_us),
-                    ended=_time(row.ended_us),
-                    error=_summary_of(row.error.encode()),
+                    started=time_of(row.started_us),
+                    ended=time_of(row.ended_us),
+                    error=summary_of_payload(row.error.encode()),
                     traceback=str(record.get("traceback", "")),
                 )
             )
@@ -393,9 +280,9 @@ class Viewer:
                 return "a message"
             case "failed":
                 record = self._record(row.result)
-                return str(record.get("durable_summary") or _one_line(record))
+                return str(record.get("durable_summary") or summary(record))
             case "cancelled" | "terminated":
-                return _reason(self._preview(row.result))
+                return decoded_text(self._preview(row.result))
             case _:
                 return ""
 
@@ -404,7 +291,7 @@ class Viewer:
             return f"its worker ({row.worker_id}) died; the next one takes it over"
         if self._names is None:
             live = [one for one in self._reader.live_workers() if self._is_alive(one.id)]
-            self._names = [(one.id, set(_decoded_list(one.workflows))) for one in live]
+            self._names = [(one.id, set(decoded_list(one.workflows))) for one in live]
         if not self._names:
             return "no worker lives; start one with `durable worker APP:ENGINE`"
         if not any(row.workflow in names for _, names in self._names):
@@ -421,28 +308,14 @@ class Viewer:
         return "" if row.worker_id is None else str(row.worker_id)
 
     def _record(self, stored: str | int | None) -> dict[str, Any]:
-        return _decoded(self._preview(stored, whole=True))
+        return decoded_record(self._preview(stored, whole=True))
 
     def _preview(self, stored: str | int | None, *, whole: bool = False) -> str:
         try:
             payload = self._reader.payload(stored)
         except DurableError as error:
             return f"<{error}>"
-        return payload.decode("utf-8", "replace") if whole else _cut(payload)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for people: ``412ms``, ``3.1s``, ``2m 05s``, ``3h 07m``, ``29d 23h``."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f}ms"
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 3_600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    if whole < 86_400:
-        return f"{whole // 3_600}h {whole % 3_600 // 60:02d}m"
-    return f"{whole // 86_400}d {whole % 86_400 // 3_600:02d}h"
+        return payload.decode("utf-8", "replace") if whole else cut(payload)
 
 
 def _states_of(status: str | None) -> tuple[str | None, ...]:
@@ -456,53 +329,6 @@ def _states_of(status: str | None) -> tuple[str | None, ...]:
             return ("parked",)
         case _:
             return (status,)
-
-
-def _cut(payload: bytes) -> str:
-    if len(payload) <= PREVIEW_BYTES_MAX:
-        return payload.decode("utf-8", "replace")
-    head = payload[:PREVIEW_BYTES_MAX].decode("utf-8", "replace")
-    return f"{head}... ({len(payload):,} bytes)"
-
-
-def _decoded(text: str) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _decoded_list(text: str) -> list[str]:
-    try:
-        return msgspec.json.decode(text, type=list[str])
-    except msgspec.DecodeError:
-        return []
-
-
-def _one_line(record: dict[str, Any]) -> str:
-    """Do as `durable._core.failures.summary` does, without loading asyncio as that module does."""
-    kind, message = record.get("type"), record.get("message")
-    name = kind.rpartition(".")[2] if isinstance(kind, str) and kind else "ActivityError"
-    text = f"{name}: {message}" if isinstance(message, str) and message else name
-    text = "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode()
-        for one in text[: SUMMARY_CHARACTERS_MAX + 1]
-    )
-    if len(text) <= SUMMARY_CHARACTERS_MAX:
-        return text
-    return text[: SUMMARY_CHARACTERS_MAX - 3] + "..."
-
-
-def _summary_of(payload: bytes) -> str:
-    return _one_line(_decoded(payload.decode("utf-8", "replace")))
-
-
-def _reason(text: str) -> str:
-    try:
-        return msgspec.json.decode(text, type=str)
-    except msgspec.DecodeError:
-        return text
 
 
 class view:  # noqa: N801  reads as a verb: `with view(path) as runs`

@@ -1,0 +1,32 @@
+"""What people see of runs: statuses that tell the truth, and why each open run waits.
+
+Stored is only what needs a commit anyway; the rest is computed here, and whether a worker lives is
+asked of the kernel, not of a column. Everything is synchronous and reads only: the command line and
+scripts use it without an event loop.
+"""
+
+from durable.inspection._texts import duration
+from durable.inspection._viewer import LIST_LIMIT_MAX, Viewer, view
+from durable.inspection._views import (
+    CLOSED,
+    OPEN,
+    STATUSES,
+    AttemptView,
+    RunDetails,
+    RunSummary,
+    StepView,
+)
+
+__all__ = [
+    "CLOSED",
+    "LIST_LIMIT_MAX",
+    "OPEN",
+    "STATUSES",
+    "AttemptView",
+    "RunDetails",
+    "RunSummary",
+    "StepView",
+    "Viewer",
+    "duration",
+    "view",
+]

@@ -1,0 +1,94 @@
+"""Numbers that stand for data: fingerprints of values, the same everywhere, and checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from durable.payloads._json import NON_FINITE, as_builtins, encode_sorted
+from durable.payloads._members import SCALARS, field_names, is_model, members_of
+
+_SORTABLE = (frozenset({str}), frozenset({int}), frozenset({bytes}))
+
+
+def fingerprint(data: bytes) -> int:
+    """Return a signed 64-bit number (an SQLite integer) that stands for the data."""
+    digest = hashlib.blake2b(data, digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def checksum(*parts: bytes) -> int:
+    """Return the CRC-32 of the parts, one after the other, as a signed 32-bit number."""
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return crc - 0x1_0000_0000 if crc >= 0x8000_0000 else crc
+
+
+def checksum_of_two(first: bytes, second: bytes) -> int:
+    """Return ``checksum(first, second)``; once per recorded step, so without its loop."""
+    crc = zlib.crc32(second, zlib.crc32(first))
+    return crc - 0x1_0000_0000 if crc >= 0x8000_0000 else crc
+
+
+# -- canonical text --------------------------------------------------------------------------------
+
+
+def encode_canonical(value: Any, encoded: bytes) -> bytes:
+    """Encode so that equal values give equal bytes, whatever the hash seed and insertion order.
+
+    msgspec sorts sets with ``<``, which is no order for frozensets or NaN and none at all for
+    objects, and sorts no dict with keys other than text. It writes NaN as None. Which way a value
+    goes depends on the value alone.
+    """
+    if not any(literal in encoded for literal in NON_FINITE) and not _is_hard_to_sort(value):
+        return encode_sorted(value)
+    return json.dumps(_canonical(value), separators=(",", ":")).encode()
+
+
+def _is_hard_to_sort(value: Any) -> bool:
+    kind = type(value)
+    if kind in SCALARS:
+        return False
+    if kind is dict:
+        if not set(map(type, value)) <= {str}:
+            return True
+        members: Iterable[Any] = value.values()
+    elif kind is list or kind is tuple:
+        members = value
+    elif kind is set or kind is frozenset:
+        return len(value) > 1 and frozenset(map(type, value)) not in _SORTABLE
+    elif is_model(kind) or isinstance(value, Mapping):
+        return True
+    elif (children := members_of(value)) is None:
+        return False
+    else:
+        return any(_is_hard_to_sort(member) for _, member in children)
+    if set(map(type, members)) <= SCALARS:
+        return False
+    return any(_is_hard_to_sort(member) for member in members)
+
+
+def _canonical(value: Any) -> Any:
+    """Return plain data whose JSON text is the same for equal values."""
+    if type(value) in SCALARS:
+        return value
+    if isinstance(value, Mapping):
+        pairs = ((next(iter(as_builtins({key: None}))), _canonical(v)) for key, v in value.items())
+        return sorted(([key, member] for key, member in pairs), key=_sorting_text)
+    if isinstance(value, list | tuple):
+        return [_canonical(member) for member in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(_canonical, value), key=_sorting_text)
+    if is_model(type(value)):
+        return _canonical(value.model_dump(by_alias=True))
+    if field_names(type(value)) is not None:
+        return [[step, _canonical(member)] for step, member in members_of(value) or ()]
+    return as_builtins(value)
+
+
+def _sorting_text(data: Any) -> str:
+    return json.dumps(data)

@@ -1,0 +1,105 @@
+"""The walks that find what cannot be stored, and what would come back changed, with its path.
+
+They run where encoding has failed already, or over values whose hints say nothing; what they return
+is the middle of a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from durable.payloads._json import as_builtins, encode_json
+from durable.payloads._members import SCALARS, members_of, shown, step_to
+
+# Only bounds error messages: what nests deeper is named by its beginning.
+DEPTH_SHOWN_MAX = 100
+
+
+# -- what would change -----------------------------------------------------------------------------
+
+
+def find_change(value: Any, path: str) -> str | None:
+    """Return the path and kind of the first member that plain JSON would change."""
+    kind = type(value)
+    if kind in SCALARS:
+        return None
+    if kind is dict:
+        for key in value:
+            if type(key) is not str:
+                return f"{path} has the key {shown(key)}, which comes back as text"
+        members = value.values()
+        steps: Iterable[Any] = value
+    elif kind is list:
+        members = value
+        steps = range(len(value))
+    else:
+        return f"{path} is a {kind.__qualname__}, which comes back as {_becomes(value)}"
+    if set(map(type, members)) <= SCALARS:
+        return None
+    for step, member in zip(steps, members, strict=True):
+        if type(member) not in SCALARS:
+            found = find_change(member, path + step_to(step))
+            if found is not None:
+                return found
+    return None
+
+
+def _becomes(value: Any) -> str:
+    try:
+        name = type(as_builtins(value)).__name__
+    except Exception:  # noqa: BLE001 - a message about a value that is refused anyway
+        return "something else"
+    return {"dict": "a dict", "list": "a list", "tuple": "a list", "str": "text"}.get(
+        name, f"{name}"
+    )
+
+
+# -- what cannot be stored -------------------------------------------------------------------------
+
+
+def find_refused(value: Any, path: str, above: tuple[int, ...]) -> str | None:
+    """Return why the first member that cannot be encoded cannot, with its path."""
+    if id(value) in above:
+        return f"{path}: {type(value).__qualname__} contains itself"
+    if len(above) >= DEPTH_SHOWN_MAX:
+        return f"{path}: nested too deep"
+    children = members_of(value)
+    if children is None:
+        return _refused_leaf(value, path)
+    if isinstance(value, Mapping):
+        for key in value:
+            try:
+                encode_json({key: None})
+            except Exception:  # noqa: BLE001 - whatever the reason, this key is the culprit
+                return (
+                    f"{path}: the key {shown(key)} cannot be stored; "
+                    "keys are text, numbers, dates, UUIDs or enums"
+                )
+    for step, member in children:
+        if (found := find_refused(member, path + step, (*above, id(value)))) is not None:
+            return found
+    # All members pass, the whole does not: a class of its own kind, as a Mapping that is no dict.
+    return _refused_leaf(value, path) if type(value) not in {dict, list, tuple, set} else None
+
+
+def _refused_leaf(value: Any, path: str) -> str | None:
+    try:
+        encode_json(value)
+    except UnicodeEncodeError:
+        return f"{path}: {shown(value)} has a lone surrogate, which UTF-8 cannot hold; encode it"
+    except (ValueError, OverflowError) as error:
+        return f"{path}: {_shown_safely(value)} cannot be stored: {error}"
+    except Exception:  # noqa: BLE001 - hooks and properties of the user's may raise anything
+        return (
+            f"{path}: {shown(value)} cannot be stored; "
+            "return plain data or add a type msgspec knows"
+        )
+    return None
+
+
+def _shown_safely(value: Any) -> str:
+    # repr of a huge int raises ValueError itself.
+    if isinstance(value, int):
+        return f"an int of {value.bit_length()} bits"
+    return shown(value)

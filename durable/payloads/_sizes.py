@@ -1,0 +1,64 @@
+"""How large a payload may be, where it is kept then, and how it becomes smaller."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from durable.errors import PayloadError, PayloadTooLarge
+
+# Larger payloads leave their row for a compressed blob, and the loop's thread for another one:
+# about 0.1 ms of encoding and hashing, the most that one step may take from all other runs.
+INLINE_BYTES_MAX = 32 * 1024
+# The default limit. A payload is held several times while it is stored (value, text, compressed).
+PAYLOAD_BYTES_MAX = 64 * 1024 * 1024
+# SQLite's default SQLITE_MAX_LENGTH bounds a whole row; 1 MiB is left for the row's other columns.
+# Source: sqlite.org/limits.html, item 1.
+PAYLOAD_BYTES_LIMIT = 1_000_000_000 - 1024 * 1024
+# A container of more members may take longer than INLINE_BYTES_MAX of text to encode.
+LARGE_MEMBERS = 1_000
+
+
+def compress(data: bytes) -> bytes:
+    """Return the data compressed, by zlib at its fastest level."""
+    # Level 1: JSON shrinks to within some 15 % of level 6's size, at three times its speed.
+    return zlib.compress(data, 1)
+
+
+def decompress(data: bytes, size_max: int) -> bytes:
+    """Return what `compress` was given; never holds more than ``size_max`` bytes of it.
+
+    Raises:
+        PayloadTooLarge: It is larger than ``size_max``.
+        PayloadError: The data are damaged.
+    """
+    machine = zlib.decompressobj()
+    try:
+        # One byte over the limit tells "too large" from "exactly as large".
+        plain = machine.decompress(data, size_max + 1)
+    except zlib.error as error:
+        raise PayloadError(f"the compressed payload is damaged: {error}") from error
+    if len(plain) > size_max:
+        raise PayloadTooLarge(f"the compressed payload holds more than {size_max} bytes")
+    if not machine.eof or machine.unused_data:
+        raise PayloadError("the compressed payload is damaged: its end is not where it should be")
+    return plain
+
+
+def seems_large(value: Any) -> bool:
+    """Guess, quickly, whether encoding the value would hold up the loop's thread."""
+    if _is_long(value):
+        return True
+    if isinstance(value, dict):
+        return any(map(_is_long, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(_is_long, value))
+    return False
+
+
+def _is_long(value: Any) -> bool:
+    if isinstance(value, str | bytes | bytearray | memoryview):
+        return len(value) > INLINE_BYTES_MAX
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        return len(value) > LARGE_MEMBERS
+    return False
