@@ -288,7 +288,7 @@ class Activities:
         ended, self._ended = self._ended, []
         with HostAway():
             for attempt, payload, error in ended:
-                if attempt.over:
+                if attempt.over or attempt.run.is_over:
                     continue
                 if payload is not None:
                     self._succeeded(attempt, payload)
@@ -455,7 +455,7 @@ class Activities:
                 self._worker.commit_failed(change.error)
                 return
             run.uncommitted -= 1
-            if then is not None and not attempt.over and not run.gone:
+            if then is not None and not attempt.over and not run.is_over:
                 then()
                 run.look_idle()
 
@@ -528,7 +528,7 @@ class Activities:
         attempt.timers.append(self._worker.timers.at(due_us, fire))
 
     def _judge(self, attempt: Attempt, callback: Callable[[Attempt], None]) -> None:
-        if not attempt.over and not attempt.has_ended and not attempt.run.gone:
+        if not attempt.over and not attempt.has_ended and not attempt.run.is_over:
             callback(attempt)
 
     def _cancel_attempt_timers(self, attempt: Attempt) -> None:
@@ -613,7 +613,7 @@ class Activities:
         self._worker.call_from_thread(self._store_details, attempt)
 
     def _store_details(self, attempt: Attempt) -> None:
-        if attempt.over or attempt.run.gone or attempt.activity.policy.at_most_once:
+        if attempt.over or attempt.run.is_over or attempt.activity.policy.at_most_once:
             return
         run, row = attempt.run, attempt.remembered("running")
         run.steps[attempt.step_id] = row

@@ -296,7 +296,7 @@ class LiveRun:
 
     def _fire(self, step_id: str) -> None:
         self.timers.pop(step_id, None)
-        if not self.gone and step_id in self.driver.loop.timers:
+        if not self.is_over and step_id in self.driver.loop.timers:
             self.deliver(Kind.FIRED, step_id)
 
     def rebuild(self) -> bool:
@@ -329,6 +329,14 @@ class LiveRun:
         return True
 
     # -- waiting ---------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing may happen to it here any more: it left memory, or its end is decided.
+
+        The end is decided before it is committed; what other attempts bring meanwhile is too late.
+        """
+        return self.gone or self.driver.outcome is not None
 
     @property
     def is_working(self) -> bool:
@@ -451,7 +459,8 @@ class LiveRun:
         if state == "failed" and self.workflow.on_failure == "pause":
             error = summary(msgspec.json.decode(payload))
             return self._pausing(rows, stored, checksum(payload), origin, error)
-        now_us = self.worker.now_us()
+        # Never before its last event, whatever the wall clock did meanwhile.
+        now_us = max(self.worker.now_us(), self.started_us + self.driver.at_us)
         pk = self.row.pk
         rows.append(("close_run", (pk, state, now_us, stored, checksum(payload), origin)))
         rows.append(("delete_inbox_of_run", (pk,)))

@@ -526,3 +526,23 @@ async def test_branches_never_swap_results_whatever_event_the_process_dies_after
     result = await durable_harness.run(fetches, 7)
 
     assert result == [f"{n}:<{n}>" for n in range(7)]
+
+
+@workflow
+async def leaves_one_behind() -> int:
+    left = asyncio.create_task(echo(2))
+    value = await echo(1)
+    assert left is not None
+    return value
+
+
+async def test_nothing_is_recorded_after_the_end_was_decided(durable_harness, caplog):
+    run = await durable_harness.start(leaves_one_behind.options(id="x"))
+
+    assert await durable_harness.finish(run) == 1
+    engine = await durable_harness.restart()
+    closed = await engine.get("x")
+    # Where the process dies in between, the forgotten step may be recorded first.
+    assert [event.step for event in await closed.history()] in (["1"], ["1.1", "1"])
+    assert await closed.status() == "completed"
+    assert "blocked" not in caplog.text
