@@ -213,13 +213,13 @@ class Writer:
         if not self._guard.acquire(blocking=False):
             return False
         try:
-            if self._broken is not None or not self._changes.empty():
+            if self._broken is not None or self._refused or not self._changes.empty():
                 return False
             try:
                 self._try_commit(batch)
             except DurableError as error:
                 self._fail(batch, error)
-            except apsw.Error:
+            except Exception:  # noqa: BLE001  the thread finds out what it was
                 return False
             self._checkpoint()
             return True
