@@ -127,8 +127,9 @@ def _open_read_only(path: str) -> apsw.Connection:
 def _open(name: str, flags: int, *, may_be_empty: bool) -> apsw.Connection:
     connection = apsw.Connection(name, flags=flags, statementcachesize=STATEMENT_CACHE_ENTRIES)
     try:
-        # Until the file is known to be ours, closing it must not write its log back.
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        # Until the file is known to be ours, closing it must not write its log back. Where there is
+        # none, closing removes the empty one that reading made.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(_has_log(connection.filename)))
         for setting in _SETTINGS:
             setting(connection)
         _refuse_foreign(connection, connection.filename, may_be_empty=may_be_empty)
@@ -137,6 +138,13 @@ def _open(name: str, flags: int, *, may_be_empty: bool) -> apsw.Connection:
         connection.close()
         raise
     return connection
+
+
+def _has_log(path: str) -> bool:
+    try:
+        return Path(path + "-wal").stat().st_size > 0
+    except OSError:
+        return False
 
 
 def explain(error: apsw.Error, path: str) -> StoreError:
@@ -209,8 +217,9 @@ def _file_system(folder: str, mounts: Iterable[str]) -> str:
 def _refuse_foreign(connection: apsw.Connection, path: str, *, may_be_empty: bool) -> None:
     owner = connection.pragma("application_id")
     version = connection.pragma("user_version")
+    # Asked of every file: a damaged schema is found here.
+    objects = connection.execute("SELECT COUNT(*) FROM sqlite_schema").get
     if owner != APPLICATION_ID:
-        objects = connection.execute("SELECT COUNT(*) FROM sqlite_schema").get
         if owner != 0 or objects:
             raise NotADurableFile(
                 f"{path} is a SQLite file of another program (application_id {owner:#x}, "

@@ -15,7 +15,9 @@ import subprocess
 import sys
 import zlib
 from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 CLOSED = ("completed", "failed", "cancelled", "terminated", "continued")
 COMPLETED, FAILED, FIRED = 1, 2, 3
@@ -32,10 +34,10 @@ class Snapshot:
         attempts: Numbers of the failed attempts of each step, by idempotency key.
     """
 
-    steps: dict = dataclasses.field(default_factory=dict)
-    runs: dict = dataclasses.field(default_factory=dict)
-    arguments: dict = dataclasses.field(default_factory=dict)
-    attempts: dict = dataclasses.field(default_factory=dict)
+    steps: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
+    runs: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
+    arguments: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
+    attempts: dict[str, list[int]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -290,7 +292,7 @@ def check_repeats(kills, lines):
         Counter(
             (line["key"], line["number"]) for line in lines[first:last] if line["phase"] == "start"
         )
-        for first, last in zip(borders, borders[1:], strict=False)
+        for first, last in pairwise(borders)
     ]
     for life, attempts in enumerate(begun, 1):
         found += [f"{one} began {n} times in life {life}" for one, n in attempts.items() if n > 1]

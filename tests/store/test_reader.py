@@ -1,0 +1,154 @@
+"""Damaged rows: one line, one run, and never a silent wrong value."""
+
+import ast
+import inspect
+
+import apsw
+import attrs
+import pytest
+
+import durable
+from durable import activity, workflow
+from durable._store.queries import QUERIES
+from durable._store.rows import AttemptRow, InboxRow, RunRow, StepRow, WorkerRow
+from durable._store.writer import Change
+from durable.errors import FileCorrupt, PayloadError
+from durable.payloads import checksum, compress
+from tests.store.samples import event_row
+
+
+def change(path, text, *values):
+    made = apsw.Connection(str(path))
+    made.execute(text, values)
+    assert made.total_changes() > 0
+    made.close()
+
+
+@pytest.fixture
+def store(path, make_store):
+    made = make_store(path)
+    large = b'"' + b"x" * 50_000 + b'"'
+    made.writer.commit_now(Change(rows=[("insert_blob", (77, 1, len(large), compress(large)))]))
+    for seq, result in ((1, "1"), (2, 77), (3, "3")):
+        row = list(event_row(seq, result))
+        row[8] = checksum(b"[]", large if result == 77 else result.encode())
+        made.writer.commit_now(Change(event=tuple(row)))
+    return made
+
+
+def test_a_history_is_read_in_pages_without_a_gap(store, monkeypatch):
+    monkeypatch.setattr("durable._store.reader.EVENTS_PER_PAGE", 2)
+
+    assert [event.seq for event in store.reader.events(1)] == [1, 2, 3]
+    assert [event.seq for event in store.reader.events(1, after=1)] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("UPDATE event SET result = '9' WHERE seq = 3", "event 3 does not match its checksum"),
+        ("UPDATE event SET arguments = '[ ]' WHERE seq = 1", "event 1 does not match its checksum"),
+        ("DELETE FROM event WHERE seq = 2", "event 2 is missing"),
+        ("UPDATE event SET run = 5 WHERE seq = 1", "event 1 is missing"),
+        ("DELETE FROM blob", "event 2: blob 77 is missing"),
+        ("UPDATE blob SET data = x'00'", "event 2: the compressed payload is damaged"),
+        (
+            "UPDATE blob SET data = substr(data, 1, 30)",
+            "event 2: the compressed payload is damaged",
+        ),
+        ("UPDATE event SET result = x'00' WHERE seq = 1", "event 1: a payload is text"),
+        ("UPDATE event SET result = CAST(x'ff' AS TEXT) WHERE seq = 1", "an event after event 0"),
+        ("UPDATE event SET name = CAST(x'c328' AS TEXT) WHERE seq = 3", "not UTF-8"),
+    ],
+)
+def test_a_damaged_event_is_named(store, path, text, says):
+    change(path, text)
+
+    with pytest.raises(PayloadError, match=says):
+        list(store.reader.events(1))
+
+
+def test_text_that_is_not_utf8_is_damage_in_one_line(store, path):
+    change(path, "UPDATE run SET id = CAST(x'ff' AS TEXT)")
+
+    with pytest.raises(FileCorrupt, match="not UTF-8") as caught:
+        store.reader.find_run(1)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_payload_is_checked_where_it_has_a_checksum(store):
+    assert store.reader.payload("[]", checksum(b"[]")) == b"[]"
+
+    with pytest.raises(PayloadError, match="checksum"):
+        store.reader.payload("[]", 5)
+
+
+# -- the statements and the rows they are read into -----------------------------------------------
+
+ROWS = {
+    "get_run": RunRow, "find_newest": RunRow, "find_ordinal": RunRow, "list_runs": RunRow,
+    "list_runs_by_state": RunRow, "list_runs_by_workflow": RunRow, "list_steps": StepRow,
+    "list_attempts": AttemptRow, "list_inbox_of_worker": InboxRow, "list_inbox_of_run": InboxRow,
+    "list_live_workers": WorkerRow,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_statement_returns_the_columns_of_its_row_in_their_order(store, name):
+    text = QUERIES[name].text
+    fields = [field.name for field in attrs.fields(ROWS[name])]
+
+    columns = text[len("SELECT") : text.index("FROM")].replace("inbox.", "").split(",")
+
+    assert [column.strip() for column in columns] == fields
+
+
+def test_each_row_read_from_the_file_is_compared_with_its_statement():
+    from durable._store import reader
+
+    used = {
+        node.value
+        for node in ast.walk(ast.parse(inspect.getsource(reader)))
+        if isinstance(node, ast.Constant) and node.value in QUERIES
+    }
+
+    made_into_rows = {name for name in used if QUERIES[name].text.count(",") > 2}
+    assert made_into_rows <= ROWS.keys() | {"list_events", "get_blob"}
+
+
+# -- what a damaged payload does to an engine -----------------------------------------------------
+
+
+@activity
+async def measure(number: int) -> int:
+    return number
+
+
+@workflow
+async def measures(number: int) -> int:
+    first = await measure(number)
+    await durable.sleep(1_000)
+    return first
+
+
+@workflow
+async def is_quick(number: int) -> int:
+    return await measure(number)
+
+
+async def test_a_damaged_payload_blocks_its_run_and_no_other(tmp_path):
+    path = tmp_path / "app.db"
+    async with durable.Engine(path) as engine:
+        for name in ("damaged", "whole"):
+            run = await engine.start(measures.options(id=name), 41)
+            while not await run.history():
+                await engine._running().commit(lambda transaction: None)
+    change(path, "UPDATE event SET result = '42' WHERE run = 1")
+
+    async with durable.Engine(path) as engine:
+        assert await (await engine.start(is_quick, 5)).result() == 5
+        shown = {run.id: run for run in await engine.list()}
+        assert shown["damaged"].status == "blocked"
+        assert "event 1 does not match its checksum" in shown["damaged"].why
+        assert shown["whole"].status in {"running", "sleeping"}
