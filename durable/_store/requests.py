@@ -7,7 +7,6 @@ inbox, which its owner turns into an event (law 3).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
