@@ -242,7 +242,8 @@ def rss_mb():
 
 def file_bytes(path):
     connection = apsw.Connection(str(path))
-    connection.execute("SELECT COUNT(*) FROM run").get  # a checkpoint before any read does nothing
+    # A checkpoint on a connection that has read nothing does nothing.
+    connection.execute("SELECT COUNT(*) FROM run").fetchall()
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     connection.close()
     return path.stat().st_size
