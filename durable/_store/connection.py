@@ -215,10 +215,17 @@ def _file_system(folder: str, mounts: Iterable[str]) -> str:
 
 
 def _refuse_foreign(connection: apsw.Connection, path: str, *, may_be_empty: bool) -> None:
-    owner = connection.pragma("application_id")
-    version = connection.pragma("user_version")
-    # Asked of every file: a damaged schema is found here.
-    objects = connection.execute("SELECT COUNT(*) FROM sqlite_schema").get
+    # One snapshot: between two looks another process may be making its tables, and a file without
+    # our mark but with tables would seem to be somebody else's.
+    connection.execute("BEGIN")
+    try:
+        owner = connection.pragma("application_id")
+        version = connection.pragma("user_version")
+        # Asked of every file: a damaged schema is found here.
+        objects = connection.execute("SELECT COUNT(*) FROM sqlite_schema").get
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
     if owner != APPLICATION_ID:
         if owner != 0 or objects:
             raise NotADurableFile(

@@ -19,7 +19,7 @@ from durable._store.writer import Change, Writer
 
 
 def say(word):
-    print(word, flush=True)
+    os.write(1, f"{word}\n".encode())  # At once: a forked child says its lines at the same time.
 
 
 def ignore(*_):
