@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 
 # What `make crash` plays: programs recorded, and replayed in processes that differ in every way.
 PROGRAMS ?= 20000
+# How often `make crash` kills an engine at a random moment.
+KILLS ?= 50
 # Passed on, as in: make test PYTEST="-k retry -x"
 PYTEST ?=
 
@@ -44,7 +46,7 @@ coverage:  ## show what the last `make test` did not reach
 	@$(BIN)/python -m coverage report
 
 crash: $(VENV)/test.stamp  ## the long campaigns: processes killed at random, PROGRAMS=20000 random programs replayed
-	$(BIN)/python -m pytest -m "crash or long" $(PYTEST)
+	DURABLE_KILLS=$(KILLS) $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
 	$(BIN)/python tests/core/fuzz.py $(PROGRAMS)
 
 bench: $(VENV)/test.stamp  ## measure speed against a bare loop on the same disk

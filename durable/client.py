@@ -105,7 +105,7 @@ class Run(Generic[R_co]):
         return self._outcome(row)  # type: ignore[no-any-return]
 
     def _outcome(self, row: RunRow) -> Any:
-        payload = self._client._reader.payload(row.result)
+        payload = self._client._reader.payload(row.result, row.result_checksum)
         match row.state:
             case "completed":
                 return self._decode(payload)

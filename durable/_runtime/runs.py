@@ -100,7 +100,7 @@ class LiveRun:
         return driver
 
     def _make_coroutine(self) -> Coroutine[Any, Any, Any]:
-        stored = self.worker.store.reader.payload(self.row.arguments)
+        stored = self.worker.store.reader.payload(self.row.arguments, self.row.checksum)
         args, kwargs = self.workflow.codec.decode(stored)
         coroutine: Coroutine[Any, Any, Any] = self.workflow.fn(*args, **kwargs)
         return coroutine

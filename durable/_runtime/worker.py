@@ -198,7 +198,10 @@ class Worker:
         batch, self._batch = self._batch, []
         alone = len(batch) <= HERE_MAX and not self.activities.running
         if alone and self.store.writer.commit_here(batch):
-            self._deliver(batch)
+            is_first = not self._delivered
+            self._delivered.extend(batch)
+            if is_first:  # Act at once: nothing else waits for this turn.
+                self._deliver_some()
             return
         for change in batch:
             self.store.writer.submit(change)
@@ -468,7 +471,7 @@ class Worker:
                 )
                 return
             run.resume(self.store.reader.steps(row.pk))
-        except PayloadError as error:
+        except (PayloadError, StoreError) as error:  # One damaged row blocks one run.
             self._refuse(row, "payload", str(error))
             return
         for request in requests:

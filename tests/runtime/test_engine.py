@@ -852,3 +852,21 @@ async def chains(number: int) -> int:
     if number:
         durable.continue_as_new(number - 1)
     return number
+
+
+async def test_changed_arguments_and_results_are_noticed(tmp_path):
+    path = tmp_path / "app.db"
+    async with Harness(path) as harness:
+        await harness.run(adds.options(id="done"), 1)
+        harness.clock.jumps = False
+        await harness.start(adds.options(id="later", start_delay=1), 1)
+    other = apsw.Connection(str(path))
+    other.execute("UPDATE run SET arguments = '[2]' WHERE id = 'later'")
+    other.execute("UPDATE run SET result = '3' WHERE id = 'done'")
+    other.close()
+
+    async with Harness(path) as harness:
+        with pytest.raises(durable.PayloadError, match="checksum"):
+            await (await harness.engine.get("done")).result()
+        with pytest.raises(durable.Blocked, match="checksum"):
+            await harness.finish(await harness.engine.get("later"))
