@@ -185,7 +185,7 @@ class Run(Generic[R_co]):
             WrongState: It completed, or steps completed after the failure.
         """
         now_us = self._client._clock.wall_us()
-        operation = requests.retry(self._pk, now_us, requests.keep_salt, anyway=anyway)
+        operation = requests.retry(self._pk, now_us, anyway=anyway)
         pk: int = await self._client._commit(operation)
         return Run(self._client, self._client._get_row(pk), self._decode)
 

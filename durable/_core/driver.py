@@ -20,7 +20,7 @@ import msgspec
 from durable._core.commands import Command, MarkPatch
 from durable._core.events import Event, Kind
 from durable._core.failures import rebuild_exception
-from durable._core.loop import Step, Timer, WorkflowLoop
+from durable._core.loop import Step, WorkflowLoop
 from durable.errors import Blocked, PayloadError
 
 __all__ = [
@@ -324,8 +324,3 @@ SHOWN_CHARACTERS_MAX = 200
 def _shown(payload: bytes) -> str:
     text = payload.decode("utf-8", "replace")
     return text if len(text) <= SHOWN_CHARACTERS_MAX else text[:SHOWN_CHARACTERS_MAX] + "..."
-
-
-def open_work(driver: Driver) -> tuple[list[Step], list[Timer]]:
-    """Return the steps and timers the code waits for, in the order they were asked for."""
-    return list(driver.loop.steps.values()), list(driver.loop.timers.values())

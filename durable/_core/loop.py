@@ -362,11 +362,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Return the hash of the object made as the run's ``number``-th."""
         return ((self._salt + number) * _HASH_FACTOR) & _HASH_MASK
 
-    @property
-    def is_evicting(self) -> bool:
-        """Whether the run is being dropped from memory."""
-        return self._evicting
-
     # -- what asyncio asks of a loop -------------------------------------------------------------
 
     def time(self) -> float:

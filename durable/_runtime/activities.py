@@ -438,7 +438,6 @@ class Activities:
             f"step {attempt.step_id} ({attempt.activity.name}) failed {attempt.number - 1} times: "
             f"{attempt.last_error}; retry it once the reason is mended",
             rows,
-            None,
         )
 
     def _remember(

@@ -24,7 +24,7 @@ from durable._runtime.inside import InWorkflow, check_size
 from durable._store.writer import Change, Transaction
 from durable.errors import Blocked, PayloadError
 from durable.payloads import INLINE_BYTES_MAX as INLINE
-from durable.payloads import checksum, checksum_of_two, compress
+from durable.payloads import checksum, checksum_of_two
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -409,15 +409,22 @@ class LiveRun:
         changed.append(("update_run", self._state_row("blocked", None, waits, owned=False)))
         self._leave(changed, "blocked")
 
-    def pause(self, why: str, rows: Rows, operation: Callable[[Transaction], Any] | None) -> None:
+    def pause(self, why: str, rows: Rows) -> None:
         """Store the run as paused, until a person retries it; running attempts are abandoned."""
-        waits = msgspec.json.encode({"kind": "paused", "message": why}).decode()
-        rows.append(("update_run", self._state_row("paused", None, waits, owned=False)))
-        self._leave(rows, "paused", operation)
+        rows.append(self._paused_row(why))
+        self._leave(rows, "paused")
 
-    def _leave(
+    def _paused_row(self, why: str) -> tuple[str, tuple[Any, ...]]:
+        waits = msgspec.json.encode({"kind": "paused", "message": why}).decode()
+        return "update_run", self._state_row("paused", None, waits, owned=False)
+
+    def _leave(self, rows: Rows, state: str) -> None:
+        self.worker.submit(self._leaving(rows, state))
+
+    def _leaving(
         self, rows: Rows, state: str, operation: Callable[[Transaction], Any] | None = None
-    ) -> None:
+    ) -> Change:
+        """Drop the run from memory; return the change that says why, and then who waits for it."""
         worker, pk = self.worker, self.row.pk
 
         def left(change: Change) -> None:
@@ -427,7 +434,11 @@ class LiveRun:
             worker.notify(pk, state)
 
         worker.forget(self)
-        worker.submit(Change(rows, left, None, None, operation))
+        return Change(rows, left, None, None, operation)
+
+    def _ends_at_us(self) -> int:
+        """Return now, but never before its last event, whatever the wall clock did meanwhile."""
+        return max(self.worker.now_us(), self.started_us + self.driver.at_us)
 
     def _close(self, outcome: Outcome, rows: Rows) -> Change:
         """Return the change of the run's last event and its end."""
@@ -459,8 +470,7 @@ class LiveRun:
         if state == "failed" and self.workflow.on_failure == "pause":
             error = summary(msgspec.json.decode(payload))
             return self._pausing(rows, stored, checksum(payload), origin, error)
-        # Never before its last event, whatever the wall clock did meanwhile.
-        now_us = max(self.worker.now_us(), self.started_us + self.driver.at_us)
+        now_us = self._ends_at_us()
         pk = self.row.pk
         rows.append(("close_run", (pk, state, now_us, stored, checksum(payload), origin)))
         rows.append(("delete_inbox_of_run", (pk,)))
@@ -482,22 +492,17 @@ class LiveRun:
     def _pausing(
         self, rows: Rows, stored: str | int, check: int, origin: int | None, error: str
     ) -> Change:
-        pk, worker = self.row.pk, self.worker
-        why = f"the workflow raised {error}; on_failure is pause: retry it once that is mended"
-        waits = msgspec.json.encode({"kind": "paused", "message": why}).decode()
-        rows.append(("update_run", self._state_row("paused", None, waits, owned=False)))
+        pk = self.row.pk
+        rows.append(
+            self._paused_row(
+                f"the workflow raised {error}; on_failure is pause: retry it once that is mended"
+            )
+        )
 
         def operation(transaction: Transaction) -> None:
             transaction.all("pause_run", pk=pk, result=stored, checksum=check, origin=origin)
 
-        def left(change: Change) -> None:
-            if change.error is not None:
-                worker.commit_failed(change.error)
-                return
-            worker.notify(pk, "paused")
-
-        worker.forget(self)
-        return Change(rows, left, None, None, operation)
+        return self._leaving(rows, "paused", operation)
 
     def _next_ordinal(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], rows: Rows
@@ -516,7 +521,7 @@ class LiveRun:
         """End the run without running any of its code."""
         payload = msgspec.json.encode(reason)
         pk = self.row.pk
-        now_us = self.worker.now_us()
+        now_us = self._ends_at_us()
         rows.append(
             ("close_run", (pk, "terminated", now_us, payload.decode(), checksum(payload), 0))
         )
@@ -535,11 +540,6 @@ class LiveRun:
             self.worker.activities.abandon(attempt)
         self.attempts.clear()
         self.driver.evict()
-
-
-def compressed(payload: bytes) -> tuple[int, bytes]:
-    """Return a payload's size and its compressed form."""
-    return len(payload), compress(payload)
 
 
 def step_row(run: LiveRun, step: Step, row: StepRow) -> tuple[Any, ...]:

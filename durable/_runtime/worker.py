@@ -20,7 +20,7 @@ from durable._clock import Clock, new_id, new_salt
 from durable._core.events import Kind
 from durable._runtime import logs
 from durable._runtime.activities import Activities
-from durable._runtime.runs import LOST_MAX, LiveRun, Rows, compressed
+from durable._runtime.runs import LOST_MAX, LiveRun, Rows
 from durable._runtime.threads import Threads
 from durable._runtime.timers import TimerHandle, Timers
 from durable._runtime.watchdog import Watchdog
@@ -28,7 +28,7 @@ from durable._store.rows import InboxRow, RunRow
 from durable._store.store import Store
 from durable._store.writer import Change, Transaction
 from durable.errors import CommitUnknown, OwnershipLost, PayloadError, StoreError
-from durable.payloads import INLINE_BYTES_MAX, checksum
+from durable.payloads import INLINE_BYTES_MAX, checksum, compress
 
 if TYPE_CHECKING:
     from durable.definitions import Workflow
@@ -292,8 +292,7 @@ class Worker:
     def blob(self, payload: bytes, rows: Rows) -> int:
         """Add a row for a large payload; return its id."""
         blob_id = new_salt()
-        size, data = compressed(payload)
-        rows.append(("insert_blob", (blob_id, 1, size, data)))
+        rows.append(("insert_blob", (blob_id, 1, len(payload), compress(payload))))
         return blob_id
 
     def stored(self, payload: bytes, rows: Rows) -> str | int:

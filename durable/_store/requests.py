@@ -84,9 +84,7 @@ def terminate(
     return operation
 
 
-def retry(
-    pk: int, now_us: int, salt_of: Callable[[RunRow], int], *, anyway: bool
-) -> Callable[[Transaction], int]:
+def retry(pk: int, now_us: int, *, anyway: bool) -> Callable[[Transaction], int]:
     """Return the operation that lets a run go on; its value is the key of the run that goes on.
 
     An open run goes on in place: what waits for a retry is tried now, a paused or blocked one
@@ -103,7 +101,7 @@ def retry(
             case "completed" | "continued":
                 raise WrongState(f"run {run.name} is {run.state}; there is nothing to retry")
             case "failed" | "cancelled" | "terminated":
-                return _retry_closed(transaction, run, now_us, salt_of(run), anyway=anyway)
+                return _retry_closed(transaction, run, now_us, anyway=anyway)
             case "paused" | "blocked":
                 if run.origin is not None:
                     _refuse_if_later(transaction, run, anyway=anyway)
@@ -137,9 +135,7 @@ def _refuse_if_later(transaction: Transaction, run: RunRow, *, anyway: bool) -> 
         )
 
 
-def _retry_closed(
-    transaction: Transaction, run: RunRow, now_us: int, salt: int, *, anyway: bool
-) -> int:
+def _retry_closed(transaction: Transaction, run: RunRow, now_us: int, *, anyway: bool) -> int:
     newest = transaction.one("find_newest", id=run.id)
     assert newest is not None
     ordinal = RunRow(*newest).ordinal
@@ -149,12 +145,13 @@ def _retry_closed(
         )
     if run.state == "failed":
         _refuse_if_later(transaction, run, anyway=anyway)
+    # A copied history keeps its salt: the order of sets, and chance, stay what they were.
     inserted = transaction.rows(
         "insert_run",
         [
             (
                 run.id, ordinal + 1, run.workflow, "ready", None, None, run.queue, run.priority,
-                run.headers, salt, run.arguments, run.fingerprint, run.checksum, "retried",
+                run.headers, run.salt, run.arguments, run.fingerprint, run.checksum, "retried",
                 run.code, now_us, run.started_us,
             )
         ],
@@ -167,8 +164,3 @@ def _retry_closed(
     if isinstance(run.arguments, int):
         transaction.all("share_blob", id=run.arguments)
     return to
-
-
-def keep_salt(run: RunRow) -> int:
-    """A copied history keeps its salt: the order of sets, and chance, stay what they were."""
-    return run.salt
