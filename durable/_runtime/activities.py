@@ -299,6 +299,7 @@ class Activities:
                 else:
                     assert error is not None
                     self._failed(attempt, error)
+        self._worker.commit_here()  # Not a turn later: all that could come along is settled.
 
     def _leave_place(self, attempt: Attempt) -> None:
         self.running -= 1

@@ -21,6 +21,7 @@ from durable._core.events import Kind
 from durable._runtime import logs
 from durable._runtime.activities import Activities
 from durable._runtime.runs import LOST_MAX, LiveRun, Rows
+from durable._runtime.switching import SwitchInterval
 from durable._runtime.threads import Threads
 from durable._runtime.timers import TimerHandle, Timers
 from durable._runtime.watchdog import Watchdog
@@ -96,6 +97,7 @@ class Worker:
         self.after_event: Callable[[LiveRun], bool] | None = None
         """For tests: called after each committed event; True if the run was taken care of."""
         self.threads = Threads(limits.threads_max)
+        self._switching = SwitchInterval(limits.switch_interval_us)
         self.failed: asyncio.Future[None] = self._loop.create_future()
 
     # -- opening and closing ---------------------------------------------------------------------
@@ -122,6 +124,7 @@ class Worker:
             self.store.writer.commit_now(Change(operation=partial(_ready_blocked, name)))
         self.store.writer.start()
         logs.install()
+        self._switching.shorten()
         self.watchdog = Watchdog()
         self._is_open = True
         self._watch_others()
@@ -170,6 +173,7 @@ class Worker:
         self.watchdog.close()
         self.store.close()
         logs.uninstall()
+        self._switching.restore()
         for waiters in self._waiters.values():
             for waiter in waiters:
                 if not waiter.done():
@@ -189,13 +193,15 @@ class Worker:
             self._batch.append(change)
         elif self.owns_loop and self._in_flight == 1 and not self.activities.running:
             self._batch.append(change)
-            self._loop.call_soon(self._commit_here)
+            self._loop.call_soon(self.commit_here)
         else:
             self.store.writer.submit(change)
 
-    def _commit_here(self) -> None:
-        """Commit on this thread: it is ours, and could only wait for the writer's."""
+    def commit_here(self) -> None:
+        """Commit on this thread what was kept for it: it could only wait for the writer's."""
         batch, self._batch = self._batch, []
+        if not batch:
+            return
         alone = len(batch) <= HERE_MAX and not self.activities.running
         if alone and self.store.writer.commit_here(batch):
             is_first = not self._delivered
