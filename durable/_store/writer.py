@@ -25,20 +25,26 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import apsw
 import msgspec
 
+from durable._clock import steady_s
 from durable._store.connection import BUSY_DEADLINE_S, connect, explain, fair_waiting
+from durable._store.cursor import Cursor, Guard, UserError
 from durable._store.queries import QUERIES, batches
 from durable.errors import CommitUnknown, DurableError, ForkedEngine, OwnershipLost, StoreError
 
 __all__ = ["Change", "Transaction", "Writer"]
 
+T = TypeVar("T")
+
 logger = logging.getLogger("durable.store")
 
+# The user's code in a transaction keeps everybody from writing: longer than this is worth a warning.
+TRANSACTION_WARN_S = 1.0
 # What one transaction takes at most: it bounds the memory and the time of a commit.
 CHANGES_PER_COMMIT_MAX = 4_000
 # How long the idle writer sleeps between two looks for commits of other processes.
@@ -72,8 +78,18 @@ _ORDER = (
     "upsert_step",
     "delete_step",
     "insert_attempt",
+    "upsert_value",
+    "insert_item",
+    "insert_letter",
+    "upsert_answer",
     "update_run",
+    "insert_child_ends",
+    "cancel_children",
+    "wake_children",
+    "wake_runs",
     "delete_inbox",
+    "bury_inbox_of_runs",
+    "abandon_updates_of_runs",
     "close_run",
     "delete_steps_of_run",
     "delete_inbox_of_run",
@@ -87,12 +103,13 @@ class Transaction:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self._guard = connection.authorizer = Guard()
 
-    def all(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
+    def all(self, name: str, /, **values: Any) -> list[tuple[Any, ...]]:
         """Run a named statement; return its rows."""
         return self._connection.execute(QUERIES[name].text, values).fetchall()
 
-    def one(self, name: str, **values: Any) -> tuple[Any, ...] | None:
+    def one(self, name: str, /, **values: Any) -> tuple[Any, ...] | None:
         """Run a named statement; return its only row."""
         rows = self.all(name, **values)
         assert len(rows) <= 1, f"{name} gave {len(rows)} rows"
@@ -104,6 +121,47 @@ class Transaction:
         for text, values in batches(QUERIES[name], rows):
             found += self._connection.execute(text, values).fetchall()
         return found
+
+    def perform(self, fn: Callable[[Cursor], T], what: str) -> T:
+        """Run the user's code on their own tables, inside this transaction.
+
+        Whatever it raises, SQLite's errors included, is `UserError`, with the error as its cause:
+        it is rolled back alone. Only what SQLite itself rolled back everything for passes as is.
+
+        Args:
+            fn: Gets a cursor that is closed afterwards.
+            what: Who it is, for the warning if it takes long.
+        """
+        cursor = Cursor(self._connection, what)
+        started_s = steady_s()
+        self._guard.on = True
+        try:
+            return fn(cursor)
+        except _PASSING:
+            raise
+        except BaseException as error:
+            if not self._connection.in_transaction:
+                raise
+            raise UserError from error
+        finally:
+            self._guard.on = False
+            cursor.close()
+            took_s = steady_s() - started_s
+            if took_s > TRANSACTION_WARN_S:
+                logger.warning(
+                    "%s: %s held the file's only writer for %.1f s; do the slow part in an "
+                    "activity, and write its result here",
+                    "transaction", what, took_s,
+                )  # fmt: skip
+
+    @contextlib.contextmanager
+    def unguarded(self) -> Iterator[None]:
+        """Let our own statements pass inside the user's code."""
+        before, self._guard.on = self._guard.on, False
+        try:
+            yield
+        finally:
+            self._guard.on = before
 
     @property
     def last_rowid(self) -> int:
@@ -460,6 +518,9 @@ class Writer:
             change.value = change.operation(self._transaction)
         except apsw.Error:
             raise
+        except UserError as error:
+            execute("ROLLBACK TO operation")
+            change.error = error.__cause__
         except Exception as error:  # noqa: BLE001  its caller gets it, whatever it is
             execute("ROLLBACK TO operation")
             change.error = error

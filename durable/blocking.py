@@ -1,0 +1,169 @@
+"""The client's verbs for plain functions: Flask views, scripts, notebook cells.
+
+One generic portal: each verb here is the async one, called on a thread that runs an event loop.
+Nothing is written twice; signatures and types are the originals'.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from durable.client import Client, Item, Run
+from durable.errors import UsageError
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
+    from durable.messages import Stream, Value
+
+__all__ = ["BlockingClient", "BlockingRun"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _of_client(
+    verb: Callable[Concatenate[Client, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[BlockingClient, P], R]:
+    def call(self: BlockingClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._call(lambda: verb(self._client, *args, **kwargs))
+
+    return _named(call, verb)
+
+
+def _run_of_client(
+    verb: Callable[Concatenate[Client, P], Coroutine[Any, Any, Run[R]]],
+) -> Callable[Concatenate[BlockingClient, P], BlockingRun[R]]:
+    def call(self: BlockingClient, /, *args: P.args, **kwargs: P.kwargs) -> BlockingRun[R]:
+        run = self._call(lambda: verb(self._client, *args, **kwargs))
+        return BlockingRun(self, run)
+
+    return _named(call, verb)
+
+
+def _of_run(
+    verb: Callable[Concatenate[Run[Any], P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[BlockingRun[Any], P], R]:
+    def call(self: BlockingRun[Any], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._client._call(lambda: verb(self._run, *args, **kwargs))
+
+    return _named(call, verb)
+
+
+def _named(call: F, verb: Callable[..., Any]) -> F:
+    functools.update_wrapper(call, verb)
+    return call
+
+
+class BlockingRun(Generic[R_co]):
+    """A handle on one run, for plain functions; see `Run`."""
+
+    def __init__(self, client: BlockingClient, run: Run[R_co]) -> None:
+        self._client = client
+        self._run = run
+        self.id = run.id
+        self.ordinal = run.ordinal
+        self.workflow = run.workflow
+
+    @property
+    def name(self) -> str:
+        """The id as people write it: with the ordinal from the second on."""
+        return self._run.name
+
+    def result(self) -> R_co:
+        """See `Run.result`."""
+        return self._client._call(self._run.result)
+
+    def retry(self, *, anyway: bool = False) -> BlockingRun[R_co]:
+        """See `Run.retry`."""
+        run = self._client._call(lambda: self._run.retry(anyway=anyway))
+        return BlockingRun(self._client, run)
+
+    status = _of_run(Run.status)
+    details = _of_run(Run.details)
+    history = _of_run(Run.history)
+    cancel = _of_run(Run.cancel)
+    terminate = _of_run(Run.terminate)
+    signal = _of_run(Run.signal)
+    update = _of_run(Run.update)
+    update_result = _of_run(Run.update_result)
+    query = _of_run(Run.query)
+    read = _of_run(Run.read)
+
+    def watch(self, value: Value[T]) -> Iterator[T]:
+        """See `Run.watch`."""
+        return self._client._iterate(self._run.watch(value))
+
+    def tail(self, stream: Stream[T], *, from_: int = 0) -> Iterator[Item[T]]:
+        """See `Run.tail`."""
+        return self._client._iterate(self._run.tail(stream, from_=from_))
+
+    def __repr__(self) -> str:
+        return repr(self._run)
+
+
+class BlockingClient:
+    """A client for plain functions, from any thread; made by `Client.blocking`.
+
+    Use it as a context manager: it opens the file on a thread that runs an event loop.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._portal: BlockingPortal | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        from anyio.from_thread import start_blocking_portal
+
+        with contextlib.ExitStack() as stack:
+            portal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(portal.wrap_async_context_manager(self._client))
+            self._portal = portal
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._portal = None
+        self._stack.__exit__(kind, error, traceback)
+
+    def _call(self, make: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        if self._portal is None:
+            raise UsageError("the client is not open; use `with client.blocking() as c`")
+        result: R = self._portal.call(make)
+        return result
+
+    def _iterate(self, found: AsyncIterator[T]) -> Iterator[T]:
+        end: Any = object()
+
+        async def following() -> Any:
+            return await anext(found, end)
+
+        try:
+            while (item := self._call(following)) is not end:
+                yield item
+        finally:
+            close = getattr(found, "aclose", None)
+            if close is not None and self._portal is not None:
+                self._portal.call(close)
+
+    start = _run_of_client(Client.start)
+    get = _run_of_client(Client.get)
+    signal_with_start = _run_of_client(Client.signal_with_start)
+    update_with_start = _of_client(Client.update_with_start)
+    list = _of_client(Client.list)
+    count = _of_client(Client.count)
+    resolve = _of_client(Client.resolve)
+    reject = _of_client(Client.reject)
