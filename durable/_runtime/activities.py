@@ -128,7 +128,7 @@ class Activities:
         self._now_us = worker.now_us
         self._payload_bytes_max = worker.limits.payload_bytes_max
         self._queue: deque[Attempt] = deque()
-        self._limit = worker.limits.running_activities_max
+        self._limit = worker.limits.max_running_activities
         self.running = 0
         self._ended: list[tuple[Attempt, bytes | None, BaseException | None]] = []
         self._alone: LiveRun | None = None
