@@ -330,7 +330,7 @@ def _restart(transaction: Transaction, row: RunRow, engine: Engine) -> int:
             (
                 row.id, ordinal + 1, row.workflow, "ready", None, None, row.queue, row.priority,
                 row.headers, Worker.new_salt(), row.arguments, row.fingerprint, row.checksum,
-                "restarted", None, now_us, None,
+                "restarted", None, now_us, None, None,
             )
         ],
     )  # fmt: skip

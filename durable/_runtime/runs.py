@@ -56,16 +56,16 @@ class LiveRun:
     """A run this worker owns and holds in memory."""
 
     __slots__ = (
-        "attempts", "driver", "gone", "headers", "inbox_taken", "lost", "park_timer", "paused",
-        "row", "started_us", "steps", "stored_state", "timers", "uncommitted", "worker", "workflow",
+        "attempts", "clock_us", "driver", "gone", "headers", "inbox_taken", "lost", "park_timer",
+        "paused", "row", "steps", "stored_state", "timers", "uncommitted", "worker", "workflow",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
-        assert row.started_us is not None
+        assert row.clock_us is not None
         self.worker = worker
         self.row = row
         self.workflow = workflow
-        self.started_us: int = row.started_us
+        self.clock_us: int = row.clock_us
         self.headers: Mapping[str, str] = (
             msgspec.json.decode(row.headers, type=dict[str, str]) if row.headers else {}
         )
@@ -84,7 +84,7 @@ class LiveRun:
     def _make_driver(self) -> Driver:
         limits = self.worker.limits
         runner = InWorkflow(
-            self.row, self.workflow, self.started_us, self.headers, limits.payload_bytes_max
+            self.row, self.workflow, self.clock_us, self.headers, limits.payload_bytes_max
         )
         fresh = Context()
         fresh.run(context.workflow.set, runner)
@@ -166,7 +166,7 @@ class LiveRun:
     ) -> None:
         """Record one fact, let the code react, and commit both with ``rows``."""
         driver = self.driver
-        at_us = (self.worker.now_us() if now_us is None else now_us) - self.started_us
+        at_us = (self.worker.now_us() if now_us is None else now_us) - self.clock_us
         if at_us < driver.at_us:
             at_us = driver.at_us
         event = Event(
@@ -280,7 +280,7 @@ class LiveRun:
                     worker.activities.drop(self, step)
                 case ArmTimer(timer):
                     if not timer.cancelled():
-                        due_us = self.started_us + timer.due_us
+                        due_us = self.clock_us + timer.due_us
                         fire = partial(self._fire, timer.step_id)
                         self.timers[timer.step_id] = worker.timers.at(due_us, fire)
                 case DropTimer(timer):
@@ -438,7 +438,7 @@ class LiveRun:
 
     def _ends_at_us(self) -> int:
         """Return now, but never before its last event, whatever the wall clock did meanwhile."""
-        return max(self.worker.now_us(), self.started_us + self.driver.at_us)
+        return max(self.worker.now_us(), self.clock_us + self.driver.at_us)
 
     def _close(self, outcome: Outcome, rows: Rows) -> Change:
         """Return the change of the run's last event and its end."""
@@ -514,7 +514,7 @@ class LiveRun:
         return (
             row.id, row.ordinal + 1, row.workflow, "ready", self.worker.id, None, row.queue,
             row.priority, row.headers, self.worker.new_salt(), stored, mark, checksum(encoded),
-            "continued", self.workflow.fingerprint, now_us, now_us,
+            "continued", self.workflow.fingerprint, now_us, now_us, now_us,
         )  # fmt: skip
 
     def terminate(self, reason: str, rows: Rows) -> None:

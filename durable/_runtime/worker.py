@@ -342,7 +342,7 @@ class Worker:
             run_id, 1, workflow.name, "parked" if delayed else "ready",
             None if delayed else self.id, wake_at_us, options.queue, options.priority, headers,
             salt, stored, mark, checksum(encoded), "started", workflow.fingerprint, now_us,
-            None if delayed else now_us,
+            None if delayed else now_us, None if delayed else now_us,
         )  # fmt: skip
         future: asyncio.Future[int | None] = self._loop.create_future()
 
@@ -359,7 +359,7 @@ class Worker:
                 row = RunRow(
                     pk, run_id, 1, workflow.name, "ready", self.id, None, None, 0, options.queue,
                     options.priority, headers, salt, stored, mark, checksum(encoded), "started",
-                    None, now_us, now_us, None, None, None, None,
+                    None, now_us, now_us, now_us, None, None, None, None,
                 )  # fmt: skip
                 self._begin(row, workflow)
             if not future.done():

@@ -128,7 +128,7 @@ class Viewer:
                 )
                 for row in rows:
                     if workflow is None or row.workflow == workflow:
-                        status = self._status(row)
+                        status = row.status(self._is_alive)
                         counts[status] = counts.get(status, 0) + 1
                 if len(rows) < LIST_LIMIT_MAX:
                     break
@@ -142,7 +142,7 @@ class Viewer:
         return RunSummary(**self._summary(row))
 
     def _summary(self, row: RunRow) -> dict[str, Any]:
-        status = self._status(row)
+        status = row.status(self._is_alive)
         return {
             "id": row.name,
             "workflow": row.workflow,
@@ -166,7 +166,7 @@ class Viewer:
         events = 0
         steps: list[StepView] = []
         failed = self._attempts(row.pk)
-        zero_us = row.started_us or row.created_us
+        zero_us = row.clock_us or row.created_us
         for event in self._reader.events(row.pk):
             events = event.seq
             kind = Kind(event.kind)
@@ -245,18 +245,6 @@ class Viewer:
         return found
 
     # -- status ----------------------------------------------------------------------------------
-
-    def _status(self, row: RunRow) -> str:
-        match row.state:
-            case "ready":
-                if row.worker_id is not None and self._is_alive(row.worker_id):
-                    return "running"
-                return "queued"
-            case "parked":
-                kind = row.waits_for().get("kind")
-                return kind if kind in {"retrying", "waiting", "sleeping"} else "sleeping"
-            case _:
-                return row.state
 
     def _why(self, row: RunRow, status: str) -> str:
         waits = row.waits_for()

@@ -164,6 +164,8 @@ def test_an_ordinal_means_exactly_that_run(durable_: Command, shop_file: Path) -
     first = durable_("-d", shop_file, "show", "order-8812#1").out
     second = durable_("-d", shop_file, "show", "order-8812#2").out
     assert newest.startswith("order-8812#2  fulfil  queued for ")
+    assert re.search(r"^1 +reserve +completed +1 +\S+ +kept$", newest, re.MULTILINE)
+    assert "started " not in newest
     assert second.startswith("order-8812#2  fulfil  queued for ")
     assert first.startswith("order-8812  fulfil  failed after ")
 

@@ -1,6 +1,7 @@
 """Ids, names, ownership, parking, stopping: what an engine does around the runs."""
 
 import asyncio
+import datetime as dt
 import gc
 import logging
 import multiprocessing
@@ -196,6 +197,89 @@ async def test_a_completed_run_cannot_be_retried(tmp_path):
             await run.retry()
 
 
+@activity
+async def hangs() -> None:
+    await asyncio.Event().wait()
+
+
+@workflow
+async def hangs_once() -> None:
+    await hangs()
+
+
+@pytest.mark.parametrize("status", ["running", "sleeping", "queued"])
+async def test_a_run_of_which_nothing_failed_cannot_be_retried(tmp_path, status):
+    path = tmp_path / "app.db"
+    async with Harness(path) as harness:
+        harness.clock.jumps = False
+        if status == "running":
+            run = await harness.start(hangs_once.options(id="x"))
+        else:
+            delay = 1e6 if status == "sleeping" else 0
+            run = await harness.start(sleeps.options(id="x", start_delay=delay), 1e6)
+        if status != "queued":
+            with pytest.raises(durable.WrongState, match=f"x is {status}, and no step of it waits"):
+                await run.retry()
+    async with durable.Client(path) as client:
+        run = await client.get("x")
+        if status == "queued":
+            with pytest.raises(durable.WrongState, match="x is queued, and no step of it waits"):
+                await run.retry()
+        assert client._reader.inbox_of_run(run._pk) == []
+
+
+@activity(retry=Retry(initial_interval="1h", jitter=0))
+async def fails_hourly() -> int:
+    return await fails_first.fn()
+
+
+@workflow
+async def patient() -> int:
+    return await fails_hourly()
+
+
+async def test_a_run_that_has_only_begun_to_wait_for_a_retry_can_be_retried(tmp_path):
+    async with Harness(tmp_path / "app.db") as harness:
+        harness.clock.jumps = False
+        run = await harness.start(patient)
+        while not (await run.details()).steps:
+            await asyncio.sleep(0.001)
+        assert await run.status() == "running"  # It is shown as retrying once it is parked.
+        fails_now[0] = False
+
+        await run.retry()
+
+        assert await harness.finish(run) == 1
+
+
+async def test_a_retried_run_starts_when_it_is_retried_and_keeps_its_clock(tmp_path):
+    @workflow
+    async def dated() -> list[str]:
+        before = durable.now().isoformat()
+        await echo.options(name="noted")(0)
+        await durable.sleep(10)
+        await fails_first()
+        return [before, durable.now().isoformat()]
+
+    async with Harness(tmp_path / "app.db") as harness:
+        run = await harness.start(dated.options(id="x"))
+        with pytest.raises(durable.RunFailed):
+            await harness.finish(run)
+        first, recorded = await run.details(), await run.history()
+        harness.clock.advance(3_600)
+        fails_now[0] = False
+
+        again = await run.retry()
+        before, _ = await harness.finish(again)
+
+        second = await again.details()
+        assert before == first.started.isoformat()
+        assert second.created == second.started == first.closed + dt.timedelta(hours=1)
+        assert second.closed == second.started
+        assert (await again.history())[:2] == recorded[:2]
+        assert [step.ended < second.started for step in second.steps] == [True, True, False]
+
+
 async def test_the_idempotency_key_survives_a_retry(tmp_path):
     keys = []
 
@@ -238,7 +322,7 @@ async def test_two_functions_of_one_name_block_the_run_and_say_where(tmp_path):
             lambda t: t.rows(
                 "insert_run",
                 [("t", 1, "twin", "ready", None, None, "default", 0, None, 1, "[]", 0, 0,
-                  "started", None, 1, None)],
+                  "started", None, 1, None, None)],
             )
         )  # fmt: skip
         handle = await harness.engine.get("t")
