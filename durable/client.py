@@ -124,11 +124,18 @@ class Run(Generic[R_co]):
         return (await self.details()).status
 
     async def details(self) -> RunDetails:
-        """Return everything about the run: header, why it waits, steps with their attempts."""
+        """Return everything about the run: header, why it waits, steps with their attempts.
+
+        A step whose row is damaged is shown as ``damaged``, with the reason; all else as it is.
+        """
         return self._client._viewer.details_of(self._client._get_row(self._pk))
 
     async def history(self) -> list[HistoryEvent]:
-        """Return the recorded events, in order."""
+        """Return the recorded events, in order.
+
+        Raises:
+            PayloadError: One is damaged or missing; `details` shows the others.
+        """
         row = self._client._get_row(self._pk)
         zero_us = row.clock_us or row.created_us
         return [
