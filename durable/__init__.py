@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from durable.errors import PayloadError as PayloadError
     from durable.errors import PayloadTooLarge as PayloadTooLarge
     from durable.errors import RetryAfter as RetryAfter
+    from durable.errors import RowRefused as RowRefused
     from durable.errors import RunCancelled as RunCancelled
     from durable.errors import RunClosed as RunClosed
     from durable.errors import RunFailed as RunFailed
@@ -101,9 +102,9 @@ _HOMES = {
         "ActivityError ActivityTimeout Blocked CommitUnknown DefinitionError DurableError "
         "FileCorrupt FileTooNew ForkedEngine HeartbeatTimeout IdConflict NotADurableFile "
         "NotDurable NotInActivity NotInWorkflow OutcomeUnknown OwnershipLost PayloadError "
-        "PayloadTooLarge RetryAfter RunCancelled RunClosed RunFailed RunNotFound RunTerminated "
-        "SQLiteTooOld ScheduleToCloseTimeout ScheduleToStartTimeout StartToCloseTimeout "
-        "StoreBusy StoreError UsageError WorkflowError WrongState"
+        "PayloadTooLarge RetryAfter RowRefused RunCancelled RunClosed RunFailed RunNotFound "
+        "RunTerminated SQLiteTooOld ScheduleToCloseTimeout ScheduleToStartTimeout "
+        "StartToCloseTimeout StoreBusy StoreError UsageError WorkflowError WrongState"
     ),
     "durable.inside": (
         "as_completed attempt continue_as_new heartbeat info is_cancelled now patched random "
@@ -143,6 +144,7 @@ __all__ = [
     "PayloadTooLarge",
     "Retry",
     "RetryAfter",
+    "RowRefused",
     "Run",
     "RunCancelled",
     "RunClosed",

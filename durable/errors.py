@@ -33,6 +33,7 @@
         ├── SQLiteTooOld            the SQLite library has a known corruption bug
         ├── FileCorrupt             SQLite says the file is damaged
         ├── StoreBusy               other processes kept the file locked
+        ├── RowRefused              the file takes a row never: nothing of its change is in it
         ├── CommitUnknown           a commit failed: it may or may not be in the file
         ├── OwnershipLost           another process took this worker's runs over
         └── ForkedEngine            an open engine was used in a forked child
@@ -63,6 +64,7 @@ __all__ = [
     "PayloadError",
     "PayloadTooLarge",
     "RetryAfter",
+    "RowRefused",
     "RunCancelled",
     "RunClosed",
     "RunFailed",
@@ -170,7 +172,7 @@ class Blocked(WorkflowError):
     Attributes:
         message: What does not fit, with both sides, and what to do.
         kind: ``"history"``, ``"payload"``, ``"not-durable"``, ``"endless"``, ``"idle"``,
-            ``"function"`` or ``"lost"``.
+            ``"function"``, ``"refused"`` or ``"lost"``.
     """
 
     message: str
@@ -249,6 +251,10 @@ class FileCorrupt(StoreError):
 
 class StoreBusy(StoreError):
     """Other processes kept the file locked for longer than the limit."""
+
+
+class RowRefused(StoreError):
+    """The file refuses a row for good; nothing of its change was written."""
 
 
 class CommitUnknown(StoreError):

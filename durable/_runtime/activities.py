@@ -451,7 +451,7 @@ class Activities:
 
         def done(change: Change) -> None:
             if change.error is not None:
-                self._worker.commit_failed(change.error)
+                run.not_committed(change.error)
                 return
             run.uncommitted -= 1
             if then is not None and not attempt.over and not run.is_over:

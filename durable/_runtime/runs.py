@@ -22,7 +22,7 @@ from durable._core.failures import record_exception, summary
 from durable._core.loop import Step
 from durable._runtime.inside import InWorkflow, check_size
 from durable._store.writer import Change, Transaction
-from durable.errors import Blocked, PayloadError
+from durable.errors import Blocked, PayloadError, RowRefused
 from durable.payloads import INLINE_BYTES_MAX as INLINE
 from durable.payloads import checksum, checksum_of_two
 
@@ -252,7 +252,7 @@ class LiveRun:
 
     def _committed(self, change: Change) -> None:
         if change.error is not None:
-            self.worker.commit_failed(change.error)
+            self.not_committed(change.error)
             return
         self.uncommitted -= 1
         if self.gone:
@@ -260,6 +260,13 @@ class LiveRun:
         after_event = self.worker.after_event
         if after_event is None or change.event is None or not after_event(self):
             self.perform(change.context)
+
+    def not_committed(self, error: BaseException) -> None:
+        """Nothing of a change is in the file: the run is behind what it has in memory."""
+        if not isinstance(error, RowRefused):
+            self.worker.commit_failed(error)
+        elif not self.gone:  # Of several changes the first blocks the run.
+            self.worker.refused(self.row, error)
 
     # -- performing ------------------------------------------------------------------------------
 
@@ -428,10 +435,12 @@ class LiveRun:
         worker, pk = self.worker, self.row.pk
 
         def left(change: Change) -> None:
-            if change.error is not None:
+            if isinstance(change.error, RowRefused):
+                worker.refused(self.row, change.error)
+            elif change.error is not None:
                 worker.commit_failed(change.error)
-                return
-            worker.notify(pk, state)
+            else:
+                worker.notify(pk, state)
 
         worker.forget(self)
         return Change(rows, left, None, None, operation)
@@ -481,7 +490,7 @@ class LiveRun:
     def _closed(self, change: Change) -> None:
         worker = self.worker
         if change.error is not None:
-            worker.commit_failed(change.error)
+            self.not_committed(change.error)
             return
         self.uncommitted -= 1
         worker.forget(self)

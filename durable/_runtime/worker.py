@@ -27,7 +27,7 @@ from durable._runtime.watchdog import Watchdog
 from durable._store.rows import InboxRow, RunRow
 from durable._store.store import Store
 from durable._store.writer import Change, Transaction
-from durable.errors import CommitUnknown, OwnershipLost, PayloadError, StoreError
+from durable.errors import CommitUnknown, OwnershipLost, PayloadError, RowRefused, StoreError
 from durable.payloads import INLINE_BYTES_MAX, checksum, compress
 
 if TYPE_CHECKING:
@@ -350,7 +350,8 @@ class Worker:
             if change.error is not None:
                 if not future.done():
                     future.set_exception(change.error)
-                self.commit_failed(change.error)
+                if not isinstance(change.error, RowRefused):
+                    self.commit_failed(change.error)
                 return
             pk: int | None = change.value
             if pk is not None and delayed:
@@ -478,18 +479,35 @@ class Worker:
                 self._take(run, request)
 
     def _refuse(self, row: RunRow, kind: str, message: str) -> None:
+        """Block a run, in memory or not."""
         run = self.live.get(row.pk)
+        lost = row.lost if run is None else run.lost
         if run is not None:
-            run.block(kind, message)
-            return
+            self.forget(run)
         self.log.error("run %s is blocked: %s", row.name, message)
         waits = msgspec.json.encode({"kind": "blocked", "why": kind, "message": message}).decode()
-        values = (row.pk, "blocked", None, None, waits, row.lost)
+        values = (row.pk, "blocked", None, None, waits, lost)
 
-        def done(_change: Change) -> None:
+        def done(change: Change) -> None:
+            if change.error is not None:
+                self.commit_failed(change.error)
+                return
+            self.store.writer.take_again(row.pk)
             self.notify(row.pk, "blocked")
 
         self.submit(Change([("update_run", values)], done))
+
+    def refused(self, row: RunRow, error: RowRefused) -> None:
+        """Block the one run whose history the file does not take on, and say where it stands.
+
+        What it has in memory is dropped: its later events were failed with the one refused.
+        """
+        self._refuse(
+            row,
+            "refused",
+            f"{error}, and nothing later is recorded. Mend the file, or what the step returns, "
+            "then retry the run",
+        )
 
     # -- memory ----------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ Laws:
   and tried again: a full disk or a busy file is nobody's outcome.
 * What no second try can mend (a row the file refuses, a value SQLite cannot hold, a bug in an
   operation) fails the change it belongs to, and every later event of the same run: a history has
-  no gaps.
+  no gaps. The run's owner blocks it, and only then its events are taken again.
 * The thread outlives every error: a writer that is gone would be a silent stall.
 
 Source: sqlite.org/wal.html; the rest by experiment.
@@ -33,7 +33,14 @@ import msgspec
 
 from durable._store.connection import BUSY_DEADLINE_S, connect, explain, fair_waiting
 from durable._store.queries import QUERIES, batches
-from durable.errors import CommitUnknown, DurableError, ForkedEngine, OwnershipLost, StoreError
+from durable.errors import (
+    CommitUnknown,
+    DurableError,
+    ForkedEngine,
+    OwnershipLost,
+    RowRefused,
+    StoreError,
+)
 
 __all__ = ["Change", "Transaction", "Writer"]
 
@@ -136,6 +143,13 @@ class Change(msgspec.Struct, gc=False):
     event: tuple[Any, ...] | None = None
 
 
+def _event_of(change: Change) -> tuple[Any, ...] | None:
+    """Return the first row a change adds to a history."""
+    if change.event is not None:
+        return change.event
+    return next((row for name, row in change.rows if name == "insert_event"), None)
+
+
 class Writer:
     """Commits changes.
 
@@ -171,7 +185,7 @@ class Writer:
         self._guard = threading.Lock()
         self._broken: StoreError | None = None
         self._closing = threading.Event()
-        self._refused: dict[int, DurableError] = {}
+        self._refused: dict[int, RowRefused] = {}
         self.worker: int | None = None
         """The worker whose row is the fence; None for a client, which has none."""
         self.commits = 0
@@ -353,24 +367,31 @@ class Writer:
         ):
             change.error = error  # A bug in the operation, for its caller to see as it is.
             return
-        refused = StoreError(
-            f"{self._path}: a row was refused ({type(error).__name__}: {error}); nothing of its "
+        event = _event_of(change)
+        what = "a row" if event is None else f"event {event[1]}"
+        refused = RowRefused(
+            f"{self._path}: {what} was refused ({type(error).__name__}: {error}); nothing of its "
             "change was written"
         )
         refused.__cause__ = error
         change.error = refused
-        if change.event is not None:
-            self._refused[change.event[0]] = refused
+        if event is not None:
+            self._refused[event[0]] = refused
 
     def _without_refused_runs(self, batch: list[Change]) -> list[Change]:
         kept = []
         for change in batch:
-            run = None if change.event is None else change.event[0]
-            if run in self._refused:
-                change.error = self._refused[run]
-            else:
+            event = _event_of(change)
+            refused = None if event is None else self._refused.get(event[0])
+            if refused is None:
                 kept.append(change)
+            else:
+                change.error = refused
         return kept
+
+    def take_again(self, run: int) -> None:
+        """Take a run's events again, after one was refused: its owner has dropped the others."""
+        self._refused.pop(run, None)
 
     def _try_commit(self, batch: list[Change]) -> None:
         if self._broken is not None:

@@ -938,6 +938,57 @@ async def chains(number: int) -> int:
     return number
 
 
+@pytest.mark.parametrize("shape", ["steps", "end", "retry", "misfit"])
+async def test_an_event_the_file_refuses_blocks_its_run_alone(tmp_path, shape, caplog):
+    gates = {name: asyncio.Event() for name in ("refused", "other")}
+    begun, mended, count = asyncio.Event(), [], 3 if shape == "steps" else 1
+
+    @activity(retry=Retry(max_attempts=2, jitter=0))
+    async def waits(name: str, number: int) -> int:
+        begun.set()
+        await gates[name].wait()
+        if shape == "retry" and name == "refused" and durable.attempt().number == 1:
+            raise ValueError("try again")
+        return number
+
+    @workflow
+    async def several(name: str) -> int:
+        found = await asyncio.gather(*(waits(name, number) for number in range(count)))
+        if shape == "misfit" and name == "refused" and not mended:
+            asyncio.get_running_loop().call_soon_threadsafe(print)
+        return len(found)
+
+    path = tmp_path / "app.db"
+    async with Harness(path, functions=[several]) as harness:
+        run = await harness.start(several.options(id="refused"), "refused")
+        other = await harness.start(several.options(id="other"), "other")
+        await begun.wait()
+        worker = harness.engine._worker.id
+        intruder = apsw.Connection(str(path))
+        if shape == "retry":
+            intruder.execute("CREATE UNIQUE INDEX one_name ON attempt (name)")
+            intruder.execute("INSERT INTO attempt VALUES (99, '1', 1, 'waits', 'failed', 1, 1, '')")
+        else:
+            intruder.execute("INSERT INTO event VALUES (1, 1, 1, '1', 'waits', 1, '', '', 0, 0, 0)")
+        gates["refused"].set()
+
+        with pytest.raises(durable.Blocked, match="was refused") as caught:
+            await harness.finish(run)
+        gates["other"].set()
+        assert await harness.finish(other) == count
+
+        assert caught.value.kind == "refused"
+        assert "opens the file again" not in caplog.text
+        assert harness.engine._worker.id == worker
+        intruder.execute("DELETE FROM attempt")
+        intruder.execute("DELETE FROM event WHERE run = 1")
+        intruder.close()
+        mended.append(True)
+
+        assert await harness.finish(await run.retry()) == count
+        assert [event.seq for event in await run.history()] == list(range(1, count + 1))
+
+
 async def test_changed_arguments_and_results_are_noticed(tmp_path):
     path = tmp_path / "app.db"
     async with Harness(path) as harness:

@@ -16,7 +16,14 @@ from durable import activity, workflow
 from durable._store.connection import connect, real_path
 from durable._store.store import Store
 from durable._store.writer import Change, Writer
-from durable.errors import CommitUnknown, ForkedEngine, OwnershipLost, StoreError, WrongState
+from durable.errors import (
+    CommitUnknown,
+    ForkedEngine,
+    OwnershipLost,
+    RowRefused,
+    StoreError,
+    WrongState,
+)
 from tests.store.samples import event_row, run_row
 
 
@@ -166,7 +173,7 @@ def test_a_change_the_file_refuses_fails_alone(desk, path, wrong):
         desk.submit(wrong, other, Change(event=event_row(1, run=2)))
     desk.wait(4)
 
-    assert isinstance(wrong.error, StoreError)
+    assert isinstance(wrong.error, RowRefused)
     assert [change.error for change in desk.answered if change is not wrong] == [None] * 4
     assert events(path) == [1]
 
@@ -185,6 +192,21 @@ def test_no_later_event_follows_one_that_was_refused(desk, path):
 
     assert [change.error is None for change in changes] == [True, False, False, True]
     assert late.error is not None
+    assert events(path) == [1]
+
+
+def test_no_event_of_any_change_follows_one_that_was_refused_until_its_owner_is_ready(desk, path):
+    with desk.held():
+        wrong = Change(event=event_row(1, result="\udc80"))
+        desk.submit(wrong, Change(rows=[("insert_event", event_row(2))]))
+    desk.wait(3)
+    assert [type(change.error) for change in desk.answered[1:]] == [RowRefused] * 2
+    assert "event 1 was refused" in str(wrong.error)
+
+    desk.writer.take_again(1)
+    desk.submit(Change(rows=[("insert_event", event_row(1))]))
+    desk.wait(4)
+
     assert events(path) == [1]
 
 
