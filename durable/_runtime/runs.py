@@ -42,8 +42,7 @@ Rows = list[tuple[str, tuple[Any, ...]]]
 
 # A run that only waits is written down as parked after this long; until then its row is untouched.
 PARK_AFTER_US = 1_000_000
-# After so many deaths of its worker in a row a run is served alone, then blocked.
-LOST_ALONE = 3
+# After so many deaths of its worker in a row, the last of them alone with it, a run is blocked.
 LOST_MAX = 5
 
 
@@ -56,8 +55,9 @@ class LiveRun:
     """A run this worker owns and holds in memory."""
 
     __slots__ = (
-        "attempts", "clock_us", "driver", "gone", "headers", "inbox_taken", "lost", "park_timer",
-        "paused", "row", "steps", "stored_state", "timers", "uncommitted", "worker", "workflow",
+        "alone", "attempts", "clock_us", "driver", "gone", "headers", "inbox_taken", "lost",
+        "park_timer", "paused", "row", "steps", "stored_state", "timers", "uncommitted", "worker",
+        "workflow",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
@@ -74,6 +74,8 @@ class LiveRun:
         self.steps: dict[str, StepRow] = {}
         self.stored_state = "ready"
         self.lost = row.lost
+        self.alone = False
+        """Its row says, or is about to say, that its attempts run and no other run's."""
         self.uncommitted = 0
         self.gone = False
         self.paused = False
@@ -248,7 +250,13 @@ class LiveRun:
         self, state: str, wake_at_us: int | None, waits: str | None, *, owned: bool = True
     ) -> tuple[Any, ...]:
         owner = self.worker.id if owned else None
-        return (self.row.pk, state, owner, wake_at_us, waits, self.lost)
+        return (self.row.pk, state, owner, wake_at_us, waits, self.lost, 0)
+
+    def alone_row(self, *, alone: bool) -> tuple[str, tuple[Any, ...]]:
+        """Return the row that says whether only this run's attempts run now."""
+        self.stored_state = "ready"
+        pk, worker = self.row.pk, self.worker.id
+        return "update_run", (pk, "ready", worker, None, None, self.lost, int(alone))
 
     def _committed(self, change: Change) -> None:
         if change.error is not None:
@@ -257,6 +265,9 @@ class LiveRun:
         self.uncommitted -= 1
         if self.gone:
             return
+        if self.alone and not self.lost:
+            self.alone = False
+            self.worker.activities.look_alone()
         after_event = self.worker.after_event
         if after_event is None or change.event is None or not after_event(self):
             self.perform(change.context)
@@ -372,6 +383,9 @@ class LiveRun:
             return
         stay = self.worker.keep_warm(self)
         self.stored_state = "parked"
+        if self.alone:
+            self.alone = False
+            self.worker.activities.look_alone()
         row = self._state_row("parked", wake_at_us, msgspec.json.encode(waits).decode(), owned=stay)
         rows: Rows = [("update_run", row)]
         if stay:

@@ -486,7 +486,7 @@ class Worker:
             self.forget(run)
         self.log.error("run %s is blocked: %s", row.name, message)
         waits = msgspec.json.encode({"kind": "blocked", "why": kind, "message": message}).decode()
-        values = (row.pk, "blocked", None, None, waits, lost)
+        values = (row.pk, "blocked", None, None, waits, lost, 0)
 
         def done(change: Change) -> None:
             if change.error is not None:
@@ -523,7 +523,7 @@ class Worker:
             if not oldest.gone and oldest.stored_state == "parked" and not oldest.is_working:
                 wake_at_us, waits = oldest.waits()
                 text = msgspec.json.encode(waits).decode()
-                values = (oldest.row.pk, "parked", None, wake_at_us, text, oldest.lost)
+                values = (oldest.row.pk, "parked", None, wake_at_us, text, oldest.lost, 0)
                 self.submit(Change([("update_run", values)], partial(self.parked_cold, wake_at_us)))
                 self.forget(oldest)
         return True
@@ -535,6 +535,8 @@ class Worker:
         run.release()
         self.live.pop(run.row.pk, None)
         self._warm.pop(run.row.pk, None)
+        if run.alone or run.lost:
+            self.activities.look_alone()
 
     def parked_cold(self, wake_at_us: int | None, change: Change) -> None:
         """A run left memory; wake up in time for it."""

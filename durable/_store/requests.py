@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from durable._store.rows import RunRow
+from durable._store.rows import LOST_ALONE, RunRow
 from durable._store.writer import Transaction
 from durable.errors import RunClosed, RunNotFound, WrongState
 from durable.payloads import checksum
@@ -64,7 +64,7 @@ def terminate(
             # Its worker died; a free byte is the kernel's word for it.
             worker = run.worker_id
             if transaction.one("end_worker", id=worker, state="dead", now_us=now_us) is not None:
-                transaction.all("lose_runs_of_worker", worker=worker)
+                transaction.all("lose_runs_of_worker", worker=worker, lost_alone=LOST_ALONE)
                 run = _get(transaction, pk)
         if run.worker_id is None:
             transaction.one(

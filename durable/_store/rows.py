@@ -8,10 +8,13 @@ from typing import Any
 import attrs
 import msgspec
 
-__all__ = ["OPEN_STATES", "AttemptRow", "InboxRow", "RunRow", "StepRow", "WorkerRow"]
+__all__ = ["LOST_ALONE", "OPEN_STATES", "AttemptRow", "InboxRow", "RunRow", "StepRow", "WorkerRow"]
 
 OPEN_STATES = ("ready", "parked", "paused", "blocked")
 """The stored states of runs that have not ended."""
+
+LOST_ALONE = 3
+"""After so many deaths of its worker in a row a run is served alone: who else may have done it?"""
 
 
 @attrs.define

@@ -898,6 +898,167 @@ async def test_a_run_that_kills_its_worker_again_and_again_is_blocked_with_the_s
         assert await (await harness.engine.get("d")).status() == "blocked"
 
 
+class Deaths:
+    """Runs with gates, in a file whose engine vanishes again and again."""
+
+    def __init__(self, path):
+        self.begun = []
+        self.gates = {}
+        self.fails = set()
+
+        @activity(retry=Retry(initial_interval=0.5, backoff=1, jitter=0))
+        async def passes(name: str) -> str:
+            self.begun.append(name)
+            if name in self.fails:
+                raise ValueError("later")
+            await self.gates.setdefault(name, asyncio.Event()).wait()
+            return name
+
+        @workflow
+        async def gated(name: str) -> str:
+            return await passes(name)
+
+        self.gated = gated
+        self.harness = Harness(path, functions=[gated], clock=ManualClock(jumps=False))
+
+    async def start(self, name):
+        return await self.harness.start(self.gated.options(id=name), name)
+
+    def let_pass(self, name):
+        self.gates.setdefault(name, asyncio.Event()).set()
+
+    async def begins(self, *names):
+        """Wait until an attempt of each has begun since the last death, in this order."""
+        while len(self.begun) < len(names):
+            await asyncio.sleep(0.001)
+        await self.settle()
+        assert self.begun == list(names)
+
+    async def settle(self):
+        """Let everything happen that can: what was asked before this commit is in the file."""
+        for _ in range(3):
+            await self.harness.engine._running().commit(lambda transaction: None)
+            await asyncio.sleep(0)
+
+    async def die(self):
+        self.begun.clear()
+        await self.harness.restart()
+
+    async def lost(self, name):
+        return (await (await self.harness.engine.get(name)).details()).lost
+
+
+async def test_a_run_that_only_waits_is_not_suspected_of_killing_its_worker(tmp_path):
+    deaths = Deaths(tmp_path / "app.db")
+    deaths.fails.add("waits")
+    async with deaths.harness as harness:
+        run = await deaths.start("waits")
+        while not (await run.details()).steps:
+            await asyncio.sleep(0.001)
+        for _ in range(8):
+            await deaths.settle()
+            assert (await (await harness.engine.get("waits")).details()).status == "running"
+            await deaths.die()
+
+        assert await deaths.lost("waits") == 3
+        assert deaths.begun == []
+        deaths.fails.clear()
+        deaths.let_pass("waits")
+        harness.clock.jumps = True
+        harness.engine._worker.look_idle()
+        assert await harness.finish(run) == "waits"
+
+
+async def test_after_three_deaths_one_run_alone_is_suspected(tmp_path):
+    deaths = Deaths(tmp_path / "app.db")
+    async with deaths.harness as harness:
+        doomed, innocent = [await deaths.start(name) for name in ("doomed", "innocent")]
+        for _ in range(3):
+            await deaths.begins("doomed", "innocent")
+            await deaths.die()
+        for _ in range(2):
+            await deaths.begins("doomed")
+            await deaths.die()
+
+        with pytest.raises(durable.Blocked, match=r"died 5 times in a row while step 1 \(passes\)"):
+            await harness.finish(doomed)
+        await deaths.begins("innocent")
+        assert await deaths.lost("innocent") == 3
+        deaths.let_pass("innocent")
+        assert await harness.finish(innocent) == "innocent"
+        assert await (await deaths.start("new")).status() == "running"
+
+
+async def test_a_suspected_run_begins_when_others_have_ended_and_they_wait_for_it(tmp_path):
+    deaths = Deaths(tmp_path / "app.db")
+    async with deaths.harness as harness:
+        await deaths.start("suspected")
+        for _ in range(3):
+            await deaths.begins("suspected")
+            await deaths.die()
+        await deaths.begins("suspected")
+        other = await deaths.start("other")
+        await deaths.begins("suspected")
+        deaths.fails.add("other")
+        deaths.let_pass("suspected")
+        await deaths.begins("suspected", "other")
+
+        assert await deaths.lost("suspected") == 3
+        deaths.fails.clear()
+        harness.clock.jumps = True
+        harness.engine._worker.look_idle()
+        deaths.let_pass("other")
+        assert await harness.finish(other) == "other"
+
+
+async def test_a_suspected_run_waits_for_those_that_run_already(tmp_path):
+    deaths = Deaths(tmp_path / "app.db")
+    async with deaths.harness as harness:
+        await deaths.start("suspected")
+        for _ in range(3):
+            await deaths.begins("suspected")
+            await deaths.die()
+        await deaths.begins("suspected")
+        await deaths.die()
+        assert await deaths.lost("suspected") == 4
+        deaths.fails.add("suspected")
+        await deaths.begins("suspected")
+
+        # It waits for its retry now: not alone, and not suspected.
+        other = await deaths.start("other")
+        await deaths.begins("suspected", "other")
+        deaths.fails.clear()
+        harness.clock.advance(1)
+        harness.engine._worker.timers.fire_due()
+        await deaths.begins("suspected", "other")
+        third = await deaths.start("third")
+        await deaths.begins("suspected", "other")
+
+        deaths.let_pass("other")
+        await harness.finish(other)
+        await deaths.begins("suspected", "other", "suspected")
+        deaths.let_pass("suspected")
+        await deaths.begins("suspected", "other", "suspected", "third")
+        deaths.let_pass("third")
+        assert await harness.finish(third) == "third"
+
+
+async def test_a_suspected_run_that_waits_for_its_retry_is_suspected_no_more(tmp_path):
+    deaths = Deaths(tmp_path / "app.db")
+    async with deaths.harness:
+        await deaths.start("suspected")
+        for _ in range(3):
+            await deaths.begins("suspected")
+            await deaths.die()
+        deaths.fails.add("suspected")
+        await deaths.begins("suspected")
+        for _ in range(5):
+            await deaths.settle()
+            await deaths.die()
+
+        assert await deaths.lost("suspected") == 3
+
+
 def test_a_new_file_is_readable_by_its_owner_only(tmp_path):
     old = os.umask(0)
     try:

@@ -124,7 +124,7 @@ def test_a_transaction_takes_a_limited_number_of_changes(desk, monkeypatch):
 def test_of_two_states_for_one_run_in_a_transaction_the_later_counts(desk, path):
     with desk.held():
         for state, lost in (("parked", 1), ("ready", 2), ("parked", 3)):
-            desk.submit(Change(rows=[("update_run", (1, state, None, None, None, lost))]))
+            desk.submit(Change(rows=[("update_run", (1, state, None, None, None, lost, 0))]))
     desk.wait(4)
 
     looked = connect(path, read_only=True)

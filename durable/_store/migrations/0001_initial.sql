@@ -25,6 +25,7 @@ CREATE TABLE run (
   wake_at_us   INTEGER,          -- parked: when a timer or a retry comes due
   waits        TEXT,             -- parked, paused, blocked: why, as JSON
   lost         INTEGER NOT NULL DEFAULT 0, -- workers that died in a row while it had work in hand
+  alone        INTEGER NOT NULL DEFAULT 0 CHECK (alone IN (0, 1)), -- an attempt runs, and no other's
   queue        TEXT    NOT NULL,
   priority     INTEGER NOT NULL,
   headers      TEXT,

@@ -14,8 +14,8 @@ RETURNING pk, salt
 -- An open run changes state: parked, handed back, ready again, paused or blocked.
 UPDATE run
    SET state = v.column2, worker_id = v.column3, wake_at_us = v.column4, waits = v.column5,
-       lost = v.column6
-  FROM (VALUES (?, ?, ?, ?, ?, ?)) AS v
+       lost = v.column6, alone = v.column7
+  FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS v
  WHERE run.pk = v.column1 AND run.closed_us IS NULL
 
 -- :name close_run
@@ -157,13 +157,14 @@ SELECT COUNT(*)
 -- :name free_runs_of_worker
 -- The worker ended in order: its runs are free, and none of them was lost.
 UPDATE run
-   SET worker_id = NULL
+   SET worker_id = NULL, alone = 0
  WHERE worker_id = :worker
 
 -- :name lose_runs_of_worker
--- The worker died: those that were not just waiting may have killed it.
+-- The worker died: those that were not just parked may have killed it. From the number of losses on
+-- from which a run is served alone, only the one that was is suspected any further.
 UPDATE run
-   SET worker_id = NULL, lost = lost + (state = 'ready')
+   SET worker_id = NULL, lost = lost + (state = 'ready' AND (lost < :lost_alone OR alone)), alone = 0
  WHERE worker_id = :worker
 
 -- :name wake_run
