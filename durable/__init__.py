@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from durable.errors import DefinitionError as DefinitionError
     from durable.errors import DurableError as DurableError
     from durable.errors import FileCorrupt as FileCorrupt
+    from durable.errors import FileMoved as FileMoved
     from durable.errors import FileTooNew as FileTooNew
     from durable.errors import ForkedEngine as ForkedEngine
     from durable.errors import HeartbeatTimeout as HeartbeatTimeout
@@ -100,7 +101,7 @@ _HOMES = {
     "durable.engine": "Engine run run_only",
     "durable.errors": (
         "ActivityError ActivityTimeout Blocked CommitUnknown DefinitionError DurableError "
-        "FileCorrupt FileTooNew ForkedEngine HeartbeatTimeout IdConflict NotADurableFile "
+        "FileCorrupt FileMoved FileTooNew ForkedEngine HeartbeatTimeout IdConflict NotADurableFile "
         "NotDurable NotInActivity NotInWorkflow OutcomeUnknown OwnershipLost PayloadError "
         "PayloadTooLarge RetryAfter RowRefused RunCancelled RunClosed RunFailed RunNotFound "
         "RunTerminated SQLiteTooOld ScheduleToCloseTimeout ScheduleToStartTimeout "
@@ -128,6 +129,7 @@ __all__ = [
     "Duration",
     "Engine",
     "FileCorrupt",
+    "FileMoved",
     "FileTooNew",
     "ForkedEngine",
     "HeartbeatTimeout",

@@ -249,7 +249,9 @@ class Client:
 
     @property
     def _reader(self) -> Reader:
-        return self._store.reader
+        reader = self._store.reader
+        reader.refuse_moved()
+        return reader
 
     @property
     def _viewer(self) -> Viewer:

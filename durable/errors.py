@@ -32,6 +32,7 @@
         ├── FileTooNew              written by a newer version of the library
         ├── SQLiteTooOld            the SQLite library has a known corruption bug
         ├── FileCorrupt             SQLite says the file is damaged
+        ├── FileMoved               it was moved, deleted or replaced while it was open
         ├── StoreBusy               other processes kept the file locked
         ├── RowRefused              the file takes a row never: nothing of its change is in it
         ├── CommitUnknown           a commit failed: it may or may not be in the file
@@ -51,6 +52,7 @@ __all__ = [
     "DefinitionError",
     "DurableError",
     "FileCorrupt",
+    "FileMoved",
     "FileTooNew",
     "ForkedEngine",
     "HeartbeatTimeout",
@@ -247,6 +249,10 @@ class SQLiteTooOld(StoreError):
 
 class FileCorrupt(StoreError):
     """SQLite found the file damaged; nothing was changed."""
+
+
+class FileMoved(StoreError):
+    """The path leads to another file by now, or to none: nothing more is written or read."""
 
 
 class StoreBusy(StoreError):

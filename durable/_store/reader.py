@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 
 from durable._core.events import Event, Kind
-from durable._store.connection import connect, explain
+from durable._store.connection import connect, explain, moved, moved_probe
 from durable._store.queries import QUERIES
 from durable._store.rows import AttemptRow, InboxRow, RunRow, StepRow, WorkerRow
 from durable.errors import FileCorrupt, ForkedEngine, PayloadError
@@ -36,11 +36,21 @@ class Reader:
     def __init__(self, path: str) -> None:
         self._path = path
         self._connection = connect(path, read_only=True)
+        self._has_moved = moved_probe(self._connection)
         self._pid = os.getpid()
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def refuse_moved(self) -> None:
+        """Refuse to read on in a file that is not at its path any more.
+
+        Raises:
+            FileMoved: It was moved, deleted or replaced.
+        """
+        if self._has_moved():
+            raise moved(self._path)
 
     def _all(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
         if self._pid != os.getpid():
@@ -212,6 +222,10 @@ class Reader:
     def inbox_of_run(self, run: int) -> list[InboxRow]:
         """Return requests to one run, oldest first."""
         return [InboxRow(*row) for row in self._all("list_inbox_of_run", run=run)]
+
+    def knows_worker(self, worker: int, pid: int, started_us: int) -> bool:
+        """Say whether a worker has been one of this file; ids alone are in every file."""
+        return (pid, started_us) in self._all("get_worker", id=worker)
 
     def live_workers(self) -> list[WorkerRow]:
         """Return the workers that have not ended in order; the kernel knows which of them live."""

@@ -10,6 +10,8 @@ Laws:
 * A failed COMMIT means *unknown*: SQLite may bring the transaction back after a crash. The writer
   stops for good; its owner opens a new one and reads again. Errors before COMMIT are rolled back
   and tried again: a full disk or a busy file is nobody's outcome.
+* Each transaction looks, before its COMMIT, whether the path still leads to the file: what goes
+  into one that was moved, deleted or replaced is lost, so it is not said to be durable.
 * What no second try can mend (a row the file refuses, a value SQLite cannot hold, a bug in an
   operation) fails the change it belongs to, and every later event of the same run: a history has
   no gaps. The run's owner blocks it, and only then its events are taken again.
@@ -31,11 +33,19 @@ from typing import Any
 import apsw
 import msgspec
 
-from durable._store.connection import BUSY_DEADLINE_S, connect, explain, fair_waiting
+from durable._store.connection import (
+    BUSY_DEADLINE_S,
+    connect,
+    explain,
+    fair_waiting,
+    moved,
+    moved_probe,
+)
 from durable._store.queries import QUERIES, batches
 from durable.errors import (
     CommitUnknown,
     DurableError,
+    FileMoved,
     ForkedEngine,
     OwnershipLost,
     RowRefused,
@@ -172,7 +182,8 @@ class Writer:
         self._deliver = deliver
         self._on_foreign_commit = on_foreign_commit
         self._synchronous = 2 if durability == "full" else 1
-        self._connection = connect(path, create=True)
+        self._connection = connect(path)
+        self._has_moved = moved_probe(self._connection)
         self._connection.pragma("synchronous", self._synchronous)
         self._transaction = Transaction(self._connection)
         self._pid = os.getpid()
@@ -252,7 +263,7 @@ class Writer:
             self._thread.join()
             self._thread = None
         with contextlib.suppress(apsw.Error):
-            if self._broken is None:
+            if self._broken is None and not self._has_moved():
                 self._connection.pragma("optimize")
         self._connection.close()
 
@@ -342,8 +353,8 @@ class Writer:
                 self._fail(batch, error)
                 return
             except _PASSING as error:
-                explained = explain(error, self._path)
-                if not forever or self._closing.is_set():
+                explained = self._moved() if self._has_moved() else explain(error, self._path)
+                if not forever or self._closing.is_set() or isinstance(explained, FileMoved):
                     self._fail(batch, explained)
                     return
                 logger.error("%s; nothing is lost, trying again", explained)  # noqa: TRY400  a line
@@ -405,6 +416,8 @@ class Writer:
             try:
                 self._fence()
                 self._write(batch)
+                if self._has_moved():  # As late as possible, for then it is nobody's commit.
+                    raise self._moved()
             except BaseException:
                 if self._connection.in_transaction:
                     execute("ROLLBACK")
@@ -426,6 +439,12 @@ class Writer:
         finally:
             if soft:
                 self._connection.pragma("synchronous", self._synchronous)
+
+    def _moved(self) -> FileMoved:
+        error = moved(self._path)
+        if self.worker is not None:  # Put back, the file must not get a run's later events alone.
+            self._broken = error
+        return error
 
     def _fence(self) -> None:
         if self.worker is None:

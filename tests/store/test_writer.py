@@ -18,6 +18,7 @@ from durable._store.store import Store
 from durable._store.writer import Change, Writer
 from durable.errors import (
     CommitUnknown,
+    FileMoved,
     ForkedEngine,
     OwnershipLost,
     RowRefused,
@@ -278,6 +279,27 @@ def test_a_worker_whose_row_was_not_committed_holds_no_byte(path, make_store):
         store.open_worker("[]", 1)
 
     assert store.locks._held == set()
+
+
+# -- a file that is not there any more -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_nothing_is_committed_to_a_file_that_was_moved(path, make_store, worker):
+    store, away = make_store(path), Path(path).with_name("away")
+    if worker:
+        store.open_worker("[]", 1)
+    store.writer.commit_now(Change(event=event_row(1)))
+    Path(path).rename(away)
+
+    with pytest.raises(FileMoved, match=path):
+        store.writer.commit_now(Change(event=event_row(2)))
+    away.rename(path)
+
+    # A worker's later events must not follow those that failed.
+    with pytest.raises(FileMoved) if worker else contextlib.nullcontext():
+        store.writer.commit_now(Change(event=event_row(3)))
+    assert events(path) == ([1] if worker else [1, 3])
 
 
 # -- what is waited for ---------------------------------------------------------------------------
