@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from durable.errors import DefinitionError as DefinitionError
     from durable.errors import DurableError as DurableError
     from durable.errors import FileCorrupt as FileCorrupt
+    from durable.errors import FileMoved as FileMoved
     from durable.errors import FileTooNew as FileTooNew
     from durable.errors import ForkedEngine as ForkedEngine
     from durable.errors import HeartbeatTimeout as HeartbeatTimeout
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from durable.errors import PayloadError as PayloadError
     from durable.errors import PayloadTooLarge as PayloadTooLarge
     from durable.errors import RetryAfter as RetryAfter
+    from durable.errors import RowRefused as RowRefused
     from durable.errors import RunCancelled as RunCancelled
     from durable.errors import RunClosed as RunClosed
     from durable.errors import RunFailed as RunFailed
@@ -99,11 +101,11 @@ _HOMES = {
     "durable.engine": "Engine run run_only",
     "durable.errors": (
         "ActivityError ActivityTimeout Blocked CommitUnknown DefinitionError DurableError "
-        "FileCorrupt FileTooNew ForkedEngine HeartbeatTimeout IdConflict NotADurableFile "
+        "FileCorrupt FileMoved FileTooNew ForkedEngine HeartbeatTimeout IdConflict NotADurableFile "
         "NotDurable NotInActivity NotInWorkflow OutcomeUnknown OwnershipLost PayloadError "
-        "PayloadTooLarge RetryAfter RunCancelled RunClosed RunFailed RunNotFound RunTerminated "
-        "SQLiteTooOld ScheduleToCloseTimeout ScheduleToStartTimeout StartToCloseTimeout "
-        "StoreBusy StoreError UsageError WorkflowError WrongState"
+        "PayloadTooLarge RetryAfter RowRefused RunCancelled RunClosed RunFailed RunNotFound "
+        "RunTerminated SQLiteTooOld ScheduleToCloseTimeout ScheduleToStartTimeout "
+        "StartToCloseTimeout StoreBusy StoreError UsageError WorkflowError WrongState"
     ),
     "durable.inside": (
         "as_completed attempt continue_as_new heartbeat info is_cancelled now patched random "
@@ -127,6 +129,7 @@ __all__ = [
     "Duration",
     "Engine",
     "FileCorrupt",
+    "FileMoved",
     "FileTooNew",
     "ForkedEngine",
     "HeartbeatTimeout",
@@ -143,6 +146,7 @@ __all__ = [
     "PayloadTooLarge",
     "Retry",
     "RetryAfter",
+    "RowRefused",
     "Run",
     "RunCancelled",
     "RunClosed",

@@ -279,7 +279,9 @@ class Engine(Client):
 
     @property
     def _store(self) -> Store:
-        return self._running().store
+        worker = self._running()
+        worker.require_open()
+        return worker.store
 
     async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
         worker = self._running()
@@ -330,7 +332,7 @@ def _restart(transaction: Transaction, row: RunRow, engine: Engine) -> int:
             (
                 row.id, ordinal + 1, row.workflow, "ready", None, None, row.queue, row.priority,
                 row.headers, Worker.new_salt(), row.arguments, row.fingerprint, row.checksum,
-                "restarted", None, now_us, None,
+                "restarted", None, now_us, None, None,
             )
         ],
     )  # fmt: skip

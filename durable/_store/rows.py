@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import msgspec
 
-__all__ = ["OPEN_STATES", "AttemptRow", "InboxRow", "RunRow", "StepRow", "WorkerRow"]
+__all__ = ["LOST_ALONE", "OPEN_STATES", "AttemptRow", "InboxRow", "RunRow", "StepRow", "WorkerRow"]
 
 OPEN_STATES = ("ready", "parked", "paused", "blocked")
 """The stored states of runs that have not ended."""
+
+LOST_ALONE = 3
+"""After so many deaths of its worker in a row a run is served alone: who else may have done it?"""
 
 
 @attrs.define
@@ -37,6 +41,7 @@ class RunRow:
     code: str | None
     created_us: int
     started_us: int | None
+    clock_us: int | None
     closed_us: int | None
     result: str | int | None
     result_checksum: int | None
@@ -51,6 +56,18 @@ class RunRow:
     def name(self) -> str:
         """The id as people write it: with the ordinal from the second on."""
         return self.id if self.ordinal == 1 else f"{self.id}#{self.ordinal}"
+
+    def status(self, is_alive: Callable[[int], bool]) -> str:
+        """Return the status it is shown with; whether its worker lives is asked of the kernel."""
+        match self.state:
+            case "ready":
+                held = self.worker_id is not None and is_alive(self.worker_id)
+                return "running" if held else "queued"
+            case "parked":
+                kind = self.waits_for().get("kind")
+                return kind if kind in {"retrying", "waiting", "sleeping"} else "sleeping"
+            case _:
+                return self.state
 
     def waits_for(self) -> dict[str, Any]:
         """Return why it waits, decoded; a damaged value reads as unknown."""
