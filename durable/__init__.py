@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from durable.errors import DefinitionError as DefinitionError
     from durable.errors import DurableError as DurableError
     from durable.errors import FileCorrupt as FileCorrupt
+    from durable.errors import FileMoved as FileMoved
     from durable.errors import FileTooNew as FileTooNew
     from durable.errors import ForkedEngine as ForkedEngine
     from durable.errors import HeartbeatTimeout as HeartbeatTimeout
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from durable.errors import QueryFailed as QueryFailed
     from durable.errors import ReadOnly as ReadOnly
     from durable.errors import RetryAfter as RetryAfter
+    from durable.errors import RowRefused as RowRefused
     from durable.errors import RunCancelled as RunCancelled
     from durable.errors import RunClosed as RunClosed
     from durable.errors import RunFailed as RunFailed
@@ -132,9 +134,9 @@ _HOMES = {
     "durable.engine": "Engine EngineTransaction run run_only",
     "durable.errors": (
         "ActivityError ActivityTimeout Blocked CommitUnknown DefinitionError DurableError "
-        "FileCorrupt FileTooNew ForkedEngine HeartbeatTimeout IdConflict NotADurableFile "
+        "FileCorrupt FileMoved FileTooNew ForkedEngine HeartbeatTimeout IdConflict NotADurableFile "
         "NotDurable NotInActivity NotInWorkflow OutcomeUnknown OwnershipLost PayloadError "
-        "PayloadTooLarge PromiseRejected QueryFailed ReadOnly RetryAfter RunCancelled "
+        "PayloadTooLarge PromiseRejected QueryFailed ReadOnly RetryAfter RowRefused RunCancelled "
         "RunClosed RunFailed RunNotFound RunTerminated RunTimedOut SQLiteTooOld "
         "ScheduleToCloseTimeout ScheduleToStartTimeout StartToCloseTimeout StoreBusy "
         "StoreError TokenUnknown TooManyFailures UpdateAbandoned UpdateFailed UpdateRefused "
@@ -169,6 +171,7 @@ __all__ = [
     "Engine",
     "EngineTransaction",
     "FileCorrupt",
+    "FileMoved",
     "FileTooNew",
     "ForkedEngine",
     "HeartbeatTimeout",
@@ -192,6 +195,7 @@ __all__ = [
     "ReadOnly",
     "Retry",
     "RetryAfter",
+    "RowRefused",
     "Run",
     "RunCancelled",
     "RunClosed",

@@ -166,13 +166,20 @@ class Run(Generic[R_co]):
         return (await self.details()).status
 
     async def details(self) -> RunDetails:
-        """Return everything about the run: header, why it waits, steps with their attempts."""
+        """Return everything about the run: header, why it waits, steps with their attempts.
+
+        A step whose row is damaged is shown as ``damaged``, with the reason; all else as it is.
+        """
         return self._client._viewer.details_of(self._client._get_row(self._pk))
 
     async def history(self) -> list[HistoryEvent]:
-        """Return the recorded events, in order."""
+        """Return the recorded events, in order.
+
+        Raises:
+            PayloadError: One is damaged or missing; `details` shows the others.
+        """
         row = self._client._get_row(self._pk)
-        zero_us = row.started_us or row.created_us
+        zero_us = row.clock_us or row.created_us
         return [
             HistoryEvent(
                 seq=event.seq,
@@ -217,6 +224,9 @@ class Run(Generic[R_co]):
     async def retry(self, *, anyway: bool = False) -> Run[R_co]:
         """Let the run go on: in place if it is open, as a new ordinal from the failure if closed.
 
+        On return the request is in the file. An open run can be retried if it is blocked or paused,
+        or if a step of it waits for its next attempt, which is then made now.
+
         Args:
             anyway: Also if steps completed after the one that failed.
 
@@ -224,12 +234,14 @@ class Run(Generic[R_co]):
             The run that goes on.
 
         Raises:
-            WrongState: It completed, or steps completed after the failure.
+            WrongState: It completed; or it is running, queued, waiting or sleeping, and no step of
+                it waits for a retry; or steps completed after the failure.
         """
-        now_us = self._client._clock.wall_us()
-        operation = requests.retry(self._pk, now_us, anyway=anyway)
-        pk: int = await self._client._commit(operation)
-        return Run(self._client, self._client._get_row(pk), self._decode)
+        client = self._client
+        now_us, is_alive = client._clock.wall_us(), client._store.locks.is_held
+        operation = requests.retry(self._pk, now_us, is_alive, anyway=anyway)
+        pk: int = await client._commit(operation)
+        return Run(client, client._get_row(pk), self._decode)
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -481,7 +493,9 @@ class Client:
 
     @property
     def _reader(self) -> Reader:
-        return self._store.reader
+        reader = self._store.reader
+        reader.refuse_moved()
+        return reader
 
     @property
     def _viewer(self) -> Viewer:

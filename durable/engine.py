@@ -248,7 +248,9 @@ class Engine(Client):
 
     @property
     def _store(self) -> Store:
-        return self._running().store
+        worker = self._running()
+        worker.require_open()
+        return worker.store
 
     async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
         worker = self._running()

@@ -41,7 +41,9 @@
         ├── FileTooNew              written by a newer version of the library
         ├── SQLiteTooOld            the SQLite library has a known corruption bug
         ├── FileCorrupt             SQLite says the file is damaged
+        ├── FileMoved               it was moved, deleted or replaced while it was open
         ├── StoreBusy               other processes kept the file locked
+        ├── RowRefused              the file takes a row never: nothing of its change is in it
         ├── CommitUnknown           a commit failed: it may or may not be in the file
         ├── OwnershipLost           another process took this worker's runs over
         └── ForkedEngine            an open engine was used in a forked child
@@ -59,6 +61,7 @@ __all__ = [
     "DefinitionError",
     "DurableError",
     "FileCorrupt",
+    "FileMoved",
     "FileTooNew",
     "ForkedEngine",
     "HeartbeatTimeout",
@@ -75,6 +78,7 @@ __all__ = [
     "QueryFailed",
     "ReadOnly",
     "RetryAfter",
+    "RowRefused",
     "RunCancelled",
     "RunClosed",
     "RunFailed",
@@ -192,7 +196,7 @@ class Blocked(WorkflowError):
     Attributes:
         message: What does not fit, with both sides, and what to do.
         kind: ``"history"``, ``"payload"``, ``"not-durable"``, ``"endless"``, ``"idle"``,
-            ``"function"`` or ``"lost"``.
+            ``"function"``, ``"refused"`` or ``"lost"``.
     """
 
     message: str
@@ -301,8 +305,16 @@ class FileCorrupt(StoreError):
     """SQLite found the file damaged; nothing was changed."""
 
 
+class FileMoved(StoreError):
+    """The path leads to another file by now, or to none: nothing more is written or read."""
+
+
 class StoreBusy(StoreError):
     """Other processes kept the file locked for longer than the limit."""
+
+
+class RowRefused(StoreError):
+    """The file refuses a row for good; nothing of its change was written."""
 
 
 class CommitUnknown(StoreError):

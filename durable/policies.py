@@ -185,7 +185,7 @@ class Limits:
 
     Attributes:
         payload_bytes_max: The largest single value, 1 byte to 953 MiB; 64 MiB by default.
-        running_activities_max: Attempts in hand at once; more wait in order.
+        max_running_activities: Attempts in hand at once; more wait in order.
         threads_max: Threads for plain-function activities.
         warm_runs_max: Waiting runs kept in memory; the others are a row.
         drain_callbacks_max: Callbacks of one drain without a new command.
@@ -196,7 +196,7 @@ class Limits:
     """
 
     payload_bytes_max: int = 64 * 1024 * 1024
-    running_activities_max: int = 1_000
+    max_running_activities: int = 1_000
     threads_max: int = 32
     warm_runs_max: int = 1_000
     drain_callbacks_max: int = 2_000

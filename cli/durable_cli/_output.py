@@ -45,6 +45,7 @@ _STATUS_LOOKS = {
     "fired": ("✓", "green"),
     "failed": ("✕", "red"),
     "exhausted": ("✕", "red"),
+    "damaged": ("■", "red"),
     "cancelled": ("⊘", "magenta"),
     "terminated": ("⊗", "magenta"),
     "abandoned": ("⊘", "dim"),

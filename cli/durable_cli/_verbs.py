@@ -39,26 +39,18 @@ class Asked:
         self.screen.line(f"now {self.screen.style(status.text, *status.styles)}{why}")
 
 
-def ask(
-    text: str,
-    verb: Callable[[Run[Any]], Awaitable[Run[Any]]],
-    *,
-    check: Callable[[RunDetails], None] | None = None,
-) -> Asked:
+def ask(text: str, verb: Callable[[Run[Any]], Awaitable[Run[Any]]]) -> Asked:
     """Ask a run of the file for something.
 
     Args:
         text: RUN, as typed.
         verb: Does it, and returns the run to look at.
-        check: Refuses by raising.
     """
     path, screen = settings().path(), settings().screen()
     # Reading first: what is no file of ours is refused before anything could write to it.
     with durable.view(path) as runs:
         name = find_run(runs, text)
         before = runs.get(name)
-    if check is not None:
-        check(before)
     after = asyncio.run(_ask(path, name, verb))
     return Asked(before, after, screen)
 

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable.errors import WrongState
-from durable.inspection import CLOSED
 from durable_cli._options import color_option, file_option, run_argument
 from durable_cli._output import clean
 from durable_cli._verbs import Asked, ask
 
 if TYPE_CHECKING:
-    from durable import Run, RunDetails
+    from durable import Run
 
 __all__ = ["command"]
 
@@ -37,21 +35,9 @@ def command(run: str, *, anyway: bool) -> None:
     async def verb(handle: Run[Any]) -> Run[Any]:
         return await handle.retry(anyway=anyway)
 
-    asked = ask(run, verb, check=_refuse_without_effect)
+    asked = ask(run, verb)
     asked.screen.line(f"{asked.name} goes on{_from_where(asked)}")
     asked.say_status()
-
-
-def _refuse_without_effect(run: RunDetails) -> None:
-    """Refuse what the library would take and do nothing about.
-
-    Raises:
-        WrongState: Nothing of the run waits for a retry.
-    """
-    if run.status in {*CLOSED, "blocked", "paused"}:
-        return  # The library decides.
-    if not any(step.status in {"retrying", "exhausted"} for step in run.steps):
-        raise WrongState(f"run {run.id} is {run.status}, and no step of it waits for a retry")
 
 
 def _from_where(asked: Asked) -> str:

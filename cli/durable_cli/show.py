@@ -103,9 +103,10 @@ def _header(screen: Screen, run: RunDetails, now: dt.datetime) -> None:
     status = screen.status(run.status)
     ended = run.closed or now
     since = ""
-    if run.started is not None:
+    began = run.started or (None if run.closed else run.created)
+    if began is not None:
         word = "after" if run.closed else "for"
-        since = f" {word} {duration(max(0.0, (ended - run.started).total_seconds()))}"
+        since = f" {word} {duration(max(0.0, (ended - began).total_seconds()))}"
     name = f"{screen.style(clean(run.id), 'bold')}{INDENT}{clean(run.workflow)}"
     screen.line(f"{name}{INDENT}{screen.style(status.text, *status.styles)}{since}")
     if run.why:
@@ -222,9 +223,18 @@ def _step(step: StepView, screen: Screen, zero: dt.datetime, now: dt.datetime) -
         screen.status(step.status),
         Cell(str(step.tries) if step.tries else ""),
         Cell("" if step.took_us is None else duration(step.took_us / 1e6)),
-        Cell("" if step.ended is None else f"+{duration((step.ended - zero).total_seconds())}"),
+        Cell(_ended(step.ended, zero)),
         Cell(error),
     )
+
+
+def _ended(ended: dt.datetime | None, zero: dt.datetime) -> str:
+    """Return when a step ended, counted from the run's start."""
+    if ended is None:
+        return ""
+    if ended < zero:  # A retried run has it from the run before.
+        return "kept"
+    return f"+{duration((ended - zero).total_seconds())}"
 
 
 def _attempts(screen: Screen, steps: Sequence[StepView]) -> None:

@@ -30,7 +30,7 @@ class WorkflowInfo:
         run_id: The id, shared by all ordinals.
         ordinal: From 1; more after a restart, a retry or ``continue_as_new``.
         workflow: The stored name.
-        started: When the run began, UTC.
+        started: When the run began, UTC; a retried run's clock goes on from its first start.
         headers: What the starter passed along.
         is_replaying: Whether recorded events are being delivered again. Do not branch on it.
         events: Recorded events so far.

@@ -3,6 +3,10 @@
 An async activity runs on the engine's loop, in a task and a context of its own; a plain function
 runs in a thread. An attempt ends once: by its result, by its exception, by a timeout, or because
 nobody waits for it any more; what comes later is ignored.
+
+A run that lost its worker again and again is served alone, so that the next death has one suspect:
+its attempts begin when those of all other runs have ended and its row says so, and no other begins
+until the row says otherwise.
 """
 
 from __future__ import annotations
@@ -24,10 +28,10 @@ from durable._core.events import Kind
 from durable._core.failures import record_exception, summary
 from durable._core.loop import HostAway
 from durable._runtime.inside import attempt_info
-from durable._runtime.runs import LOST_ALONE, LiveRun, Rows, failure_json, step_row
+from durable._runtime.runs import LiveRun, Rows, failure_json, step_row
 from durable._store import messages
 from durable._store.messages import make_token
-from durable._store.rows import StepRow
+from durable._store.rows import LOST_ALONE, StepRow
 from durable._store.writer import Change, Transaction
 from durable.errors import (
     ActivityError,
@@ -150,10 +154,14 @@ class Activities:
         self._now_us = worker.now_us
         self._payload_bytes_max = worker.limits.payload_bytes_max
         self._queue: deque[Attempt] = deque()
-        self._limit = worker.limits.running_activities_max
+        self._limit = worker.limits.max_running_activities
         self.running = 0
         self._ended: list[tuple[Attempt, bytes | None, BaseException | None]] = []
+        self._suspects: dict[LiveRun, deque[Attempt]] = {}
+        """Attempts of runs that are served alone, until it is their turn."""
         self._alone: LiveRun | None = None
+        """The run served alone, or about to be: meanwhile no attempt of another begins."""
+        self._is_marked = False
         self._stopping = False
 
     @property
@@ -221,11 +229,16 @@ class Activities:
         if attempt.over:
             return
         attempt.is_in_hand = True
-        held = self._alone is not None and attempt.run is not self._alone
-        if self.running < self._limit and not self._stopping and not held:
+        if attempt.run.lost >= LOST_ALONE:
+            self._suspects.setdefault(attempt.run, deque()).append(attempt)
+            self._serve_alone()
+            if attempt.started_us:
+                return
+        elif self.running < self._limit and not self._stopping and self._alone is None:
             self._launch(attempt, self._now_us() if now_us is None else now_us)
             return
-        self._queue.append(attempt)
+        else:
+            self._queue.append(attempt)
         limit_us = attempt.activity.policy.schedule_to_start_us
         if limit_us is not None:
             error = ScheduleToStartTimeout(
@@ -241,9 +254,7 @@ class Activities:
     def _launch(self, attempt: Attempt, now_us: int) -> None:
         self.running += 1
         attempt.retry_at_us = None
-        run, activity = attempt.run, attempt.activity
-        if run.lost >= LOST_ALONE:
-            self._alone = run
+        activity = attempt.activity
         attempt.started_us = now_us
         policy = activity.policy
         if not policy.is_plain:
@@ -369,19 +380,78 @@ class Activities:
     def _leave_place(self, attempt: Attempt) -> None:
         self.running -= 1
         attempt.task = None
-        if self._alone is attempt.run:
-            self._alone = None
-        if self._queue:
+        if self._queue or self._suspects:
             self._loop.call_soon(self._fill_places)
 
     def _fill_places(self) -> None:
-        while self._queue and self.running < self._limit and not self._stopping:
+        if self._suspects or self._alone is not None:
+            self._serve_alone()
+        while self._queue and self.running < self._limit and self._alone is None:
+            if self._stopping:
+                return
             attempt = self._queue.popleft()
             if not attempt.over:
-                if self._alone is not None and attempt.run is not self._alone:
-                    self._queue.appendleft(attempt)
-                    return
                 self._launch(attempt, self._now_us())
+
+    # -- alone -----------------------------------------------------------------------------------
+
+    def look_alone(self) -> None:
+        """See whether the run served alone still is, and who comes next."""
+        if self._suspects or self._alone is not None:
+            self._loop.call_soon(self._fill_places)
+
+    def _serve_alone(self) -> None:
+        """Choose who is served alone, and begin its attempts once the file says so."""
+        run = self._alone
+        if run is None or run.gone or not run.alone:
+            run = self._alone = self._next_suspect()
+            self._is_marked = False
+        if run is None or self._stopping:
+            return
+        if not run.alone:
+            if not self._others_run(run):
+                self._mark(run)
+        elif self._is_marked:
+            attempts = self._suspects.pop(run, deque())
+            while attempts and self.running < self._limit:
+                attempt = attempts.popleft()
+                if not attempt.over:
+                    self._launch(attempt, self._now_us())
+            if attempts:
+                self._suspects[run] = attempts
+
+    def _next_suspect(self) -> LiveRun | None:
+        while self._suspects:
+            run, attempts = next(iter(self._suspects.items()))
+            wanted = [attempt for attempt in attempts if not attempt.over]
+            if wanted and run.lost >= LOST_ALONE:
+                return run
+            del self._suspects[run]
+            self._queue += wanted  # An event of it was recorded: it kills no worker.
+        return None
+
+    def _others_run(self, run: LiveRun) -> bool:
+        return any(
+            attempt.started_us and attempt.is_in_hand and not attempt.has_ended
+            for other in self._worker.live.values()
+            if other is not run
+            for attempt in other.attempts.values()
+        )
+
+    def _mark(self, run: LiveRun) -> None:
+        run.alone = True
+        run.uncommitted += 1
+
+        def done(change: Change) -> None:
+            if change.error is not None:
+                run.not_committed(change.error)
+                return
+            run.uncommitted -= 1
+            if self._alone is run:
+                self._is_marked = True
+                self._fill_places()
+
+        self._worker.submit(Change([run.alone_row(alone=True)], done))
 
     # -- ends ------------------------------------------------------------------------------------
 
@@ -576,12 +646,22 @@ class Activities:
         run.steps[attempt.step_id] = row
         rows.append(("upsert_step", step_row(run, attempt.step, row)))
         run.uncommitted += 1
+        ends_alone = False
+        if run.alone and state == "retrying":
+            begun = (one for one in run.attempts.values() if one.started_us and one.is_in_hand)
+            ends_alone = next(begun, None) is None
+        if ends_alone:  # It only waits now: whoever kills the worker meanwhile, it is another.
+            self._is_marked = False
+            rows.append(run.alone_row(alone=False))
 
         def done(change: Change) -> None:
             if change.error is not None:
-                self._worker.commit_failed(change.error)
+                run.not_committed(change.error)
                 return
             run.uncommitted -= 1
+            if ends_alone:
+                run.alone = False
+                self.look_alone()
             if then is not None and not attempt.over and not run.is_over:
                 then()
                 run.look_idle()
@@ -624,6 +704,7 @@ class Activities:
         attempt.unwanted = True
         if attempt.task is not None:
             attempt.task.cancel()
+        self.look_alone()
 
     def _cut_off(self, attempt: Attempt) -> None:
         """The engine stops: the attempt is made again later, under the same number."""

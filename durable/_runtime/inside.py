@@ -42,7 +42,7 @@ class InWorkflow:
     """One run's code asks here."""
 
     __slots__ = (
-        "_ask", "_bytes_max", "_driver", "_headers", "_row", "_started_us", "_workflow",
+        "_ask", "_bytes_max", "_clock_us", "_driver", "_headers", "_row", "_workflow",
         "minds_children",
     )  # fmt: skip
 
@@ -50,13 +50,13 @@ class InWorkflow:
         self,
         row: RunRow,
         workflow: Workflow[Any, Any],
-        started_us: int,
+        clock_us: int,
         headers: Mapping[str, str],
         bytes_max: int,
     ) -> None:
         self._row = row
         self._workflow = workflow
-        self._started_us = started_us
+        self._clock_us = clock_us
         self._headers = headers
         self._bytes_max = bytes_max
         self.minds_children = False
@@ -182,7 +182,7 @@ class InWorkflow:
 
     def now(self) -> dt.datetime:
         """Return the run's time."""
-        return moment(self._started_us + self._driver.loop.now_us())
+        return moment(self._clock_us + self._driver.loop.now_us())
 
     def random(self) -> Random:
         """Return the task's random stream."""
@@ -202,7 +202,7 @@ class InWorkflow:
             run_id=self._row.id,
             ordinal=self._row.ordinal,
             workflow=self._row.workflow,
-            started=moment(self._started_us),
+            started=moment(self._clock_us),
             headers=self._headers,
             is_replaying=self._driver.replaying,
             events=self._driver.seq,

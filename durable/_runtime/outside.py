@@ -114,6 +114,7 @@ class Outside:
             code=workflow.fingerprint,
             now_us=now_us,
             started_us=None if delayed else now_us,
+            clock_us=None if delayed else now_us,
             root_pk=parent.root_pk or parent.pk,
             parent_pk=parent.pk,
             parent_step=call.end_step,

@@ -32,7 +32,7 @@ def query_by_replay(
     headers = msgspec.json.decode(row.headers, type=dict[str, str]) if row.headers else {}
     limits = Limits()
     runner = InWorkflow(
-        row, workflow, row.started_us or row.created_us, headers, limits.payload_bytes_max
+        row, workflow, row.clock_us or row.created_us, headers, limits.payload_bytes_max
     )
     fresh = Context()
     fresh.run(context.workflow.set, runner)

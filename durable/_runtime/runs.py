@@ -36,7 +36,7 @@ from durable._runtime.specs import ChildCall
 from durable._store import messages, requests
 from durable._store.rows import new_run
 from durable._store.writer import Change, Transaction
-from durable.errors import Blocked, PayloadError, RunTimedOut
+from durable.errors import Blocked, PayloadError, RowRefused, RunTimedOut
 from durable.payloads import INLINE_BYTES_MAX as INLINE
 from durable.payloads import check_size, checksum, checksum_of_two
 
@@ -56,8 +56,7 @@ Rows = list[tuple[str, tuple[Any, ...]]]
 
 # A run that only waits is written down as parked after this long; until then its row is untouched.
 PARK_AFTER_US = 1_000_000
-# After so many deaths of its worker in a row a run is served alone, then blocked.
-LOST_ALONE = 3
+# After so many deaths of its worker in a row, the last of them alone with it, a run is blocked.
 LOST_MAX = 5
 # The clean-up of a run whose run_timeout is over may take so long; then the run fails without it.
 RUN_TIMEOUT_GRACE_US = 60_000_000
@@ -75,17 +74,17 @@ class LiveRun:
     """A run this worker owns and holds in memory."""
 
     __slots__ = (
-        "attempts", "driver", "gone", "headers", "inbox_taken", "inside", "limit_timer", "lost",
-        "needs_rebuild", "park_timer", "paused", "positions", "postponed", "row", "started_us",
-        "steps", "stored_state", "timers", "uncommitted", "worker", "workflow",
+        "alone", "attempts", "clock_us", "driver", "gone", "headers", "inbox_taken", "inside",
+        "limit_timer", "lost", "needs_rebuild", "park_timer", "paused", "positions", "postponed",
+        "row", "steps", "stored_state", "timers", "uncommitted", "worker", "workflow",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
-        assert row.started_us is not None
+        assert row.clock_us is not None
         self.worker = worker
         self.row = row
         self.workflow = workflow
-        self.started_us: int = row.started_us
+        self.clock_us: int = row.clock_us
         self.headers: Mapping[str, str] = (
             msgspec.json.decode(row.headers, type=dict[str, str]) if row.headers else {}
         )
@@ -94,6 +93,8 @@ class LiveRun:
         self.steps: dict[str, StepRow] = {}
         self.stored_state = "ready"
         self.lost = row.lost
+        self.alone = False
+        """Its row says, or is about to say, that its attempts run and no other run's."""
         self.uncommitted = 0
         self.gone = False
         self.paused = False
@@ -110,7 +111,7 @@ class LiveRun:
     def _make_driver(self) -> Driver:
         limits = self.worker.limits
         runner = InWorkflow(
-            self.row, self.workflow, self.started_us, self.headers, limits.payload_bytes_max
+            self.row, self.workflow, self.clock_us, self.headers, limits.payload_bytes_max
         )
         fresh = Context()
         fresh.run(context.workflow.set, runner)
@@ -243,7 +244,7 @@ class LiveRun:
     ) -> None:
         """Record one fact, let the code react, and commit both with ``rows``."""
         driver = self.driver
-        at_us = (self.worker.now_us() if now_us is None else now_us) - self.started_us
+        at_us = (self.worker.now_us() if now_us is None else now_us) - self.clock_us
         if at_us < driver.at_us:
             at_us = driver.at_us
         event = Event(
@@ -333,7 +334,7 @@ class LiveRun:
 
     def _record(self, command: Recording, rows: Rows) -> None:
         """Add the row of something the code recorded."""
-        pk, now_us = self.row.pk, self.started_us + self.driver.at_us
+        pk, now_us = self.row.pk, self.clock_us + self.driver.at_us
         match command:
             case MarkPatch(name):
                 self._record_patch(name, rows)
@@ -393,15 +394,24 @@ class LiveRun:
         self, state: str, wake_at_us: int | None, waits: str | None, *, owned: bool = True
     ) -> tuple[Any, ...]:
         owner = self.worker.id if owned else None
-        return (self.row.pk, state, owner, wake_at_us, waits, self.lost)
+        return (self.row.pk, state, owner, wake_at_us, waits, self.lost, 0)
+
+    def alone_row(self, *, alone: bool) -> tuple[str, tuple[Any, ...]]:
+        """Return the row that says whether only this run's attempts run now."""
+        self.stored_state = "ready"
+        pk, worker = self.row.pk, self.worker.id
+        return "update_run", (pk, "ready", worker, None, None, self.lost, int(alone))
 
     def _committed(self, change: Change) -> None:
         if change.error is not None:
-            self.worker.commit_failed(change.error)
+            self.not_committed(change.error)
             return
         self.uncommitted -= 1
         if self.gone:
             return
+        if self.alone and not self.lost:
+            self.alone = False
+            self.worker.activities.look_alone()
         after_event = self.worker.after_event
         if after_event is None or change.event is None or not after_event(self):
             self.perform(change.context)
@@ -410,6 +420,13 @@ class LiveRun:
                 self.mend()
             if self.postponed:
                 self.worker.inbox.look_again(self)
+
+    def not_committed(self, error: BaseException) -> None:
+        """Nothing of a change is in the file: the run is behind what it has in memory."""
+        if not isinstance(error, RowRefused):
+            self.worker.commit_failed(error)
+        elif not self.gone:  # Of several changes the first blocks the run.
+            self.worker.refused(self.row, error)
 
     # -- performing ------------------------------------------------------------------------------
 
@@ -440,7 +457,7 @@ class LiveRun:
                     worker.look_soon()
                 case ArmTimer(timer):
                     if not timer.cancelled():
-                        due_us = self.started_us + timer.due_us
+                        due_us = self.clock_us + timer.due_us
                         fire = partial(self._fire, timer.step_id)
                         self.timers[timer.step_id] = worker.timers.at(due_us, fire)
                 case DropTimer(timer):
@@ -532,6 +549,9 @@ class LiveRun:
             return
         stay = self.worker.keep_warm(self)
         self.stored_state = "parked"
+        if self.alone:
+            self.alone = False
+            self.worker.activities.look_alone()
         row = self._state_row("parked", wake_at_us, msgspec.json.encode(waits).decode(), owned=stay)
         rows: Rows = [("update_run", row)]
         if stay:
@@ -617,17 +637,19 @@ class LiveRun:
         worker, pk = self.worker, self.row.pk
 
         def left(change: Change) -> None:
-            if change.error is not None:
+            if isinstance(change.error, RowRefused):
+                worker.refused(self.row, change.error)
+            elif change.error is not None:
                 worker.commit_failed(change.error)
-                return
-            worker.notify(pk, state)
+            else:
+                worker.notify(pk, state)
 
         worker.forget(self)
         return Change(rows, left, None, None, operation)
 
     def _ends_at_us(self) -> int:
         """Return now, but never before its last event, whatever the wall clock did meanwhile."""
-        return max(self.worker.now_us(), self.started_us + self.driver.at_us)
+        return max(self.worker.now_us(), self.clock_us + self.driver.at_us)
 
     def _close(self, outcome: Outcome, rows: Rows) -> Change:
         """Return the change of the run's last event and its end."""
@@ -708,7 +730,7 @@ class LiveRun:
     def _closed(self, change: Change) -> None:
         worker = self.worker
         if change.error is not None:
-            worker.commit_failed(change.error)
+            self.not_committed(change.error)
             return
         self.uncommitted -= 1
         worker.forget(self)
@@ -742,7 +764,7 @@ class LiveRun:
         row, now_us = self.row, self.worker.now_us()
         limit_us = None
         if row.deadline_us is not None:  # Each ordinal has the whole time.
-            limit_us = now_us + row.deadline_us - self.started_us
+            limit_us = now_us + row.deadline_us - (row.started_us or row.created_us)
         return new_run(
             id=row.id,
             ordinal=row.ordinal + 1,
@@ -759,6 +781,7 @@ class LiveRun:
             code=self.workflow.fingerprint,
             now_us=now_us,
             started_us=now_us,
+            clock_us=now_us,
             root_pk=row.root_pk,
             parent_pk=row.parent_pk,
             parent_step=row.parent_step,

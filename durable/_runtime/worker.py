@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
@@ -26,10 +27,19 @@ from durable._runtime.switching import SwitchInterval
 from durable._runtime.threads import Threads
 from durable._runtime.timers import TimerHandle, Timers
 from durable._runtime.watchdog import Watchdog
+from durable._store.connection import moved, real_path
 from durable._store.rows import RunRow, row_of
 from durable._store.store import Store
 from durable._store.writer import Change, Transaction
-from durable.errors import CommitUnknown, OwnershipLost, PayloadError, StoreError
+from durable.errors import (
+    CommitUnknown,
+    FileMoved,
+    NotADurableFile,
+    OwnershipLost,
+    PayloadError,
+    RowRefused,
+    StoreError,
+)
 from durable.payloads import INLINE_BYTES_MAX, checksum, compress
 
 if TYPE_CHECKING:
@@ -69,7 +79,8 @@ class Worker:
         resources: Mapping[str, Any],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._path = path
+        # Absolute: the working directory may be another when it is opened again.
+        self._path = real_path(path)
         self.clock = clock
         self.now_us = clock.wall_us
         self.limits = limits
@@ -97,6 +108,9 @@ class Worker:
         self._wake_timer: TimerHandle | None = None
         self._take_over_timer: asyncio.TimerHandle | None = None
         self._restart: asyncio.Task[None] | None = None
+        self._trouble: BaseException | None = None
+        """Why the file is being opened again."""
+        self._started_us = 0
         self.only: int | None = None
         self.after_event: Callable[[LiveRun], bool] | None = None
         """For tests: called after each committed event; True if the run was taken care of."""
@@ -117,17 +131,22 @@ class Worker:
             durability=self._durability,
             deliver=partial(self.call_from_thread, self._deliver),
             on_foreign_commit=partial(self.call_from_thread, self._others_committed),
+            create=self.id == 0,
         )
         try:
+            if self.id:
+                self._leave_previous()
             names = list(self._names())
-            self.id = self.store.open_worker(msgspec.json.encode(names).decode(), self.now_us())
+            now_us = self.now_us()
+            self.id = self.store.open_worker(msgspec.json.encode(names).decode(), now_us)
+            self._started_us = now_us
+            for row in self.store.dead_workers():
+                self._take_over_now(row.id)
+            for name in names:
+                self.store.writer.commit_now(Change(operation=partial(_ready_blocked, name)))
         except BaseException:
             self.store.close()
             raise
-        for row in self.store.dead_workers():
-            self._take_over_now(row.id)
-        for name in names:
-            self.store.writer.commit_now(Change(operation=partial(_ready_blocked, name)))
         self.store.writer.start()
         logs.install()
         self._switching.shorten()
@@ -135,6 +154,29 @@ class Worker:
         self._is_open = True
         self._watch_others()
         self.claim()
+
+    def _leave_previous(self) -> None:
+        """Opened again: the worker this was has ended, and did not die; none of its runs killed it.
+
+        Raises:
+            FileMoved: It never was one of this file, so it is another, whose keys mean other runs.
+        """
+        if not self.store.reader.knows_worker(self.id, os.getpid(), self._started_us):
+            raise moved(self.store.path)
+        operation = self.store.end_worker(self.id, self.now_us())
+        self.store.writer.commit_now(Change(operation=operation))
+
+    def require_open(self) -> None:
+        """Refuse to use the file while it is being opened again.
+
+        Raises:
+            StoreError: Why that is.
+        """
+        if self._is_open or self._trouble is None:
+            return
+        if isinstance(self._trouble, FileMoved):
+            raise moved(self.store.path)
+        raise StoreError(f"{self.store.path} is being opened again: {self._trouble}")
 
     async def close(self, grace_s: float) -> None:
         """Stop: nothing new begins, attempts get their grace time, what is left is done later."""
@@ -152,6 +194,7 @@ class Worker:
                 break
             await asyncio.sleep(0.01)
         self._close_now(orderly=True)
+        self._end_waiters()
         self.threads.close()
 
     def crash(self) -> None:
@@ -159,6 +202,15 @@ class Worker:
         self._stopping = True
         self.activities.stop()
         self._close_now(orderly=False)
+        self._end_waiters()
+
+    def _end_waiters(self, error: StoreError | None = None) -> None:
+        """Tell all who wait for a run that the engine is closed, or why it cannot say."""
+        waiting = [waiter for waiters in self._waiters.values() for waiter in waiters]
+        self._waiters.clear()
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result("closed") if error is None else waiter.set_exception(error)
 
     def _close_now(self, *, orderly: bool) -> None:
         if not self._is_open:  # It was about to begin again.
@@ -180,11 +232,6 @@ class Worker:
         self.store.close()
         logs.uninstall()
         self._switching.restore()
-        for waiters in self._waiters.values():
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result("closed")
-        self._waiters.clear()
 
     # -- the file --------------------------------------------------------------------------------
 
@@ -194,6 +241,8 @@ class Worker:
         self._progress += 1
         if not self._is_open:
             change.error = CommitUnknown("the engine is opening the file again; ask once more")
+            if isinstance(self._trouble, FileMoved):
+                change.error = moved(self.store.path)
             self._deliver([change])
         elif self._batch:
             self._batch.append(change)
@@ -258,7 +307,7 @@ class Worker:
                 return
             if change.error is not None:
                 future.set_exception(change.error)
-                if isinstance(change.error, CommitUnknown | OwnershipLost):
+                if isinstance(change.error, CommitUnknown | FileMoved | OwnershipLost):
                     self.commit_failed(change.error)
             else:
                 future.set_result(change.value)
@@ -269,16 +318,19 @@ class Worker:
     def commit_failed(self, error: BaseException) -> None:
         """A commit's outcome is unknown, or the worker was declared dead: begin again as another.
 
+        The file of before, or none: a new one would be empty, and another's keys mean other runs.
         Whatever is in memory may be ahead of the file, so all of it is dropped and read again.
         """
         if self._stopping or self._restart is not None:
             return
         self.log.error("%s; the engine opens the file again", error)
+        self._trouble = error
         self._restart = self._loop.create_task(self._begin_again())
 
     async def _begin_again(self) -> None:
         wait_s = 0.05
-        waiters, self._waiters = self._waiters, {}
+        if isinstance(self._trouble, FileMoved):
+            self._end_waiters(self._trouble)
         self._close_now(orderly=False)
         self.store.locks.release(self.id)
         while self._in_flight:  # noqa: ASYNC110  the writer has ended, and handed back everything
@@ -289,17 +341,27 @@ class Worker:
                 self._claiming = False
                 self.open()
             except StoreError as error:
-                self.log.error("%s; trying again", error)  # noqa: TRY400  one line is enough
+                self._still_closed(error)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, 2.0)
             else:
                 break
-        self._restart = None
-        self._waiters = waiters
-        for pk in list(waiters):
+        self._restart = self._trouble = None
+        for pk in list(self._waiters):
             row = self.store.reader.find_run(pk)
             if row is not None and not row.is_open:
                 self.notify(pk, row.state)
+
+    def _still_closed(self, error: StoreError) -> None:
+        """Note why the file cannot be opened again; each reason is said once."""
+        if isinstance(error, NotADurableFile):  # Missing, empty or of another program.
+            error = moved(self.store.path)
+        if str(error) == str(self._trouble):
+            return
+        self.log.error("%s; trying again", error)
+        self._trouble = error
+        if isinstance(error, FileMoved):
+            self._end_waiters(error)
 
     def blob(self, payload: bytes, rows: Rows) -> int:
         """Add a row for a large payload; return its id."""
@@ -356,7 +418,7 @@ class Worker:
             run_id, 1, workflow.name, "parked" if delayed else "ready",
             None if delayed else self.id, wake_at_us, options.queue, options.priority, headers,
             salt, stored, mark, checksum(encoded), "started", workflow.fingerprint, now_us,
-            None if delayed else now_us, None, None, None, None,
+            None if delayed else now_us, None if delayed else now_us, None, None, None, None,
             None if limit_us is None else begins_us + limit_us,
         )  # fmt: skip
         future: asyncio.Future[int | None] = self._loop.create_future()
@@ -365,7 +427,8 @@ class Worker:
             if change.error is not None:
                 if not future.done():
                     future.set_exception(change.error)
-                self.commit_failed(change.error)
+                if not isinstance(change.error, RowRefused):
+                    self.commit_failed(change.error)
                 return
             pk: int | None = change.value
             if pk is not None and delayed:
@@ -493,18 +556,35 @@ class Worker:
                 self.inbox.take(run, request)
 
     def _refuse(self, row: RunRow, kind: str, message: str) -> None:
+        """Block a run, in memory or not."""
         run = self.live.get(row.pk)
+        lost = row.lost if run is None else run.lost
         if run is not None:
-            run.block(kind, message)
-            return
+            self.forget(run)
         self.log.error("run %s is blocked: %s", row.name, message)
         waits = msgspec.json.encode({"kind": "blocked", "why": kind, "message": message}).decode()
-        values = (row.pk, "blocked", None, None, waits, row.lost)
+        values = (row.pk, "blocked", None, None, waits, lost, 0)
 
-        def done(_change: Change) -> None:
+        def done(change: Change) -> None:
+            if change.error is not None:
+                self.commit_failed(change.error)
+                return
+            self.store.writer.take_again(row.pk)
             self.notify(row.pk, "blocked")
 
         self.submit(Change([("update_run", values)], done))
+
+    def refused(self, row: RunRow, error: RowRefused) -> None:
+        """Block the one run whose history the file does not take on, and say where it stands.
+
+        What it has in memory is dropped: its later events were failed with the one refused.
+        """
+        self._refuse(
+            row,
+            "refused",
+            f"{error}, and nothing later is recorded. Mend the file, or what the step returns, "
+            "then retry the run",
+        )
 
     # -- memory ----------------------------------------------------------------------------------
 
@@ -520,7 +600,7 @@ class Worker:
             if not oldest.gone and oldest.stored_state == "parked" and not oldest.is_working:
                 wake_at_us, waits = oldest.waits()
                 text = msgspec.json.encode(waits).decode()
-                values = (oldest.row.pk, "parked", None, wake_at_us, text, oldest.lost)
+                values = (oldest.row.pk, "parked", None, wake_at_us, text, oldest.lost, 0)
                 self.submit(Change([("update_run", values)], partial(self.parked_cold, wake_at_us)))
                 self.forget(oldest)
         return True
@@ -532,6 +612,8 @@ class Worker:
         run.release()
         self.live.pop(run.row.pk, None)
         self._warm.pop(run.row.pk, None)
+        if run.alone or run.lost:
+            self.activities.look_alone()
 
     def parked_cold(self, wake_at_us: int | None, change: Change) -> None:
         """A run left memory; wake up in time for it."""
@@ -613,7 +695,11 @@ class Worker:
     def _watch_others(self) -> None:
         self._take_over_timer = self._loop.call_later(TAKE_OVER_EVERY_S, self._watch_others)
         try:
+            self.store.reader.refuse_moved()
             dead = [row for row in self.store.dead_workers() if row.id != self.id]
+        except FileMoved as error:
+            self.commit_failed(error)
+            return
         except StoreError:
             return
         for row in dead:

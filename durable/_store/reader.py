@@ -11,8 +11,8 @@ from typing import Any
 
 import apsw
 
-from durable._core.events import Event
-from durable._store.connection import connect, explain
+from durable._core.events import Event, Kind
+from durable._store.connection import connect, explain, moved, moved_probe
 from durable._store.queries import QUERIES
 from durable._store.rows import (
     AttemptRow,
@@ -31,6 +31,7 @@ __all__ = ["Reader"]
 # A page of a history: it bounds what a replay holds of a long one.
 EVENTS_PER_PAGE = 2_000
 RUNS_PER_PAGE_MAX = 1_000
+_KINDS = frozenset(map(int, Kind))
 
 
 class Reader:
@@ -43,11 +44,21 @@ class Reader:
     def __init__(self, path: str) -> None:
         self._path = path
         self._connection = connect(path, read_only=True)
+        self._has_moved = moved_probe(self._connection)
         self._pid = os.getpid()
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def refuse_moved(self) -> None:
+        """Refuse to read on in a file that is not at its path any more.
+
+        Raises:
+            FileMoved: It was moved, deleted or replaced.
+        """
+        if self._has_moved():
+            raise moved(self._path)
 
     def _all(self, statement: str, /, **values: Any) -> list[tuple[Any, ...]]:
         if self._pid != os.getpid():
@@ -151,6 +162,50 @@ class Reader:
             if len(rows) < EVENTS_PER_PAGE:
                 return
 
+    def events_as_found(self, run: int) -> Iterator[tuple[Event, str]]:
+        """Yield a history for people: each event, and what is wrong with it, or "".
+
+        Of a damaged event the payloads are empty. What is missing is one event of kind 0, at the
+        first missing place.
+        """
+        after = 0
+        while True:
+            rows = self._all("list_events_as_found", run=run, after=after, limit=EVENTS_PER_PAGE)
+            for seq, *row in rows:
+                if seq != after + 1:
+                    gap = f"event {after + 1} is missing: the file was changed or damaged"
+                    yield Event(after + 1, 0, "", "", 0, b"", b"", row[-2], 0), gap
+                after = seq
+                yield self._event_as_found(seq, *row)
+            if len(rows) < EVENTS_PER_PAGE:
+                return
+
+    def _event_as_found(
+        self, seq: int, kind: int, step: bytes, name: bytes, mark: int,
+        arguments: bytes | int | None, result: bytes | int | None, check: int, at_us: int,
+        took_us: int,
+    ) -> tuple[Event, str]:  # fmt: skip
+        damage, one, other = "", b"", b""
+        try:
+            one, other = self._as_found(arguments), self._as_found(result)
+            for text in (step, name, one, other):
+                text.decode()
+            if checksum(one, other) != check:
+                damage = f"event {seq} does not match its checksum: the file was changed or damaged"
+            elif kind not in _KINDS:
+                damage = f"event {seq} is of kind {kind}, which this version does not know"
+        except UnicodeDecodeError:
+            damage = f"event {seq} holds text that is not UTF-8"
+        except (PayloadError, FileCorrupt) as error:
+            damage = f"event {seq}: {error}"
+        if damage:
+            one = other = b""
+        names = step.decode("utf-8", "replace"), name.decode("utf-8", "replace")
+        return Event(seq, kind, *names, mark, one, other, at_us, took_us), damage
+
+    def _as_found(self, stored: bytes | int | None) -> bytes:
+        return stored if isinstance(stored, bytes) else self.payload(stored)
+
     def patches(self, run: int) -> list[str]:
         """Return the names of the patches a history went through."""
         return [name for (name,) in self._all("list_patches", run=run)]
@@ -237,6 +292,10 @@ class Reader:
         """Return a number that changes with each commit of anybody else."""
         version: int = self._connection.execute("PRAGMA data_version").get
         return version
+
+    def knows_worker(self, worker: int, pid: int, started_us: int) -> bool:
+        """Say whether a worker has been one of this file; ids alone are in every file."""
+        return (pid, started_us) in self._all("get_worker", id=worker)
 
     def live_workers(self) -> list[WorkerRow]:
         """Return the workers that have not ended in order; the kernel knows which of them live."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from durable._store.rows import RunRow, new_run
+from durable._store.rows import LOST_ALONE, RunRow, new_run
 from durable._store.writer import Transaction
 from durable.errors import RunClosed, RunNotFound, WrongState
 from durable.payloads import checksum
@@ -108,7 +108,7 @@ def terminate(
             # Its worker died; a free byte is the kernel's word for it.
             worker = run.worker_id
             if transaction.one("end_worker", id=worker, state="dead", now_us=now_us) is not None:
-                transaction.all("lose_runs_of_worker", worker=worker)
+                transaction.all("lose_runs_of_worker", worker=worker, lost_alone=LOST_ALONE)
                 run = get(transaction, pk)
         if run.worker_id is None:
             transaction.one(
@@ -137,7 +137,9 @@ def terminate(
     return operation
 
 
-def retry(pk: int, now_us: int, *, anyway: bool) -> Callable[[Transaction], int]:
+def retry(
+    pk: int, now_us: int, is_alive: Callable[[int], bool], *, anyway: bool
+) -> Callable[[Transaction], int]:
     """Return the operation that lets a run go on; its value is the key of the run that goes on.
 
     An open run goes on in place: what waits for a retry is tried now, a paused or blocked one
@@ -145,7 +147,7 @@ def retry(pk: int, now_us: int, *, anyway: bool) -> Callable[[Transaction], int]
     the failure's origin.
 
     Raises:
-        WrongState: It completed, or is running, or steps completed after the failure.
+        WrongState: It completed, or nothing of it failed, or steps completed after the failure.
     """
 
     def operation(transaction: Transaction) -> int:
@@ -163,6 +165,7 @@ def retry(pk: int, now_us: int, *, anyway: bool) -> Callable[[Transaction], int]
                 transaction.one("ready_run", pk=pk)
                 return pk
             case _:
+                _refuse_if_nothing_waits(transaction, run, now_us, is_alive)
                 transaction.all("retry_steps_now", run=pk, now_us=now_us)
                 _put(transaction, run, "retry", "null", now_us)
                 return pk
@@ -180,6 +183,19 @@ def end_children(
             cancel(child, reason, now_us)(transaction)
         else:
             terminate(child, reason, now_us, is_alive)(transaction)
+
+
+def _refuse_if_nothing_waits(
+    transaction: Transaction, run: RunRow, now_us: int, is_alive: Callable[[int], bool]
+) -> None:
+    """Refuse a run none of whose steps waits for its next attempt.
+
+    The rows of its steps tell: a run is written down as retrying only once it waited for a second.
+    """
+    status = run.status(is_alive)
+    if status == "retrying" or transaction.all("find_waiting_retry", run=run.pk, now_us=now_us):
+        return
+    raise WrongState(f"run {run.name} is {status}, and no step of it waits for a retry")
 
 
 def _drop_from_origin(transaction: Transaction, run: RunRow, now_us: int) -> None:
@@ -218,7 +234,8 @@ def retry_closed(transaction: Transaction, run: RunRow, now_us: int, *, anyway: 
         )
     if run.state == "failed":
         _refuse_if_later(transaction, run, anyway=anyway)
-    # A copied history keeps its salt: the order of sets, and chance, stay what they were.
+    # A copied history keeps its salt and its clock: the order of sets, chance and the times of its
+    # events stay what they were.
     inserted = transaction.rows(
         "insert_run",
         [
@@ -236,7 +253,7 @@ def retry_closed(transaction: Transaction, run: RunRow, now_us: int, *, anyway: 
                 cause="retried",
                 code=run.code,
                 now_us=now_us,
-                started_us=run.started_us,
+                clock_us=run.clock_us,
                 root_pk=run.root_pk,
                 parent_pk=run.parent_pk,
             )

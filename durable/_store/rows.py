@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import msgspec
 
 __all__ = [
+    "LOST_ALONE",
     "OPEN_STATES",
     "AttemptRow",
     "InboxRow",
@@ -22,6 +24,9 @@ __all__ = [
 
 OPEN_STATES = ("ready", "parked", "paused", "blocked")
 """The stored states of runs that have not ended."""
+
+LOST_ALONE = 3
+"""After so many deaths of its worker in a row a run is served alone: who else may have done it?"""
 
 
 @attrs.define
@@ -48,6 +53,7 @@ class RunRow:
     code: str | None
     created_us: int
     started_us: int | None
+    clock_us: int | None
     closed_us: int | None
     result: str | int | None
     result_checksum: int | None
@@ -67,6 +73,18 @@ class RunRow:
     def name(self) -> str:
         """The id as people write it: with the ordinal from the second on."""
         return self.id if self.ordinal == 1 else f"{self.id}#{self.ordinal}"
+
+    def status(self, is_alive: Callable[[int], bool]) -> str:
+        """Return the status it is shown with; whether its worker lives is asked of the kernel."""
+        match self.state:
+            case "ready":
+                held = self.worker_id is not None and is_alive(self.worker_id)
+                return "running" if held else "queued"
+            case "parked":
+                kind = self.waits_for().get("kind")
+                return kind if kind in {"retrying", "waiting", "sleeping"} else "sleeping"
+            case _:
+                return self.state
 
     def waits_for(self) -> dict[str, Any]:
         """Return why it waits, decoded; a damaged value reads as unknown."""
@@ -172,6 +190,7 @@ def new_run(
     priority: int = 0,
     headers: str | None = None,
     started_us: int | None = None,
+    clock_us: int | None = None,
     root_pk: int | None = None,
     parent_pk: int | None = None,
     parent_step: str | None = None,
@@ -181,8 +200,8 @@ def new_run(
     """Return the values of ``insert_run``, in its order."""
     return (
         id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
-        arguments, fingerprint, checksum, cause, code, now_us, started_us, root_pk, parent_pk,
-        parent_step, on_parent_close, deadline_us,
+        arguments, fingerprint, checksum, cause, code, now_us, started_us, clock_us, root_pk,
+        parent_pk, parent_step, on_parent_close, deadline_us,
     )  # fmt: skip
 
 
@@ -190,10 +209,10 @@ def row_of(pk: int, values: tuple[Any, ...]) -> RunRow:
     """Return the row that ``insert_run`` made of its values."""
     (
         run_id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
-        arguments, fingerprint, checksum, cause, code, created_us, started_us, *family,
+        arguments, fingerprint, checksum, cause, code, created_us, started_us, clock_us, *family,
     ) = values  # fmt: skip
     return RunRow(
         pk, run_id, ordinal, workflow, state, worker_id, wake_at_us, None, 0, queue, priority,
-        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us, None,
-        None, None, None, *family,
+        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us, clock_us,
+        None, None, None, None, *family,
     )  # fmt: skip

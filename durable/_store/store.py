@@ -11,7 +11,7 @@ from durable._store.connection import connect, real_path
 from durable._store.locks import lock_file
 from durable._store.migrate import migrate
 from durable._store.reader import Reader
-from durable._store.rows import WorkerRow
+from durable._store.rows import LOST_ALONE, WorkerRow
 from durable._store.writer import Change, Transaction, Writer
 from durable.errors import StoreError
 
@@ -112,7 +112,7 @@ class Store:
                 return False
             if transaction.one("end_worker", id=worker, state="dead", now_us=now_us) is None:
                 return False
-            transaction.all("lose_runs_of_worker", worker=worker)
+            transaction.all("lose_runs_of_worker", worker=worker, lost_alone=LOST_ALONE)
             return True
 
         return operation

@@ -10,9 +10,11 @@ Laws:
 * A failed COMMIT means *unknown*: SQLite may bring the transaction back after a crash. The writer
   stops for good; its owner opens a new one and reads again. Errors before COMMIT are rolled back
   and tried again: a full disk or a busy file is nobody's outcome.
+* Each transaction looks, before its COMMIT, whether the path still leads to the file: what goes
+  into one that was moved, deleted or replaced is lost, so it is not said to be durable.
 * What no second try can mend (a row the file refuses, a value SQLite cannot hold, a bug in an
   operation) fails the change it belongs to, and every later event of the same run: a history has
-  no gaps.
+  no gaps. The run's owner blocks it, and only then its events are taken again.
 * The thread outlives every error: a writer that is gone would be a silent stall.
 
 Source: sqlite.org/wal.html; the rest by experiment.
@@ -32,10 +34,25 @@ import apsw
 import msgspec
 
 from durable._clock import steady_s
-from durable._store.connection import BUSY_DEADLINE_S, connect, explain, fair_waiting
+from durable._store.connection import (
+    BUSY_DEADLINE_S,
+    connect,
+    explain,
+    fair_waiting,
+    moved,
+    moved_probe,
+)
 from durable._store.cursor import Cursor, Guard, UserError
 from durable._store.queries import QUERIES, batches
-from durable.errors import CommitUnknown, DurableError, ForkedEngine, OwnershipLost, StoreError
+from durable.errors import (
+    CommitUnknown,
+    DurableError,
+    FileMoved,
+    ForkedEngine,
+    OwnershipLost,
+    RowRefused,
+    StoreError,
+)
 
 __all__ = ["Change", "Transaction", "Writer"]
 
@@ -194,6 +211,13 @@ class Change(msgspec.Struct, gc=False):
     event: tuple[Any, ...] | None = None
 
 
+def _event_of(change: Change) -> tuple[Any, ...] | None:
+    """Return the first row a change adds to a history."""
+    if change.event is not None:
+        return change.event
+    return next((row for name, row in change.rows if name == "insert_event"), None)
+
+
 class Writer:
     """Commits changes.
 
@@ -216,7 +240,8 @@ class Writer:
         self._deliver = deliver
         self._on_foreign_commit = on_foreign_commit
         self._synchronous = 2 if durability == "full" else 1
-        self._connection = connect(path, create=True)
+        self._connection = connect(path)
+        self._has_moved = moved_probe(self._connection)
         self._connection.pragma("synchronous", self._synchronous)
         self._transaction = Transaction(self._connection)
         self._pid = os.getpid()
@@ -229,7 +254,7 @@ class Writer:
         self._guard = threading.Lock()
         self._broken: StoreError | None = None
         self._closing = threading.Event()
-        self._refused: dict[int, DurableError] = {}
+        self._refused: dict[int, RowRefused] = {}
         self.worker: int | None = None
         """The worker whose row is the fence; None for a client, which has none."""
         self.commits = 0
@@ -296,7 +321,7 @@ class Writer:
             self._thread.join()
             self._thread = None
         with contextlib.suppress(apsw.Error):
-            if self._broken is None:
+            if self._broken is None and not self._has_moved():
                 self._connection.pragma("optimize")
         self._connection.close()
 
@@ -386,8 +411,8 @@ class Writer:
                 self._fail(batch, error)
                 return
             except _PASSING as error:
-                explained = explain(error, self._path)
-                if not forever or self._closing.is_set():
+                explained = self._moved() if self._has_moved() else explain(error, self._path)
+                if not forever or self._closing.is_set() or isinstance(explained, FileMoved):
                     self._fail(batch, explained)
                     return
                 logger.error("%s; nothing is lost, trying again", explained)  # noqa: TRY400  a line
@@ -411,24 +436,31 @@ class Writer:
         ):
             change.error = error  # A bug in the operation, for its caller to see as it is.
             return
-        refused = StoreError(
-            f"{self._path}: a row was refused ({type(error).__name__}: {error}); nothing of its "
+        event = _event_of(change)
+        what = "a row" if event is None else f"event {event[1]}"
+        refused = RowRefused(
+            f"{self._path}: {what} was refused ({type(error).__name__}: {error}); nothing of its "
             "change was written"
         )
         refused.__cause__ = error
         change.error = refused
-        if change.event is not None:
-            self._refused[change.event[0]] = refused
+        if event is not None:
+            self._refused[event[0]] = refused
 
     def _without_refused_runs(self, batch: list[Change]) -> list[Change]:
         kept = []
         for change in batch:
-            run = None if change.event is None else change.event[0]
-            if run in self._refused:
-                change.error = self._refused[run]
-            else:
+            event = _event_of(change)
+            refused = None if event is None else self._refused.get(event[0])
+            if refused is None:
                 kept.append(change)
+            else:
+                change.error = refused
         return kept
+
+    def take_again(self, run: int) -> None:
+        """Take a run's events again, after one was refused: its owner has dropped the others."""
+        self._refused.pop(run, None)
 
     def _try_commit(self, batch: list[Change]) -> None:
         if self._broken is not None:
@@ -442,6 +474,8 @@ class Writer:
             try:
                 self._fence()
                 self._write(batch)
+                if self._has_moved():  # As late as possible, for then it is nobody's commit.
+                    raise self._moved()
             except BaseException:
                 if self._connection.in_transaction:
                     execute("ROLLBACK")
@@ -463,6 +497,12 @@ class Writer:
         finally:
             if soft:
                 self._connection.pragma("synchronous", self._synchronous)
+
+    def _moved(self) -> FileMoved:
+        error = moved(self._path)
+        if self.worker is not None:  # Put back, the file must not get a run's later events alone.
+            self._broken = error
+        return error
 
     def _fence(self) -> None:
         if self.worker is None:

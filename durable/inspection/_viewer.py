@@ -14,7 +14,7 @@ from durable._core.summaries import summary
 from durable._store.connection import real_path
 from durable._store.locks import lock_file
 from durable._store.reader import Reader
-from durable.errors import DurableError, RunNotFound, UsageError
+from durable.errors import DurableError, FileCorrupt, RunNotFound, UsageError
 from durable.inspection._texts import (
     cut,
     decoded_list,
@@ -35,6 +35,8 @@ LIST_LIMIT_MAX = 1_000
 PAGES_MAX = 1_000
 # By step. Spelled out here, for inside `Viewer` the word `list` means its method.
 _Attempts = dict[str, list[AttemptView]]
+# What an event without a name is called.
+_KINDS = {**{int(kind): kind.name.lower() for kind in Kind}, int(Kind.FIRED): "timer"}
 
 
 class Viewer:
@@ -128,7 +130,7 @@ class Viewer:
                 )
                 for row in rows:
                     if workflow is None or row.workflow == workflow:
-                        status = self._status(row)
+                        status = row.status(self._is_alive)
                         counts[status] = counts.get(status, 0) + 1
                 if len(rows) < LIST_LIMIT_MAX:
                     break
@@ -142,7 +144,7 @@ class Viewer:
         return RunSummary(**self._summary(row))
 
     def _summary(self, row: RunRow) -> dict[str, Any]:
-        status = self._status(row)
+        status = row.status(self._is_alive)
         return {
             "id": row.name,
             "workflow": row.workflow,
@@ -156,52 +158,63 @@ class Viewer:
         }
 
     def details_of(self, row: RunRow) -> RunDetails:
-        """Return everything about a run."""
+        """Return everything about a run; of what is damaged, the reason stands in its place."""
         traceback, result = "", ""
         if not row.is_open:
             if row.state == "failed":
-                traceback = str(self._record(row.result).get("traceback", ""))
+                traceback = str(self._failure(row)[0].get("traceback", ""))
             else:
-                result = self._preview(row.result)
-        events = 0
-        steps: list[StepView] = []
-        failed = self._attempts(row.pk)
-        zero_us = row.started_us or row.created_us
-        for event in self._reader.events(row.pk):
-            events = event.seq
-            kind = Kind(event.kind)
-            if not event.step:
-                continue
-            attempts = failed.pop(event.step, [])
-            succeeded = kind == Kind.COMPLETED
-            steps.append(
-                StepView(
-                    step=event.step,
-                    name=event.name or "timer",
-                    status=kind.name.lower(),
-                    tries=0 if kind == Kind.FIRED else max(1, len(attempts) + succeeded),
-                    ended=moment(zero_us + event.at_us),
-                    took_us=None if kind == Kind.FIRED else event.took_us,
-                    next_try=None,
-                    error="" if kind != Kind.FAILED else summary_of_payload(event.result),
-                    arguments=cut(event.arguments),
-                    result=cut(event.result) if succeeded else "",
-                    attempts=attempts,
-                )
-            )
-        steps += self._pending(row.pk, failed)
+                result = self._preview(row.result, row.result_checksum)
+        failed, unread = self._attempts(row.pk)
+        events, steps = self._recorded(row, failed)
         return RunDetails(
             **self._summary(row),
-            arguments=self._preview(row.arguments),
+            arguments=self._preview(row.arguments, row.checksum),
             result=result,
             traceback=traceback,
             events=events,
             worker=self._worker(row),
             lost=row.lost,
-            steps=steps,
+            steps=[*steps, *self._pending(row.pk, failed), *unread],
         )
 
+    def _recorded(self, row: RunRow, failed: _Attempts) -> tuple[int, Sequence[StepView]]:
+        """Return the number of the last event, and the steps and timers that have ended."""
+        events = 0
+        steps: list[StepView] = []
+        zero_us = row.clock_us or row.created_us
+        for event, damage in self._reader.events_as_found(row.pk):
+            events = event.seq
+            ended, name = moment(zero_us + event.at_us), event.name or _KINDS.get(event.kind, "")
+            if damage:
+                attempts = failed.pop(event.step, [])
+                steps.append(_damaged(damage, event.step, name, ended, attempts))
+            elif event.step:
+                kind = Kind(event.kind)
+                attempts = failed.pop(event.step, [])
+                succeeded = kind == Kind.COMPLETED
+                steps.append(
+                    StepView(
+                        step=event.step,
+                        name=name,
+                        status=kind.name.lower(),
+                        tries=0 if kind == Kind.FIRED else max(1, len(attempts) + succeeded),
+                        ended=ended,
+                        took_us=None if kind == Kind.FIRED else event.took_us,
+                        next_try=None,
+                        error="" if kind != Kind.FAILED else summary_of_payload(event.result),
+                        arguments=cut(event.arguments),
+                        result=cut(event.result) if succeeded else "",
+                        attempts=attempts,
+                    )
+                )
+        return events, steps
+
     def _pending(self, pk: int, failed: _Attempts) -> Sequence[StepView]:
+        try:
+            rows = self._reader.steps(pk)
+        except FileCorrupt as error:
+            return [_damaged(f"what its pending steps remember does not read: {error}")]
         pending = [
             StepView(
                 step=row.step,
@@ -216,7 +229,7 @@ class Viewer:
                 result="",
                 attempts=failed.pop(row.step, []),
             )
-            for row in self._reader.steps(pk)
+            for row in rows
         ]
         abandoned = [
             StepView(
@@ -228,9 +241,14 @@ class Viewer:
         ]  # fmt: skip
         return pending + abandoned
 
-    def _attempts(self, pk: int) -> _Attempts:
+    def _attempts(self, pk: int) -> tuple[_Attempts, Sequence[StepView]]:
+        """Return the failed attempts, and what stands for them where they do not read."""
         found: _Attempts = {}
-        for row in self._reader.attempts(pk):
+        try:
+            rows = self._reader.attempts(pk)
+        except FileCorrupt as error:
+            return found, [_damaged(f"its failed attempts do not read: {error}")]
+        for row in rows:
             record = decoded_record(row.error)
             found.setdefault(row.step, []).append(
                 AttemptView(
@@ -242,21 +260,9 @@ class Viewer:
                     traceback=str(record.get("traceback", "")),
                 )
             )
-        return found
+        return found, []
 
     # -- status ----------------------------------------------------------------------------------
-
-    def _status(self, row: RunRow) -> str:
-        match row.state:
-            case "ready":
-                if row.worker_id is not None and self._is_alive(row.worker_id):
-                    return "running"
-                return "queued"
-            case "parked":
-                kind = row.waits_for().get("kind")
-                return kind if kind in {"retrying", "waiting", "sleeping"} else "sleeping"
-            case _:
-                return row.state
 
     def _why(self, row: RunRow, status: str) -> str:
         waits = row.waits_for()
@@ -279,10 +285,10 @@ class Viewer:
             case "waiting":
                 return "a message"
             case "failed":
-                record = self._record(row.result)
-                return str(record.get("durable_summary") or summary(record))
+                record, text = self._failure(row)
+                return str(record.get("durable_summary") or summary(record)) if record else text
             case "cancelled" | "terminated":
-                return decoded_text(self._preview(row.result))
+                return decoded_text(self._preview(row.result, row.result_checksum))
             case _:
                 return ""
 
@@ -307,15 +313,32 @@ class Viewer:
     def _worker(self, row: RunRow) -> str:
         return "" if row.worker_id is None else str(row.worker_id)
 
-    def _record(self, stored: str | int | None) -> dict[str, Any]:
-        return decoded_record(self._preview(stored, whole=True))
+    def _failure(self, row: RunRow) -> tuple[dict[str, Any], str]:
+        """Return the record of what ended a run, empty if it does not read, and its text."""
+        text = self._preview(row.result, row.result_checksum, whole=True)
+        return decoded_record(text), text
 
-    def _preview(self, stored: str | int | None, *, whole: bool = False) -> str:
+    def _preview(self, stored: str | int | None, check: int | None, *, whole: bool = False) -> str:
         try:
-            payload = self._reader.payload(stored)
+            payload = self._reader.payload(stored, check)
         except DurableError as error:
             return f"<{error}>"
         return payload.decode("utf-8", "replace") if whole else cut(payload)
+
+
+def _damaged(
+    reason: str,
+    step: str = "",
+    name: str = "",
+    ended: dt.datetime | None = None,
+    attempts: Sequence[AttemptView] = (),
+) -> StepView:
+    """Return what stands in the place of a step that does not read."""
+    placeholder = f"<{reason}>"
+    return StepView(
+        step=step, name=name, status="damaged", tries=len(attempts), ended=ended, took_us=None,
+        next_try=None, error=reason, arguments=placeholder, result=placeholder, attempts=attempts,
+    )  # fmt: skip
 
 
 def _states_of(status: str | None) -> tuple[str | None, ...]:

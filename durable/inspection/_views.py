@@ -59,15 +59,15 @@ class StepView:
     Attributes:
         step: Its id; timers have ``!`` in it.
         name: The activity's name; ``timer`` for a timer.
-        status: ``completed``, ``failed``, ``fired``, ``running``, ``retrying``, ``exhausted`` or
-            ``intent``.
+        status: ``completed``, ``failed``, ``fired``, ``running``, ``retrying``, ``exhausted``,
+            ``intent``, ``abandoned``, or ``damaged``: its row does not read; ``error`` says why.
         tries: Attempts made.
         ended: When, UTC, or None while it is pending.
         took_us: Microseconds of the attempt that ended it, or None.
         next_try: When it is tried again, UTC, or None.
         error: One line of the last failure, or empty.
-        arguments: As stored: JSON text, at most 64 KiB of it.
-        result: As stored: JSON text, at most 64 KiB of it.
+        arguments: As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is damaged.
+        result: As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is damaged.
         attempts: The failed ones.
     """
 

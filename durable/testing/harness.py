@@ -124,6 +124,14 @@ class Harness:
         """Start a run, drive it to its end, and return its result."""
         return await self.finish(await self.start(workflow, *args, **kwargs))
 
+    async def again(self, handle: Run[R]) -> Run[R]:
+        """Return a handle of the engine that is open now; one that vanished is opened again."""
+        if self.engine._worker is None:
+            await self.engine.__aexit__(None, None, None)
+            self.engine = self._make_engine()
+            await self.engine.__aenter__()
+        return Run(self.engine, self.engine._get_row(handle._pk), handle._decode)
+
     async def finish(self, handle: Run[R]) -> R:
         """Drive a run to its end, and return its result.
 
@@ -132,11 +140,7 @@ class Harness:
             WrongState: It was paused.
         """
         for _ in range(OPENINGS_MAX):
-            if self.engine._worker is None:
-                await self.engine.__aexit__(None, None, None)
-                self.engine = self._make_engine()
-                await self.engine.__aenter__()
-            again: Run[R] = Run(self.engine, self.engine._get_row(handle._pk), handle._decode)
+            again = await self.again(handle)
             row = self.engine._get_row(handle._pk)
             if row.state == "continued":
                 following = self.engine._reader.find_ordinal(row.id, row.ordinal + 1)

@@ -9,6 +9,7 @@ import apsw
 import pytest
 
 import durable
+from durable.payloads import checksum
 from tests.cli.conftest import Command
 from tests.cli.shop import EVIL
 
@@ -108,7 +109,8 @@ def test_nothing_hostile_is_shown(
 def test_a_planted_payload_is_shown_escaped(durable_: Command, shop_file: Path) -> None:
     with apsw.Connection(str(shop_file)) as connection:
         connection.execute(
-            "UPDATE run SET arguments = ? WHERE id = 'hello-1'", ('["\x1b[2J\u202e\n"]',)
+            "UPDATE run SET arguments = ?, checksum = ? WHERE id = 'hello-1'",
+            ('["\x1b[2J\u202e\n"]', checksum('["\x1b[2J\u202e\n"]'.encode())),
         )
     connection.close()
 
@@ -125,7 +127,10 @@ def test_a_damaged_payload_harms_nothing_else(
     stored: str, durable_: Command, shop_file: Path
 ) -> None:
     with apsw.Connection(str(shop_file)) as connection:
-        connection.execute("UPDATE run SET arguments = ? WHERE id = 'hello-1'", (stored,))
+        connection.execute(
+            "UPDATE run SET arguments = ?, checksum = ? WHERE id = 'hello-1'",
+            (stored, checksum(stored.encode())),
+        )
     connection.close()
 
     for options in ([], ["--payloads"], ["--json"]):
@@ -164,6 +169,8 @@ def test_an_ordinal_means_exactly_that_run(durable_: Command, shop_file: Path) -
     first = durable_("-d", shop_file, "show", "order-8812#1").out
     second = durable_("-d", shop_file, "show", "order-8812#2").out
     assert newest.startswith("order-8812#2  fulfil  queued for ")
+    assert re.search(r"^1 +reserve +completed +1 +\S+ +kept$", newest, re.MULTILINE)
+    assert "started " not in newest
     assert second.startswith("order-8812#2  fulfil  queued for ")
     assert first.startswith("order-8812  fulfil  failed after ")
 

@@ -117,21 +117,19 @@ def check_runs(file):
 
 def check_events(file):
     found = []
-    text = """SELECT run.id, run.ordinal, run.closed_us, run.started_us, seq, kind, step, at_us
+    text = """SELECT run.id, run.ordinal, run.closed_us, run.clock_us, seq, kind, step, at_us
                 FROM event JOIN run ON run.pk = event.run ORDER BY run.pk, seq"""
     before = (None, 0, 0)
     ended = set()
-    for run_id, ordinal, closed_us, started_us, seq, kind, step, at_us in file.all(text):
+    for run_id, ordinal, closed_us, clock_us, seq, kind, step, at_us in file.all(text):
         run = (run_id, ordinal)
         _, last, last_us = before if before[0] == run else (run, 0, 0)
         if seq != last + 1:
             found.append(f"{run}: event {seq} follows event {last}")
         if at_us < last_us:
             found.append(f"{run}: event {seq} is earlier than the one before")
-        if closed_us is not None and started_us + at_us > closed_us:
-            found.append(
-                f"{run}: event {seq} is {started_us + at_us - closed_us} us after its close"
-            )
+        if closed_us is not None and clock_us + at_us > closed_us:
+            found.append(f"{run}: event {seq} is {clock_us + at_us - closed_us} us after its close")
         if kind in (COMPLETED, FAILED, FIRED):
             if (run, step) in ended:
                 found.append(f"{run}: step {step} has two ends, the second in event {seq}")

@@ -269,7 +269,7 @@ async def test_schedule_to_start_limits_the_wait_for_a_place(tmp_path):
         )
         return [type(one).__name__ for one in found]
 
-    limits = durable.Limits(running_activities_max=1)
+    limits = durable.Limits(max_running_activities=1)
     async with Harness(tmp_path / "app.db", limits=limits) as harness:
         assert await harness.run(crowded) == ["StartToCloseTimeout", "ScheduleToStartTimeout"]
 
@@ -462,7 +462,7 @@ async def test_no_more_attempts_run_at_once_than_the_limit(tmp_path):
         await asyncio.gather(*(one(number) for number in range(20)))
         return 1
 
-    limits = durable.Limits(running_activities_max=3)
+    limits = durable.Limits(max_running_activities=3)
     async with Harness(tmp_path / "app.db", limits=limits) as harness:
         await harness.run(many)
 

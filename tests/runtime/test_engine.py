@@ -1,6 +1,7 @@
 """Ids, names, ownership, parking, stopping: what an engine does around the runs."""
 
 import asyncio
+import datetime as dt
 import gc
 import logging
 import multiprocessing
@@ -196,6 +197,89 @@ async def test_a_completed_run_cannot_be_retried(tmp_path):
             await run.retry()
 
 
+@activity
+async def hangs() -> None:
+    await asyncio.Event().wait()
+
+
+@workflow
+async def hangs_once() -> None:
+    await hangs()
+
+
+@pytest.mark.parametrize("status", ["running", "sleeping", "queued"])
+async def test_a_run_of_which_nothing_failed_cannot_be_retried(tmp_path, status):
+    path = tmp_path / "app.db"
+    async with Harness(path) as harness:
+        harness.clock.jumps = False
+        if status == "running":
+            run = await harness.start(hangs_once.options(id="x"))
+        else:
+            delay = 1e6 if status == "sleeping" else 0
+            run = await harness.start(sleeps.options(id="x", start_delay=delay), 1e6)
+        if status != "queued":
+            with pytest.raises(durable.WrongState, match=f"x is {status}, and no step of it waits"):
+                await run.retry()
+    async with durable.Client(path) as client:
+        run = await client.get("x")
+        if status == "queued":
+            with pytest.raises(durable.WrongState, match="x is queued, and no step of it waits"):
+                await run.retry()
+        assert client._reader.inbox_of_run(run._pk) == []
+
+
+@activity(retry=Retry(initial_interval="1h", jitter=0))
+async def fails_hourly() -> int:
+    return await fails_first.fn()
+
+
+@workflow
+async def patient() -> int:
+    return await fails_hourly()
+
+
+async def test_a_run_that_has_only_begun_to_wait_for_a_retry_can_be_retried(tmp_path):
+    async with Harness(tmp_path / "app.db") as harness:
+        harness.clock.jumps = False
+        run = await harness.start(patient)
+        while not (await run.details()).steps:
+            await asyncio.sleep(0.001)
+        assert await run.status() == "running"  # It is shown as retrying once it is parked.
+        fails_now[0] = False
+
+        await run.retry()
+
+        assert await harness.finish(run) == 1
+
+
+async def test_a_retried_run_starts_when_it_is_retried_and_keeps_its_clock(tmp_path):
+    @workflow
+    async def dated() -> list[str]:
+        before = durable.now().isoformat()
+        await echo.options(name="noted")(0)
+        await durable.sleep(10)
+        await fails_first()
+        return [before, durable.now().isoformat()]
+
+    async with Harness(tmp_path / "app.db") as harness:
+        run = await harness.start(dated.options(id="x"))
+        with pytest.raises(durable.RunFailed):
+            await harness.finish(run)
+        first, recorded = await run.details(), await run.history()
+        harness.clock.advance(3_600)
+        fails_now[0] = False
+
+        again = await run.retry()
+        before, _ = await harness.finish(again)
+
+        second = await again.details()
+        assert before == first.started.isoformat()
+        assert second.created == second.started == first.closed + dt.timedelta(hours=1)
+        assert second.closed == second.started
+        assert (await again.history())[:2] == recorded[:2]
+        assert [step.ended < second.started for step in second.steps] == [True, True, False]
+
+
 async def test_the_idempotency_key_survives_a_retry(tmp_path):
     keys = []
 
@@ -238,7 +322,7 @@ async def test_two_functions_of_one_name_block_the_run_and_say_where(tmp_path):
             lambda t: t.rows(
                 "insert_run",
                 [("t", 1, "twin", "ready", None, None, "default", 0, None, 1, "[]", 0, 0,
-                  "started", None, 1, None, None, None, None, None, None)],
+                  "started", None, 1, None, None, None, None, None, None, None)],
             )
         )  # fmt: skip
         handle = await harness.engine.get("t")
@@ -814,6 +898,167 @@ async def test_a_run_that_kills_its_worker_again_and_again_is_blocked_with_the_s
         assert await (await harness.engine.get("d")).status() == "blocked"
 
 
+class Deaths:
+    """Runs with gates, in a file whose engine vanishes again and again."""
+
+    def __init__(self, path):
+        self.begun = []
+        self.gates = {}
+        self.fails = set()
+
+        @activity(retry=Retry(initial_interval=0.5, backoff=1, jitter=0))
+        async def passes(name: str) -> str:
+            self.begun.append(name)
+            if name in self.fails:
+                raise ValueError("later")
+            await self.gates.setdefault(name, asyncio.Event()).wait()
+            return name
+
+        @workflow
+        async def gated(name: str) -> str:
+            return await passes(name)
+
+        self.gated = gated
+        self.harness = Harness(path, functions=[gated], clock=ManualClock(jumps=False))
+
+    async def start(self, name):
+        return await self.harness.start(self.gated.options(id=name), name)
+
+    def let_pass(self, name):
+        self.gates.setdefault(name, asyncio.Event()).set()
+
+    async def begins(self, *names):
+        """Wait until an attempt of each has begun since the last death, in this order."""
+        while len(self.begun) < len(names):
+            await asyncio.sleep(0.001)
+        await self.settle()
+        assert self.begun == list(names)
+
+    async def settle(self):
+        """Let everything happen that can: what was asked before this commit is in the file."""
+        for _ in range(3):
+            await self.harness.engine._running().commit(lambda transaction: None)
+            await asyncio.sleep(0)
+
+    async def die(self):
+        self.begun.clear()
+        await self.harness.restart()
+
+    async def lost(self, name):
+        return (await (await self.harness.engine.get(name)).details()).lost
+
+
+async def test_a_run_that_only_waits_is_not_suspected_of_killing_its_worker(tmp_path):
+    deaths = Deaths(tmp_path / "app.db")
+    deaths.fails.add("waits")
+    async with deaths.harness as harness:
+        run = await deaths.start("waits")
+        while not (await run.details()).steps:
+            await asyncio.sleep(0.001)
+        for _ in range(8):
+            await deaths.settle()
+            assert (await (await harness.engine.get("waits")).details()).status == "running"
+            await deaths.die()
+
+        assert await deaths.lost("waits") == 3
+        assert deaths.begun == []
+        deaths.fails.clear()
+        deaths.let_pass("waits")
+        harness.clock.jumps = True
+        harness.engine._worker.look_idle()
+        assert await harness.finish(run) == "waits"
+
+
+async def test_after_three_deaths_one_run_alone_is_suspected(tmp_path):
+    deaths = Deaths(tmp_path / "app.db")
+    async with deaths.harness as harness:
+        doomed, innocent = [await deaths.start(name) for name in ("doomed", "innocent")]
+        for _ in range(3):
+            await deaths.begins("doomed", "innocent")
+            await deaths.die()
+        for _ in range(2):
+            await deaths.begins("doomed")
+            await deaths.die()
+
+        with pytest.raises(durable.Blocked, match=r"died 5 times in a row while step 1 \(passes\)"):
+            await harness.finish(doomed)
+        await deaths.begins("innocent")
+        assert await deaths.lost("innocent") == 3
+        deaths.let_pass("innocent")
+        assert await harness.finish(innocent) == "innocent"
+        assert await (await deaths.start("new")).status() == "running"
+
+
+async def test_a_suspected_run_begins_when_others_have_ended_and_they_wait_for_it(tmp_path):
+    deaths = Deaths(tmp_path / "app.db")
+    async with deaths.harness as harness:
+        await deaths.start("suspected")
+        for _ in range(3):
+            await deaths.begins("suspected")
+            await deaths.die()
+        await deaths.begins("suspected")
+        other = await deaths.start("other")
+        await deaths.begins("suspected")
+        deaths.fails.add("other")
+        deaths.let_pass("suspected")
+        await deaths.begins("suspected", "other")
+
+        assert await deaths.lost("suspected") == 3
+        deaths.fails.clear()
+        harness.clock.jumps = True
+        harness.engine._worker.look_idle()
+        deaths.let_pass("other")
+        assert await harness.finish(other) == "other"
+
+
+async def test_a_suspected_run_waits_for_those_that_run_already(tmp_path):
+    deaths = Deaths(tmp_path / "app.db")
+    async with deaths.harness as harness:
+        await deaths.start("suspected")
+        for _ in range(3):
+            await deaths.begins("suspected")
+            await deaths.die()
+        await deaths.begins("suspected")
+        await deaths.die()
+        assert await deaths.lost("suspected") == 4
+        deaths.fails.add("suspected")
+        await deaths.begins("suspected")
+
+        # It waits for its retry now: not alone, and not suspected.
+        other = await deaths.start("other")
+        await deaths.begins("suspected", "other")
+        deaths.fails.clear()
+        harness.clock.advance(1)
+        harness.engine._worker.timers.fire_due()
+        await deaths.begins("suspected", "other")
+        third = await deaths.start("third")
+        await deaths.begins("suspected", "other")
+
+        deaths.let_pass("other")
+        await harness.finish(other)
+        await deaths.begins("suspected", "other", "suspected")
+        deaths.let_pass("suspected")
+        await deaths.begins("suspected", "other", "suspected", "third")
+        deaths.let_pass("third")
+        assert await harness.finish(third) == "third"
+
+
+async def test_a_suspected_run_that_waits_for_its_retry_is_suspected_no_more(tmp_path):
+    deaths = Deaths(tmp_path / "app.db")
+    async with deaths.harness:
+        await deaths.start("suspected")
+        for _ in range(3):
+            await deaths.begins("suspected")
+            await deaths.die()
+        deaths.fails.add("suspected")
+        await deaths.begins("suspected")
+        for _ in range(5):
+            await deaths.settle()
+            await deaths.die()
+
+        assert await deaths.lost("suspected") == 3
+
+
 def test_a_new_file_is_readable_by_its_owner_only(tmp_path):
     old = os.umask(0)
     try:
@@ -852,6 +1097,57 @@ async def chains(number: int) -> int:
     if number:
         durable.continue_as_new(number - 1)
     return number
+
+
+@pytest.mark.parametrize("shape", ["steps", "end", "retry", "misfit"])
+async def test_an_event_the_file_refuses_blocks_its_run_alone(tmp_path, shape, caplog):
+    gates = {name: asyncio.Event() for name in ("refused", "other")}
+    begun, mended, count = asyncio.Event(), [], 3 if shape == "steps" else 1
+
+    @activity(retry=Retry(max_attempts=2, jitter=0))
+    async def waits(name: str, number: int) -> int:
+        begun.set()
+        await gates[name].wait()
+        if shape == "retry" and name == "refused" and durable.attempt().number == 1:
+            raise ValueError("try again")
+        return number
+
+    @workflow
+    async def several(name: str) -> int:
+        found = await asyncio.gather(*(waits(name, number) for number in range(count)))
+        if shape == "misfit" and name == "refused" and not mended:
+            asyncio.get_running_loop().call_soon_threadsafe(print)
+        return len(found)
+
+    path = tmp_path / "app.db"
+    async with Harness(path, functions=[several]) as harness:
+        run = await harness.start(several.options(id="refused"), "refused")
+        other = await harness.start(several.options(id="other"), "other")
+        await begun.wait()
+        worker = harness.engine._worker.id
+        intruder = apsw.Connection(str(path))
+        if shape == "retry":
+            intruder.execute("CREATE UNIQUE INDEX one_name ON attempt (name)")
+            intruder.execute("INSERT INTO attempt VALUES (99, '1', 1, 'waits', 'failed', 1, 1, '')")
+        else:
+            intruder.execute("INSERT INTO event VALUES (1, 1, 1, '1', 'waits', 1, '', '', 0, 0, 0)")
+        gates["refused"].set()
+
+        with pytest.raises(durable.Blocked, match="was refused") as caught:
+            await harness.finish(run)
+        gates["other"].set()
+        assert await harness.finish(other) == count
+
+        assert caught.value.kind == "refused"
+        assert "opens the file again" not in caplog.text
+        assert harness.engine._worker.id == worker
+        intruder.execute("DELETE FROM attempt")
+        intruder.execute("DELETE FROM event WHERE run = 1")
+        intruder.close()
+        mended.append(True)
+
+        assert await harness.finish(await run.retry()) == count
+        assert [event.seq for event in await run.history()] == list(range(1, count + 1))
 
 
 async def test_changed_arguments_and_results_are_noticed(tmp_path):

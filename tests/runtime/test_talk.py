@@ -93,6 +93,7 @@ async def test_a_handler_is_a_task_of_its_own(durable_harness):
 
 async def test_receive_times_out_durably(durable_harness):
     harness = durable_harness
+
     @workflow
     async def waits() -> str:
         try:
@@ -268,9 +269,7 @@ async def test_map_keeps_order(durable_harness):
 @transaction
 def take(cursor: durable.Cursor, sku: str) -> int:
     cursor.execute("CREATE TABLE IF NOT EXISTS stock (sku TEXT PRIMARY KEY, n INTEGER)")
-    cursor.execute(
-        "INSERT INTO stock VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1", (sku,)
-    )
+    cursor.execute("INSERT INTO stock VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1", (sku,))
     row = cursor.execute("SELECT n FROM stock WHERE sku = ?", (sku,)).fetchone()
     assert row is not None
     return row[0]

@@ -115,7 +115,8 @@ def test_each_row_read_from_the_file_is_compared_with_its_statement():
 
     made_into_rows = {name for name in used if QUERIES[name].text.count(",") > 2}
     assert made_into_rows <= ROWS.keys() | {
-        "list_events", "get_blob", "list_children", "list_values", "find_answer",
+        "list_events", "list_events_as_found", "get_blob", "list_children", "list_values",
+        "find_answer",
     }  # fmt: skip
 
 
@@ -139,6 +140,82 @@ async def is_quick(number: int) -> int:
     return await measure(number)
 
 
+@workflow
+async def measures_all(count: int) -> int:
+    await durable.sleep(0.001)
+    return sum([await measure(number) for number in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "step", "says"),
+    [
+        ("UPDATE event SET result = '9' WHERE seq = 2", 1, "1 measure", "match its checksum"),
+        ("UPDATE event SET arguments = x'5b5d' WHERE seq = 3", 2, "2 measure", "checksum"),
+        ("UPDATE event SET result = 77 WHERE seq = 4", 3, "3 measure", "blob 77 is missing"),
+        ("UPDATE event SET result = '1' WHERE seq = 1", 0, "!t1 timer", "match its checksum"),
+        ("DELETE FROM event WHERE seq = 3", 2, " ", "event 3 is missing"),
+        (
+            "UPDATE event SET result = CAST(x'ff' AS TEXT) WHERE seq = 2",
+            1, "1 measure", "event 2 holds text that is not UTF-8",
+        ),
+        (
+            "UPDATE event SET name = CAST(x'6dff' AS TEXT) WHERE seq = 2",
+            1, "1 m\ufffd", "event 2 holds text that is not UTF-8",
+        ),
+    ],
+)  # fmt: skip
+async def test_a_damaged_event_is_a_placeholder_among_the_others(tmp_path, text, place, step, says):
+    path = tmp_path / "app.db"
+    async with durable.Engine(path) as engine:
+        run = await engine.start(measures_all.options(id="damaged"), 3)
+        await run.result()
+    change(path, text)
+
+    with durable.view(path) as runs:
+        shown = runs.get("damaged")
+
+    damaged = shown.steps[place]
+    assert (damaged.status, f"{damaged.step} {damaged.name}") == ("damaged", step)
+    assert says in damaged.error
+    assert damaged.result == damaged.arguments == f"<{damaged.error}>"
+    whole = ["fired", "completed", "completed", "completed"]
+    whole[place] = "damaged"
+    assert [one.status for one in shown.steps] == whole
+    assert (shown.events, shown.status, shown.result) == (4, "completed", "3")
+
+
+async def test_damaged_attempts_and_pending_steps_hide_nothing_else(tmp_path):
+    path = tmp_path / "app.db"
+    async with durable.Engine(path) as engine:
+        await (await engine.start(measures_all.options(id="damaged"), 1)).result()
+    change(path, "INSERT INTO attempt VALUES (1, '9', 1, 'x', 'failed', 1, 1, CAST(x'ff' AS TEXT))")
+    change(
+        path,
+        "INSERT INTO step (run, step, name, state, attempt, scheduled_us) "
+        "VALUES (1, '9', CAST(x'ff' AS TEXT), 'retrying', 1, 1)",
+    )
+
+    with durable.view(path) as runs:
+        shown = runs.get("damaged")
+
+    assert [one.status for one in shown.steps] == ["fired", "completed", "damaged", "damaged"]
+    assert all("not UTF-8" in one.error for one in shown.steps[2:])
+
+
+async def test_changed_arguments_and_results_of_a_run_show_the_reason(tmp_path):
+    path = tmp_path / "app.db"
+    async with durable.Engine(path) as engine:
+        await (await engine.start(measures_all.options(id="damaged"), 1)).result()
+    change(path, "UPDATE run SET arguments = '[7]', result = '8'")
+
+    with durable.view(path) as runs:
+        shown = runs.get("damaged")
+
+    assert "checksum" in shown.arguments
+    assert "checksum" in shown.result
+    assert [one.status for one in shown.steps] == ["fired", "completed"]
+
+
 async def test_a_damaged_payload_blocks_its_run_and_no_other(tmp_path):
     path = tmp_path / "app.db"
     async with durable.Engine(path) as engine:
@@ -154,3 +231,6 @@ async def test_a_damaged_payload_blocks_its_run_and_no_other(tmp_path):
         assert shown["damaged"].status == "blocked"
         assert "event 1 does not match its checksum" in shown["damaged"].why
         assert shown["whole"].status in {"running", "sleeping"}
+        details = await (await engine.get("damaged")).details()
+        assert (details.status, details.why) == ("blocked", shown["damaged"].why)
+        assert [step.status for step in details.steps] == ["damaged"]

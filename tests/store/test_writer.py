@@ -16,7 +16,15 @@ from durable import activity, workflow
 from durable._store.connection import connect, real_path
 from durable._store.store import Store
 from durable._store.writer import Change, Writer
-from durable.errors import CommitUnknown, ForkedEngine, OwnershipLost, StoreError, WrongState
+from durable.errors import (
+    CommitUnknown,
+    FileMoved,
+    ForkedEngine,
+    OwnershipLost,
+    RowRefused,
+    StoreError,
+    WrongState,
+)
 from tests.store.samples import event_row, run_row
 
 
@@ -117,7 +125,7 @@ def test_a_transaction_takes_a_limited_number_of_changes(desk, monkeypatch):
 def test_of_two_states_for_one_run_in_a_transaction_the_later_counts(desk, path):
     with desk.held():
         for state, lost in (("parked", 1), ("ready", 2), ("parked", 3)):
-            desk.submit(Change(rows=[("update_run", (1, state, None, None, None, lost))]))
+            desk.submit(Change(rows=[("update_run", (1, state, None, None, None, lost, 0))]))
     desk.wait(4)
 
     looked = connect(path, read_only=True)
@@ -160,13 +168,13 @@ WRONG = [
 def test_a_change_the_file_refuses_fails_alone(desk, path, wrong):
     desk.submit(Change(event=event_row(1)))
     desk.wait(1)
-    other = Change(rows=[("upsert_step", (9, "1", "other", "intent", 1, 1, None, None, None))])
+    other = Change(rows=[("upsert_step", (9, "1", "other", "intent", 1, 1, None, None, None, None))])
 
     with desk.held():
         desk.submit(wrong, other, Change(event=event_row(1, run=2)))
     desk.wait(4)
 
-    assert isinstance(wrong.error, StoreError)
+    assert isinstance(wrong.error, RowRefused)
     assert [change.error for change in desk.answered if change is not wrong] == [None] * 4
     assert events(path) == [1]
 
@@ -185,6 +193,21 @@ def test_no_later_event_follows_one_that_was_refused(desk, path):
 
     assert [change.error is None for change in changes] == [True, False, False, True]
     assert late.error is not None
+    assert events(path) == [1]
+
+
+def test_no_event_of_any_change_follows_one_that_was_refused_until_its_owner_is_ready(desk, path):
+    with desk.held():
+        wrong = Change(event=event_row(1, result="\udc80"))
+        desk.submit(wrong, Change(rows=[("insert_event", event_row(2))]))
+    desk.wait(3)
+    assert [type(change.error) for change in desk.answered[1:]] == [RowRefused] * 2
+    assert "event 1 was refused" in str(wrong.error)
+
+    desk.writer.take_again(1)
+    desk.submit(Change(rows=[("insert_event", event_row(1))]))
+    desk.wait(4)
+
     assert events(path) == [1]
 
 
@@ -256,6 +279,27 @@ def test_a_worker_whose_row_was_not_committed_holds_no_byte(path, make_store):
         store.open_worker("[]", 1)
 
     assert store.locks._held == set()
+
+
+# -- a file that is not there any more -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_nothing_is_committed_to_a_file_that_was_moved(path, make_store, worker):
+    store, away = make_store(path), Path(path).with_name("away")
+    if worker:
+        store.open_worker("[]", 1)
+    store.writer.commit_now(Change(event=event_row(1)))
+    Path(path).rename(away)
+
+    with pytest.raises(FileMoved, match=path):
+        store.writer.commit_now(Change(event=event_row(2)))
+    away.rename(path)
+
+    # A worker's later events must not follow those that failed.
+    with pytest.raises(FileMoved) if worker else contextlib.nullcontext():
+        store.writer.commit_now(Change(event=event_row(3)))
+    assert events(path) == ([1] if worker else [1, 3])
 
 
 # -- what is waited for ---------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 -- The first version of the file. Times are integer microseconds: `_us` columns count from the epoch
--- (UTC), except those of `event`, which count from the run's `started_us` (4 bytes instead of 8 in
+-- (UTC), except those of `event`, which count from the run's `clock_us` (4 bytes instead of 8 in
 -- the row of which there are millions). Payload columns (ANY) hold JSON text, or the integer id of a
 -- row in `blob` for payloads over 32 KiB. `v_runs`, `v_steps` and `v_events` are for people.
 
@@ -25,6 +25,7 @@ CREATE TABLE run (
   wake_at_us   INTEGER,          -- parked: when a timer or a retry comes due
   waits        TEXT,             -- parked, paused, blocked: why, as JSON
   lost         INTEGER NOT NULL DEFAULT 0, -- workers that died in a row while it had work in hand
+  alone        INTEGER NOT NULL DEFAULT 0 CHECK (alone IN (0, 1)), -- an attempt runs, and no other's
   queue        TEXT    NOT NULL,
   priority     INTEGER NOT NULL,
   headers      TEXT,
@@ -35,7 +36,8 @@ CREATE TABLE run (
   cause        TEXT    NOT NULL CHECK (cause IN ('started', 'restarted', 'retried', 'continued')),
   code         TEXT,
   created_us   INTEGER NOT NULL,
-  started_us   INTEGER,          -- the zero of its events' times
+  started_us   INTEGER,          -- when its code first ran
+  clock_us     INTEGER,          -- the zero of its events' times: a retried run keeps the first's
   closed_us    INTEGER,
   result       ANY,              -- the value, the failure's record, or the reason
   result_checksum INTEGER,
@@ -73,7 +75,7 @@ CREATE TABLE event (
   arguments   ANY     NOT NULL,
   result      ANY     NOT NULL,
   checksum    INTEGER NOT NULL, -- of arguments and result
-  at_us       INTEGER NOT NULL CHECK (at_us >= 0), -- from the run's started_us
+  at_us       INTEGER NOT NULL CHECK (at_us >= 0), -- from the run's clock_us
   took_us     INTEGER NOT NULL CHECK (took_us >= 0),
   PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
@@ -201,7 +203,7 @@ SELECT run.id AS run_id, run.ordinal, event.seq,
                        WHEN 10 THEN 'acted' WHEN 11 THEN 'refused' WHEN 12 THEN 'resolved'
                        WHEN 13 THEN 'rejected' WHEN 14 THEN 'timed_out' END AS kind,
        event.step, event.name, event.arguments, event.result,
-       strftime('%Y-%m-%dT%H:%M:%fZ', (run.started_us + event.at_us) / 1e6, 'unixepoch') AS at,
+       strftime('%Y-%m-%dT%H:%M:%fZ', (run.clock_us + event.at_us) / 1e6, 'unixepoch') AS at,
        event.took_us
   FROM event JOIN run ON run.pk = event.run;
 

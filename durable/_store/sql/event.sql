@@ -13,6 +13,19 @@ SELECT seq, kind, step, name, fingerprint, arguments, result, checksum, at_us, t
  ORDER BY seq
  LIMIT :limit
 
+-- :name list_events_as_found
+-- A page of a history, for people: texts as bytes, for one that is not UTF-8 would end the listing.
+SELECT seq, kind, CAST(step AS BLOB), CAST(name AS BLOB), fingerprint,
+       CASE typeof(arguments) WHEN 'text' THEN CAST(arguments AS BLOB)
+                              WHEN 'blob' THEN NULL ELSE arguments END,
+       CASE typeof(result) WHEN 'text' THEN CAST(result AS BLOB)
+                           WHEN 'blob' THEN NULL ELSE result END,
+       checksum, at_us, took_us
+  FROM event
+ WHERE run = :run AND seq > :after
+ ORDER BY seq
+ LIMIT :limit
+
 -- :name list_patches
 -- The patches a history went through; they are known before its replay begins.
 SELECT name

@@ -102,7 +102,7 @@ SELECT :to, kind, name, key, payload, at_us
 -- :name resend_signals
 -- Signals recorded from a place in a history on are sent again to the run that goes on from there.
 INSERT INTO inbox (run, kind, name, key, payload, at_us)
-SELECT :to, 'signal', event.name, event.step, event.result, run.started_us + event.at_us
+SELECT :to, 'signal', event.name, event.step, event.result, run.clock_us + event.at_us
   FROM event JOIN run ON run.pk = event.run
  WHERE event.run = :run AND event.seq >= :from_seq AND event.kind = 6
  ORDER BY event.seq

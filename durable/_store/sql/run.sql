@@ -2,9 +2,9 @@
 -- :rows
 -- A start. The unique key decides between two starts of one id; the loser gets no row back.
 INSERT INTO run (id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
-                 arguments, fingerprint, checksum, cause, code, created_us, started_us, root_pk,
-                 parent_pk, parent_step, on_parent_close, deadline_us)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                 arguments, fingerprint, checksum, cause, code, created_us, started_us, clock_us,
+                 root_pk, parent_pk, parent_step, on_parent_close, deadline_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id, ordinal) DO NOTHING
 RETURNING pk, salt
 
@@ -16,9 +16,10 @@ RETURNING pk, salt
 UPDATE run
    SET state = CASE WHEN v.column2 = 'parked'
                      AND EXISTS (SELECT 1 FROM inbox WHERE inbox.run = run.pk)
-                    THEN 'ready' ELSE v.column2 END, worker_id = v.column3, wake_at_us = v.column4, waits = v.column5,
-       lost = v.column6
-  FROM (VALUES (?, ?, ?, ?, ?, ?)) AS v
+                    THEN 'ready' ELSE v.column2 END,
+       worker_id = v.column3, wake_at_us = v.column4, waits = v.column5, lost = v.column6,
+       alone = v.column7
+  FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS v
  WHERE run.pk = v.column1 AND run.closed_us IS NULL
 
 -- :name close_run
@@ -47,7 +48,7 @@ DELETE FROM step WHERE run IN (VALUES (?))
 -- Take a free run that is ready, or parked and due. No row back: somebody else was faster.
 UPDATE run
    SET state = 'ready', worker_id = :worker, wake_at_us = NULL, waits = NULL,
-       started_us = COALESCE(started_us, :now_us)
+       started_us = COALESCE(started_us, :now_us), clock_us = COALESCE(clock_us, :now_us)
  WHERE pk = :pk AND worker_id IS NULL
    AND (state = 'ready' OR (state = 'parked' AND wake_at_us <= :now_us))
 RETURNING started_us
@@ -82,7 +83,7 @@ SELECT wake_at_us
 -- One run, whole.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
+       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
        on_parent_close, deadline_us
   FROM run
  WHERE pk = :pk
@@ -91,7 +92,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 -- The newest ordinal of an id.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
+       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
        on_parent_close, deadline_us
   FROM run
  WHERE id = :id
@@ -102,7 +103,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 -- One ordinal of an id.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
+       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
        on_parent_close, deadline_us
   FROM run
  WHERE id = :id AND ordinal = :ordinal
@@ -111,7 +112,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 -- A page of runs, newest first, before a key.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
+       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
        on_parent_close, deadline_us
   FROM run
  WHERE pk < :before
@@ -122,7 +123,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 -- A page of runs in one stored state, newest first.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
+       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
        on_parent_close, deadline_us
   FROM run
  WHERE state = :state AND pk < :before
@@ -133,7 +134,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 -- A page of runs of one workflow, newest first.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
+       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
        on_parent_close, deadline_us
   FROM run
  WHERE workflow = :workflow AND pk < :before
@@ -166,13 +167,14 @@ SELECT COUNT(*)
 -- :name free_runs_of_worker
 -- The worker ended in order: its runs are free, and none of them was lost.
 UPDATE run
-   SET worker_id = NULL
+   SET worker_id = NULL, alone = 0
  WHERE worker_id = :worker
 
 -- :name lose_runs_of_worker
--- The worker died: those that were not just waiting may have killed it.
+-- The worker died: those that were not just parked may have killed it. From the number of losses on
+-- from which a run is served alone, only the one that was is suspected any further.
 UPDATE run
-   SET worker_id = NULL, lost = lost + (state = 'ready')
+   SET worker_id = NULL, lost = lost + (state = 'ready' AND (lost < :lost_alone OR alone)), alone = 0
  WHERE worker_id = :worker
 
 -- :name wake_run

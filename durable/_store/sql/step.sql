@@ -24,6 +24,14 @@ SELECT step, name, state, attempt, counted_from, scheduled_us, retry_at_us, deta
  WHERE run = :run
  ORDER BY step
 
+-- :name find_waiting_retry
+-- A step of a run that waits for its next attempt, if there is one.
+SELECT step
+  FROM step
+ WHERE run = :run AND state = 'retrying' AND retry_at_us > :now_us
+ ORDER BY step
+ LIMIT 1
+
 -- :name retry_steps_now
 -- A person asked for it: pending steps are tried now, and earlier attempts count no more.
 UPDATE step

@@ -10,6 +10,12 @@ SELECT state
   FROM worker
  WHERE id = :id
 
+-- :name get_worker
+-- Who a worker is: an engine that opens a path again finds its own row, or another file.
+SELECT pid, started_us
+  FROM worker
+ WHERE id = :id
+
 -- :name end_worker
 -- The worker closed in order, or was found dead.
 UPDATE worker
