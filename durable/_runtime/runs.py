@@ -643,6 +643,7 @@ class LiveRun:
                 worker.commit_failed(change.error)
             else:
                 worker.notify(pk, state)
+            worker.look_soon()
 
         worker.forget(self)
         return Change(rows, left, None, None, operation)
@@ -705,7 +706,6 @@ class LiveRun:
             values = (row.parent_pk, row.parent_step, str(row.pk), now_us)
             rows.append(("insert_child_ends", values))
             rows.append(("wake_runs", (row.parent_pk,)))
-            self.worker.look_soon()
 
     def _continuing(self, values: tuple[Any, ...]) -> Callable[[Transaction], int]:
         """Return the operation that makes the next ordinal, and moves unreceived signals along."""
@@ -736,7 +736,7 @@ class LiveRun:
         worker.forget(self)
         if change.value is not None:
             worker.started(change.value)
-        if self.inside.minds_children:
+        if self.row.parent_step is not None or self.inside.minds_children:
             worker.look_soon()
         worker.notify(self.row.pk, change.context)
 
