@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from durable._core import context
 from durable.errors import NotInWorkflow
 
-if TYPE_CHECKING:
-    from durable.messages import Signal
-
 __all__ = ["ChildRun"]
 
-T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 
 class ChildRun(Generic[R_co]):
-    """A child that was started; see `Workflow.start`.
+    """A child that was started; see `Workflow.start`. Signals go by `Signal.send`.
 
     Attributes:
         id: Its id.
@@ -49,10 +45,6 @@ class ChildRun(Generic[R_co]):
     def done(self) -> bool:
         """Say whether the child's end has come in."""
         return self._end.done()
-
-    async def signal(self, signal: Signal[T], value: T, *, id: str = "") -> None:
-        """Send it a signal; see `Signal.send`."""
-        await signal.send(self, value, id=id)
 
     async def cancel(self, reason: str = "") -> None:
         """Ask it to stop; returns when the request is in the file.

@@ -451,35 +451,22 @@ class Workflow(Generic[P, R]):
             on_cancel: What happens to a child when the task that awaits it is cancelled:
                 ``"cancel"`` asks it to stop and does not wait, ``"abandon"`` leaves it alone.
         """
+        given = {
+            "id": id,
+            "start_delay": start_delay,
+            "queue": queue,
+            "priority": priority,
+            "headers": headers,
+            "on_closed": on_closed,
+            "run_timeout": run_timeout,
+            "on_parent_close": on_parent_close,
+            "on_cancel": on_cancel,
+        }
         changes: dict[str, Any] = {}
-        if id is not UNSET:
-            changes["id"] = check_run_id(id)
-        if start_delay is not UNSET:
-            changes["start_delay_us"] = duration_us(start_delay, "start_delay")
-        if queue is not UNSET:
-            _check_name(queue, "queue")
-            changes["queue"] = queue
-        if priority is not UNSET:
-            if not isinstance(priority, int) or abs(priority) > 2**31:
-                raise UsageError(f"priority is a whole number of at most 32 bits, not {priority!r}")
-            changes["priority"] = priority
-        if headers is not UNSET:
-            changes["headers"] = _checked_headers(headers)
-        if on_closed is not UNSET:
-            if on_closed not in ON_CLOSED:
-                raise UsageError(f"on_closed is one of {', '.join(ON_CLOSED)}, not {on_closed!r}")
-            changes["on_closed"] = on_closed
-        if run_timeout is not UNSET:
-            changes["run_timeout_us"] = _limit(run_timeout, "run_timeout")
-        if on_parent_close is not UNSET:
-            if on_parent_close not in ON_PARENT_CLOSE:
-                known = ", ".join(ON_PARENT_CLOSE)
-                raise UsageError(f"on_parent_close is one of {known}, not {on_parent_close!r}")
-            changes["on_parent_close"] = on_parent_close
-        if on_cancel is not UNSET:
-            if on_cancel not in {"cancel", "abandon"}:
-                raise UsageError(f'on_cancel is "cancel" or "abandon", not {on_cancel!r}')
-            changes["on_cancel"] = on_cancel
+        for name, value in given.items():
+            if value is not UNSET:
+                field, check = _START_OPTIONS[name]
+                changes[field] = check(value)
         made: Workflow[P, R] = Workflow(
             self.fn,
             name=self.name,
@@ -501,6 +488,30 @@ def _limit(value: Duration | None, what: str) -> int | None:
     if found == 0:
         raise UsageError(f"{what} must be longer than 0; use None for no limit")
     return found
+
+
+def _delay(value: Duration) -> int:
+    return duration_us(value, "start_delay")
+
+
+def _queue(value: str) -> str:
+    _check_name(value, "queue")
+    return value
+
+
+def _priority(value: object) -> int:
+    if not isinstance(value, int) or abs(value) > 2**31:
+        raise UsageError(f"priority is a whole number of at most 32 bits, not {value!r}")
+    return value
+
+
+def _one_of(what: str, known: Sequence[str]) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise UsageError(f"{what} is one of {', '.join(known)}, not {value!r}")
+        return value
+
+    return check
 
 
 def check_run_id(run_id: object) -> str:
@@ -527,6 +538,20 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if not isinstance(key, str) or not isinstance(value, str):
             raise UsageError(f"headers are text by text, not {key!r}: {value!r}")
     return dict(headers)
+
+
+# By the keyword of `Workflow.options`: the field of `StartOptions`, and what checks the value.
+_START_OPTIONS: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "id": ("id", check_run_id),
+    "start_delay": ("start_delay_us", _delay),
+    "queue": ("queue", _queue),
+    "priority": ("priority", _priority),
+    "headers": ("headers", _checked_headers),
+    "on_closed": ("on_closed", _one_of("on_closed", ON_CLOSED)),
+    "run_timeout": ("run_timeout_us", lambda value: _limit(value, "run_timeout")),
+    "on_parent_close": ("on_parent_close", _one_of("on_parent_close", ON_PARENT_CLOSE)),
+    "on_cancel": ("on_cancel", _one_of("on_cancel", ("cancel", "abandon"))),
+}
 
 
 class _ActivityDecorator(Protocol):

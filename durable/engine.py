@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import signal
 import sys
@@ -215,7 +216,7 @@ class Engine(Client):
         Raises:
             Exception: What the function raised.
         """
-        if asyncio.iscoroutinefunction(fn):
+        if inspect.iscoroutinefunction(fn):
             raise UsageError(f"{fn!r} is async; engine.transaction takes a plain function")
         worker = self._running()
         now_us = self._clock.wall_us()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 import attrs
@@ -88,57 +88,70 @@ async def map(
     """
     if not isinstance(limit, int) or limit < 1:
         raise UsageError(f"limit is a whole number of 1 or more, not {limit!r}")
-    todo: Sequence[T] = list(items)
-    failures_max = _budget(tolerate, len(todo))
-    runner = context.workflow.get()
-    call = None if runner is None else runner.begin_items()
-    outcomes: list[Outcome[R] | None] = [None] * len(todo)
-    failures = 0
-    waiting = iter(range(len(todo)))
+    todo = list(items)
+    mapping: _Mapping[T, R] = _Mapping(
+        fn, todo, None if tolerate is None else _budget(tolerate, todo)
+    )
+    outcomes = await mapping.run(limit)
+    return [one.unwrap() for one in outcomes] if tolerate is None else outcomes
 
-    async def work() -> None:
-        nonlocal failures
+
+class _Mapping(Generic[T, R]):
+    """One call of `map`: tasks that take one item after another."""
+
+    def __init__(
+        self, fn: Callable[[T], Awaitable[R]], items: Sequence[T], failures_max: int | None
+    ) -> None:
+        self._fn = fn
+        self._items = items
+        self._failures_max = failures_max
+        self._failures = 0
+        self._outcomes: list[Outcome[R] | None] = [None] * len(items)
+        self._runner = context.workflow.get()
+        self._call = "" if self._runner is None else self._runner.begin_items()
+
+    async def run(self, limit: int) -> list[Outcome[R]]:
+        waiting = iter(range(len(self._items)))
+        count = min(limit, len(self._items))
+        tasks = [asyncio.ensure_future(self._work(waiting)) for _ in range(count)]
+        try:
+            await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        return [one for one in self._outcomes if one is not None]
+
+    async def _work(self, waiting: Iterator[int]) -> None:
         for index in waiting:
-            if runner is not None and call is not None:
-                runner.enter_item(call, index)
+            if self._runner is not None:
+                self._runner.enter_item(self._call, index)
             try:
-                outcomes[index] = Outcome(await fn(todo[index]))
+                self._outcomes[index] = Outcome(await self._fn(self._items[index]))
             except Exception as error:
-                if tolerate is None:
+                if self._failures_max is None:
                     raise
-                outcomes[index] = Outcome(None, error)
-                failures += 1
-                if failures > failures_max:
-                    raise TooManyFailures(
-                        f"{failures} of {len(todo)} items failed, more than the {failures_max} that "
-                        f"are tolerated; the last: {type(error).__name__}: {error}"
-                    ) from error
+                self._outcomes[index] = Outcome(None, error)
+                self._note_failure(error, self._failures_max)
 
-    tasks = [asyncio.ensure_future(work()) for _ in range(min(limit, len(todo)))]
-    try:
-        await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
-    found = [one for one in outcomes if one is not None]
-    assert len(found) == len(todo)
-    if tolerate is None:
-        return [one.unwrap() for one in found]
-    return found
+    def _note_failure(self, error: Exception, failures_max: int) -> None:
+        self._failures += 1
+        if self._failures > failures_max:
+            raise TooManyFailures(
+                f"{self._failures} of {len(self._items)} items failed, more than the "
+                f"{failures_max} that are tolerated; the last: {type(error).__name__}: {error}"
+            ) from error
 
 
-def _budget(tolerate: float | None, count: int) -> int:
-    if tolerate is None:
-        return 0
+def _budget(tolerate: float, items: Sequence[object]) -> int:
     if isinstance(tolerate, bool) or not isinstance(tolerate, int | float) or tolerate < 0:
         raise UsageError(f"tolerate is a number of items or a share of them, not {tolerate!r}")
     if isinstance(tolerate, int):
         return tolerate
     if tolerate > 1:
         raise UsageError(f"a share is 0.0 to 1.0, not {tolerate}; a number of items is an int")
-    return int(tolerate * count)
+    return int(tolerate * len(items))
 
 
 async def settle(*awaitables: Awaitable[Any]) -> list[Outcome[Any]]:

@@ -18,6 +18,7 @@ type is no class, write it in brackets: ``Signal[int | None]("level")``.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -129,9 +130,9 @@ class Signal(_Message, Generic[T]):
         decode = self._codec().decode
         if timeout is None:
             found: T = await mailbox.receive(self.name, decode)
-            return found
-        async with asyncio.timeout(duration_us(timeout, "timeout") / 1e6):
-            found = await mailbox.receive(self.name, decode)
+        else:
+            async with asyncio.timeout(duration_us(timeout, "timeout") / 1e6):
+                found = await mailbox.receive(self.name, decode)
         return found
 
     def receive_nowait(self) -> T:
@@ -252,7 +253,7 @@ class Query(_Message, Generic[R]):
 
         What would change the run (a step, a timer, a task, a value) raises `ReadOnly` in it.
         """
-        if asyncio.iscoroutinefunction(fn):
+        if inspect.iscoroutinefunction(fn):
             raise UsageError(f"a query's function is a plain one; {fn.__qualname__} is async")
         from durable.payloads import arguments_codec
 

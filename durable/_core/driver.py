@@ -178,7 +178,13 @@ class Driver:
                 self._unasked(event)
             else:
                 loop.fire(timer)
-        elif kind == _RECEIVED:
+        else:
+            self._deliver_message(event)
+        return self._drain()
+
+    def _deliver_message(self, event: Event) -> None:
+        kind = event.kind
+        if kind == _RECEIVED:
             self.mailbox.arrive(event)
         elif kind == _UPDATE_ACCEPTED:
             self.mailbox.accept(event)
@@ -194,7 +200,6 @@ class Driver:
                 f"event {event.seq} is of kind {kind}, which this version does not know; install "
                 "the version of durable that wrote it, or a newer one"
             )
-        return self._drain()
 
     def _cancel(self, message: str | None) -> None:
         assert self.main is not None

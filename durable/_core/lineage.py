@@ -4,8 +4,8 @@ A step id is the path of the task that asked, and the number of the call in that
 ``3`` is the main task's third call, ``2/1.3`` the third call of the first task made by the second
 task of the main one; ``3[7].1`` the first call for the eighth item of the ``map`` that is call 3,
 and ``signal:stop#2.1`` that of the handler of the second signal ``stop``. Calls, tasks, timers,
-writes and dropped generators are counted separately, so that adding a timeout renames nothing; branches count on their own, so that reordering them renames
-nothing either.
+writes and dropped generators are counted separately, so that adding a timeout renames nothing;
+branches count on their own, so that reordering them renames nothing either.
 """
 
 from __future__ import annotations

@@ -88,6 +88,11 @@ class Inbox:
         except PayloadError as error:
             self._bury(run, request, rows, str(error))
             return
+        if isinstance(request.payload, int):
+            rows.append(("delete_blob", (request.payload,)))
+        self._take(run, request, payload, rows)
+
+    def _take(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
         match request.kind:
             case "cancel":
                 run.deliver(Kind.CANCEL_REQUESTED, "", result=payload, rows=rows)
@@ -116,6 +121,7 @@ class Inbox:
             "run %s: a %s %s is kept as a dead letter: %s",
             run.row.name, request.kind, request.name or request.key, why,
         )  # fmt: skip
+        rows[:] = [row for row in rows if row[0] != "delete_blob"]  # The letter keeps it.
         rows.append(
             (
                 "insert_letter",

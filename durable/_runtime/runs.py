@@ -449,27 +449,29 @@ class LiveRun:
                 else:
                     worker.outside.begin(self, command, again=again)
                 continue
-            match command:
-                case Step():
-                    pass
-                case DropStep(step):
-                    worker.activities.drop(self, step)
-                    worker.look_soon()
-                case ArmTimer(timer):
-                    if not timer.cancelled():
-                        due_us = self.clock_us + timer.due_us
-                        fire = partial(self._fire, timer.step_id)
-                        self.timers[timer.step_id] = worker.timers.at(due_us, fire)
-                case DropTimer(timer):
-                    handle = self.timers.pop(timer.step_id, None)
-                    if handle is not None:
-                        worker.timers.cancel(handle)
-                case MarkPatch() | SetValue() | AppendItem() | BuryLetter() | AnswerUpdate():
-                    pass
-                case _:
-                    assert_never(command)
+            self._perform(command)
         if not begun or self.steps:  # A step that was just begun is in hand, unless it is a retry.
             self.look_idle()
+
+    def _perform(self, command: Command) -> None:
+        worker = self.worker
+        match command:
+            case DropStep(step):
+                worker.activities.drop(self, step)
+                worker.look_soon()
+            case ArmTimer(timer):
+                if not timer.cancelled():
+                    due_us = self.clock_us + timer.due_us
+                    fire = partial(self._fire, timer.step_id)
+                    self.timers[timer.step_id] = worker.timers.at(due_us, fire)
+            case DropTimer(timer):
+                handle = self.timers.pop(timer.step_id, None)
+                if handle is not None:
+                    worker.timers.cancel(handle)
+            case Step() | MarkPatch() | SetValue() | AppendItem() | BuryLetter() | AnswerUpdate():
+                pass  # Steps are begun in `perform`, the others were rows of the commit.
+            case _:
+                assert_never(command)
 
     def _fire(self, step_id: str) -> None:
         self.timers.pop(step_id, None)

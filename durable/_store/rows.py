@@ -213,6 +213,6 @@ def row_of(pk: int, values: tuple[Any, ...]) -> RunRow:
     ) = values  # fmt: skip
     return RunRow(
         pk, run_id, ordinal, workflow, state, worker_id, wake_at_us, None, 0, queue, priority,
-        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us, clock_us,
-        None, None, None, None, *family,
+        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
+        clock_us, None, None, None, None, *family,
     )  # fmt: skip

@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger("durable.store")
 
-# The user's code in a transaction keeps everybody from writing: longer than this is worth a warning.
+# The user's code in a transaction keeps everybody from writing: longer than this is warned of.
 TRANSACTION_WARN_S = 1.0
 # What one transaction takes at most: it bounds the memory and the time of a commit.
 CHANGES_PER_COMMIT_MAX = 4_000
@@ -105,6 +105,7 @@ _ORDER = (
     "wake_children",
     "wake_runs",
     "delete_inbox",
+    "delete_blob",
     "bury_inbox_of_runs",
     "abandon_updates_of_runs",
     "close_run",

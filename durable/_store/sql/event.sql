@@ -93,3 +93,10 @@ VALUES (?, ?, ?, ?)
 SELECT size, data
   FROM blob
  WHERE id = :id
+
+-- :name delete_blob
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- A large message became an event, which has a blob of its own.
+DELETE FROM blob
+ WHERE id IN (VALUES (?))

@@ -228,6 +228,7 @@ SELECT pk
  LIMIT 1
 
 -- :name list_children
+-- :scan allowed (one run's children, in the order of their starts)
 -- The runs that a run started, oldest first.
 SELECT pk, id, ordinal, workflow, state, parent_step
   FROM run
