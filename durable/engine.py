@@ -257,8 +257,7 @@ class Engine(Client):
         worker = self._running()
         value = await worker.commit(operation)
         if self._worker is worker:  # Closed meanwhile: whoever opens the file next will look.
-            worker.inbox.look()
-            worker.claim()
+            worker.look_soon()
         return value
 
     def _notify_closed(self, pk: int, state: str) -> None:
