@@ -72,13 +72,18 @@ class HistoryEvent:
 
     Attributes:
         seq: Its place, from 1.
-        kind: ``completed``, ``failed``, ``fired``, ``cancel_requested`` or ``patched``.
-        step: The step's or timer's id, or empty.
-        name: The activity's or patch's name, or empty.
-        arguments: As stored: plain JSON data.
-        result: As stored: plain JSON data; of a failure its record.
+        kind: ``completed`` or ``failed`` (a step of an activity), ``fired`` (a timer),
+            ``received`` (a signal), ``update_accepted``, ``child_completed``, ``child_failed``,
+            ``acted`` or ``refused`` (a start, signal or cancel of another run), ``resolved`` or
+            ``rejected`` (a promise), ``cancel_requested``, ``timed_out`` (its ``run_timeout``) or
+            ``patched``.
+        step: The step's or timer's id; a signal's or update's own id, if it has one; or empty.
+        name: Of the activity, the child's workflow, the promise, the signal, the update or the
+            patch, or empty.
+        arguments: As stored: plain JSON data; an update's content.
+        result: As stored: plain JSON data; of a failure its record, of a signal its content.
         at: When, UTC.
-        took: How long the attempt that ended it ran.
+        took: How long the attempt that ended it ran, or the child.
     """
 
     seq: int
@@ -612,11 +617,14 @@ class Client:
         run = await self._start(workflow, args, kwargs, "return", letter)
         return await run._answer_of(update, key, run._pk)
 
-    async def resolve(self, token: str, value: object) -> None:
+    async def resolve(self, token: str, value: object) -> Run[Any]:
         """Keep a promise, or complete an activity that asked for it, by its token.
 
         On return the answer is in the file. One that does not fit the promise's type is kept as a
         dead letter, and the run goes on waiting.
+
+        Returns:
+            The run that waited for it.
 
         Raises:
             TokenUnknown: It is no token, or no open run waits for it any more.
@@ -625,22 +633,27 @@ class Client:
         from durable.payloads import codec_for
 
         parcel = await self._pack(codec_for(Any, "answer").encode(value), "answer")
-        await self._commit(
-            messages.answer_token(token, parcel, self._clock.wall_us(), rejects=False)
-        )
+        return await self._answer_token(token, parcel, rejects=False)
 
-    async def reject(self, token: str, message: str) -> None:
+    async def reject(self, token: str, message: str) -> Run[Any]:
         """Reject a promise, or fail an activity that asked for an answer, by its token.
 
         Where it is awaited, `PromiseRejected` is raised with the message.
+
+        Returns:
+            The run that waited for it.
 
         Raises:
             TokenUnknown: It is no token, or no open run waits for it any more.
         """
         parcel = await self._pack(msgspec.json.encode(_text(message)), "message")
-        await self._commit(
-            messages.answer_token(token, parcel, self._clock.wall_us(), rejects=True)
-        )
+        return await self._answer_token(token, parcel, rejects=True)
+
+    async def _answer_token(self, token: str, parcel: Parcel, *, rejects: bool) -> Run[Any]:
+        now_us = self._clock.wall_us()
+        operation = messages.answer_token(token, parcel, now_us, rejects=rejects)
+        pk: int = await self._commit(operation)
+        return Run(self, self._get_row(pk))
 
     def blocking(self) -> BlockingClient:
         """Return the same verbs for plain functions: ``with client.blocking() as c: c.get(...)``.

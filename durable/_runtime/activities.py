@@ -524,8 +524,7 @@ class Activities:
     def _succeeded(self, attempt: Attempt, payload: bytes) -> None:
         run, step = attempt.run, attempt.step
         if attempt.later:
-            self._remember(attempt, "later", [], None)
-            self._wait_for_answer(attempt)
+            self._remember(attempt, "later", [], partial(self._wait_for_answer, attempt))
             return
         try:
             if len(payload) > self._payload_bytes_max:

@@ -585,10 +585,12 @@ class LiveRun:
             due.append((first.retry_at_us or 0, first.step_id))
         elif awaited:
             waits = {"kind": "waiting", "for": awaited}
+            if promises := self._promises():
+                waits["promises"] = promises
         elif due:
             waits = {"kind": "sleeping", "step": min(due)[1], "at_us": min(due)[0]}
         else:
-            waits = {"kind": "waiting"}
+            waits = {"kind": "waiting", "for": self.driver.mailbox.heard[:AWAITED_MAX]}
         return (min(due)[0] if due else None), waits
 
     def _awaited(self) -> list[str]:
@@ -604,6 +606,12 @@ class LiveRun:
             elif step_id in self.attempts and self.attempts[step_id].is_later:
                 found.append(f"the answer to {step.name} (step {step_id})")
         return found
+
+    def _promises(self) -> dict[str, str]:
+        """Return the promises it waits for: names by step; the first few."""
+        steps = self.driver.loop.steps.items()
+        found = [(step_id, step.name) for step_id, step in steps if step.kind == Kind.RESOLVED]
+        return dict(found[:AWAITED_MAX])
 
     # -- ends ------------------------------------------------------------------------------------
 

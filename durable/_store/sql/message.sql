@@ -14,6 +14,14 @@ SELECT answer.state, answer.name, answer.result
  ORDER BY run.ordinal DESC
  LIMIT 1
 
+-- :name list_answers
+-- How the updates of one run ended; the answers to its queries, until they are read, too.
+SELECT key, name, state, result, at_us
+  FROM answer
+ WHERE run = :run
+ ORDER BY key
+ LIMIT :limit
+
 -- :name delete_answer
 -- Whoever asked has read it.
 DELETE FROM answer
