@@ -82,6 +82,15 @@ async def update_all(run, chance):
     return answers
 
 
+async def start_parents(start, chance):
+    """Start families all along, so that deaths find them at every age."""
+    started = []
+    for n in range(COUNT // 2):
+        started.append(await start(talker.parent, f"parent-{n}", 12))
+        await asyncio.sleep(chance.uniform(0, 0.2))
+    return started
+
+
 async def answer_all(runs):
     for n, run in enumerate(runs):
         async for item in run.tail(talker.tokens):
@@ -109,15 +118,15 @@ async def test_nothing_said_is_lost_or_heard_twice(tmp_path, capsys):
             handles = await start(talker.handles, "handles", COUNT)
             goes_on = await start(talker.goes_on, "goes-on", COUNT, [])
             adds = await start(talker.adds, "adds")
-            parents = [await start(talker.parent, f"parent-{n}", 12) for n in range(4)]
             says = await start(talker.says, "says", COUNT)
             asks = [await start(talker.asks, f"asks-{n}", "a") for n in range(10)]
             killing = asyncio.ensure_future(kill_again_and_again(victim, chance, done))
             tailing = asyncio.ensure_future(follow(says))
-            _, answers, _ = await asyncio.gather(
+            _, answers, _, parents = await asyncio.gather(
                 send_all(client, [receives, handles, goes_on], chance),
                 update_all(adds, chance),
                 answer_all(asks),
+                start_parents(start, chance),
             )
             kills = await killing
             await adds.signal(talker.stop, True)
@@ -142,11 +151,11 @@ async def test_nothing_said_is_lost_or_heard_twice(tmp_path, capsys):
     check_stream(seen)
     booked = check_ledger(path)
     assert booked["receives"] == booked["handles"] == booked["adds"] == wanted
-    assert booked["child"] == sorted([n for n in range(12) if n % 4 != 3] * 4)
+    assert booked["child"] == sorted([n for n in range(12) if n % 4 != 3] * (COUNT // 2))
     assert invariants.check_file(path) == []
     with capsys.disabled():
         print(
-            f"\n  {kills} kills; {3 * COUNT} signals, {COUNT} updates, {4 * 12} children, "
+            f"\n  {kills} kills; {3 * COUNT} signals, {COUNT} updates, {COUNT // 2 * 12} children, "
             f"{len(seen)} items and {sum(map(len, booked.values()))} ledger rows, each once"
         )
 
