@@ -52,6 +52,7 @@ from durable.errors import (
     OwnershipLost,
     RowRefused,
     StoreError,
+    UsageError,
 )
 
 __all__ = ["Change", "Transaction", "Writer"]
@@ -116,6 +117,12 @@ _ORDER = (
 _LAST_WINS = {"update_run"}
 
 
+class _UserEnded(Exception):
+    """The user's code rolled back the whole transaction; its ``__cause__`` is what they raised."""
+
+    change: Change | None = None
+
+
 class Transaction:
     """What an operation may do inside the writer's transaction: named statements only."""
 
@@ -144,7 +151,8 @@ class Transaction:
         """Run the user's code on their own tables, inside this transaction.
 
         Whatever it raises, SQLite's errors included, is `UserError`, with the error as its cause:
-        it is rolled back alone. Only what SQLite itself rolled back everything for passes as is.
+        it is rolled back alone. ``OR ROLLBACK`` takes everybody's part with it: that is
+        `_UserEnded`, and the others' parts are written again.
 
         Args:
             fn: Gets a cursor that is closed afterwards.
@@ -154,23 +162,31 @@ class Transaction:
         started_s = steady_s()
         self._guard.on = True
         try:
-            return fn(cursor)
+            value = fn(cursor)
         except _PASSING:
             raise
         except BaseException as error:
             if not self._connection.in_transaction:
-                raise
+                raise _UserEnded from error
             raise UserError from error
+        else:
+            if not self._connection.in_transaction:
+                raise _UserEnded from UsageError(
+                    f"{what} rolled the library's transaction back (OR ROLLBACK?); use OR ABORT, "
+                    "or raise an exception: that rolls back your own part"
+                )
+            return value
         finally:
             self._guard.on = False
             cursor.close()
             took_s = steady_s() - started_s
             if took_s > TRANSACTION_WARN_S:
                 logger.warning(
-                    "%s: %s held the file's only writer for %.1f s; do the slow part in an "
-                    "activity, and write its result here",
-                    "transaction", what, took_s,
-                )  # fmt: skip
+                    "%s held the file's only writer for %.1f s; do the slow part in an activity, "
+                    "and write its result here",
+                    what,
+                    took_s,
+                )
 
     @contextlib.contextmanager
     def unguarded(self) -> Iterator[None]:
@@ -408,6 +424,10 @@ class Writer:
         while batch:
             try:
                 self._try_commit(batch)
+            except _UserEnded as ended:  # The others are written without it.
+                assert ended.change is not None
+                ended.change.error = ended.__cause__
+                batch = [change for change in batch if change is not ended.change]
             except DurableError as error:
                 self._fail(batch, error)
                 return
@@ -558,6 +578,9 @@ class Writer:
         try:
             change.value = change.operation(self._transaction)
         except apsw.Error:
+            raise
+        except _UserEnded as ended:
+            ended.change = change
             raise
         except UserError as error:
             execute("ROLLBACK TO operation")

@@ -1,6 +1,6 @@
 """The process that is killed while others talk to its runs: it only serves the file.
 
-    talker.py DB
+talker.py DB
 """
 
 import asyncio
