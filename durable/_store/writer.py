@@ -122,6 +122,13 @@ class _UserEnded(Exception):
 
     change: Change | None = None
 
+    def is_of(self, change: Change) -> bool:
+        """Say whether this is the change that did it, which fails with what was raised."""
+        if change is not self.change:
+            return False
+        change.error = self.__cause__
+        return True
+
 
 class Transaction:
     """What an operation may do inside the writer's transaction: named statements only."""
@@ -425,19 +432,13 @@ class Writer:
             try:
                 self._try_commit(batch)
             except _UserEnded as ended:  # The others are written without it.
-                assert ended.change is not None
-                ended.change.error = ended.__cause__
-                batch = [change for change in batch if change is not ended.change]
+                batch = [change for change in batch if not ended.is_of(change)]
             except DurableError as error:
                 self._fail(batch, error)
                 return
             except _PASSING as error:
-                explained = self._moved() if self._has_moved() else explain(error, self._path)
-                if not forever or self._closing.is_set() or isinstance(explained, FileMoved):
-                    self._fail(batch, explained)
+                if not self._waits_for_better(batch, error, wait_s, forever=forever):
                     return
-                logger.error("%s; nothing is lost, trying again", explained)  # noqa: TRY400  a line
-                self._closing.wait(wait_s)
                 wait_s = min(2 * wait_s, RETRY_S_MAX)
             except Exception as error:  # noqa: BLE001  whatever it is, the thread goes on
                 if len(batch) == 1:
@@ -448,6 +449,18 @@ class Writer:
                 return
             else:
                 return
+
+    def _waits_for_better(
+        self, batch: list[Change], error: apsw.Error, wait_s: float, *, forever: bool
+    ) -> bool:
+        """Wait before the next try, if there is to be one; else the changes fail."""
+        explained = self._moved() if self._has_moved() else explain(error, self._path)
+        if not forever or self._closing.is_set() or isinstance(explained, FileMoved):
+            self._fail(batch, explained)
+            return False
+        logger.error("%s; nothing is lost, trying again", explained)
+        self._closing.wait(wait_s)
+        return True
 
     def _refuse(self, change: Change, error: Exception) -> None:
         if (

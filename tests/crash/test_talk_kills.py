@@ -5,6 +5,7 @@ Short in `make test`; `DURABLE_TALK_KILLS=100 pytest -m crash` is the long form.
 
 import asyncio
 import collections
+import itertools
 import os
 import random
 import signal
@@ -174,7 +175,7 @@ def check_stream(seen):
         assert values[-5:] == [f"a{n}" for n in range(5)]
         assert all(
             later == "a0" or int(later[1:]) == int(earlier[1:]) + 1
-            for earlier, later in zip(values, values[1:], strict=False)
+            for earlier, later in itertools.pairwise(values)
         )
 
 
