@@ -426,8 +426,7 @@ class Writer:
 
     def _commit(self, batch: list[Change], *, forever: bool) -> None:
         wait_s = RETRY_S_MIN
-        if self._refused:
-            batch = self._without_refused_runs(batch)
+        batch = self._without_refused_runs(batch)
         while batch:
             try:
                 self._try_commit(batch)
@@ -482,6 +481,8 @@ class Writer:
             self._refused[event[0]] = refused
 
     def _without_refused_runs(self, batch: list[Change]) -> list[Change]:
+        if not self._refused:
+            return batch
         kept = []
         for change in batch:
             event = _event_of(change)
