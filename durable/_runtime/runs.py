@@ -7,6 +7,7 @@ asked for is performed when that change is committed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from functools import partial
@@ -152,20 +153,24 @@ class LiveRun:
         reader, pk, driver = self.worker.store.reader, self.row.pk, self.driver
 
         def replay() -> list[Command]:
+            events = reader.events(pk)
+            first = next(events, None)
+            if first is None:  # Nothing of it is recorded: whatever it did, it does now.
+                return driver.start()
             driver.know_patches(reader.patches(pk))
-            driver.replay(reader.events(pk))
+            driver.replay(itertools.chain([first], events))
             return []
 
-        if self._drive(replay, []) is None:
+        commands = self._drive(replay, [])
+        if commands is None:
             return False
-        if driver.outcome is not None:
+        if commands:
+            self._record_start_again(commands)
+        elif driver.outcome is not None:
             # Its last event and its end are one commit, so an open run whose code ends is changed.
             self.commit([], [])
-            return False
-        commands, driver.loop.commands = driver.loop.commands, []
-        if not driver.seq:
-            self._record_start_again(commands)
-        return True
+        driver.loop.commands.clear()
+        return driver.outcome is None
 
     def _record_start_again(self, commands: list[Command]) -> None:
         """Commit what the start records once more: without any event, nobody knows if it was.
@@ -173,7 +178,7 @@ class LiveRun:
         What is there already stays as it is: the same items at the same positions.
         """
         recordings: list[Command] = [one for one in commands if isinstance(one, Recording)]
-        if not recordings:
+        if not recordings and self.driver.outcome is None:
             return
         self.positions = dict.fromkeys(
             (one.stream for one in recordings if isinstance(one, AppendItem)), 0

@@ -35,6 +35,9 @@ _ON_PARTS = {
     apsw.SQLITE_CREATE_INDEX, apsw.SQLITE_DROP_INDEX, apsw.SQLITE_CREATE_TRIGGER,
     apsw.SQLITE_DROP_TRIGGER, apsw.SQLITE_ALTER_TABLE,
 }  # fmt: skip
+_WRITES = {apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE}
+# SQLite's own, where the numbers of workers and requests are counted.
+_COUNTERS = {"sqlite_sequence", "sqlite_stat1"}
 _HARMLESS = {apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE, apsw.SQLITE_REINDEX}
 _REFUSED_FUNCTIONS = {"load_extension"}
 
@@ -53,6 +56,8 @@ class Guard:
     ) -> int:
         if not self.on or action in _HARMLESS:
             return apsw.SQLITE_OK
+        if action in _WRITES and one in _COUNTERS:
+            return apsw.SQLITE_DENY
         if action in _ON_TABLES:
             return self._judge(one)
         if action in _ON_PARTS:

@@ -52,6 +52,7 @@ from durable.errors import (
     OwnershipLost,
     RowRefused,
     StoreError,
+    UsageError,
 )
 
 __all__ = ["Change", "Transaction", "Writer"]
@@ -116,6 +117,19 @@ _ORDER = (
 _LAST_WINS = {"update_run"}
 
 
+class _UserEnded(Exception):
+    """The user's code rolled back the whole transaction; its ``__cause__`` is what they raised."""
+
+    change: Change | None = None
+
+    def is_of(self, change: Change) -> bool:
+        """Say whether this is the change that did it, which fails with what was raised."""
+        if change is not self.change:
+            return False
+        change.error = self.__cause__
+        return True
+
+
 class Transaction:
     """What an operation may do inside the writer's transaction: named statements only."""
 
@@ -144,7 +158,8 @@ class Transaction:
         """Run the user's code on their own tables, inside this transaction.
 
         Whatever it raises, SQLite's errors included, is `UserError`, with the error as its cause:
-        it is rolled back alone. Only what SQLite itself rolled back everything for passes as is.
+        it is rolled back alone. ``OR ROLLBACK`` takes everybody's part with it: that is
+        `_UserEnded`, and the others' parts are written again.
 
         Args:
             fn: Gets a cursor that is closed afterwards.
@@ -154,23 +169,31 @@ class Transaction:
         started_s = steady_s()
         self._guard.on = True
         try:
-            return fn(cursor)
+            value = fn(cursor)
         except _PASSING:
             raise
         except BaseException as error:
             if not self._connection.in_transaction:
-                raise
+                raise _UserEnded from error
             raise UserError from error
+        else:
+            if not self._connection.in_transaction:
+                raise _UserEnded from UsageError(
+                    f"{what} rolled the library's transaction back (OR ROLLBACK?); use OR ABORT, "
+                    "or raise an exception: that rolls back your own part"
+                )
+            return value
         finally:
             self._guard.on = False
             cursor.close()
             took_s = steady_s() - started_s
             if took_s > TRANSACTION_WARN_S:
                 logger.warning(
-                    "%s: %s held the file's only writer for %.1f s; do the slow part in an "
-                    "activity, and write its result here",
-                    "transaction", what, took_s,
-                )  # fmt: skip
+                    "%s held the file's only writer for %.1f s; do the slow part in an activity, "
+                    "and write its result here",
+                    what,
+                    took_s,
+                )
 
     @contextlib.contextmanager
     def unguarded(self) -> Iterator[None]:
@@ -403,21 +426,18 @@ class Writer:
 
     def _commit(self, batch: list[Change], *, forever: bool) -> None:
         wait_s = RETRY_S_MIN
-        if self._refused:
-            batch = self._without_refused_runs(batch)
+        batch = self._without_refused_runs(batch)
         while batch:
             try:
                 self._try_commit(batch)
+            except _UserEnded as ended:  # The others are written without it.
+                batch = [change for change in batch if not ended.is_of(change)]
             except DurableError as error:
                 self._fail(batch, error)
                 return
             except _PASSING as error:
-                explained = self._moved() if self._has_moved() else explain(error, self._path)
-                if not forever or self._closing.is_set() or isinstance(explained, FileMoved):
-                    self._fail(batch, explained)
+                if not self._waits_for_better(batch, error, wait_s, forever=forever):
                     return
-                logger.error("%s; nothing is lost, trying again", explained)  # noqa: TRY400  a line
-                self._closing.wait(wait_s)
                 wait_s = min(2 * wait_s, RETRY_S_MAX)
             except Exception as error:  # noqa: BLE001  whatever it is, the thread goes on
                 if len(batch) == 1:
@@ -428,6 +448,18 @@ class Writer:
                 return
             else:
                 return
+
+    def _waits_for_better(
+        self, batch: list[Change], error: apsw.Error, wait_s: float, *, forever: bool
+    ) -> bool:
+        """Wait before the next try, if there is to be one; else the changes fail."""
+        explained = self._moved() if self._has_moved() else explain(error, self._path)
+        if not forever or self._closing.is_set() or isinstance(explained, FileMoved):
+            self._fail(batch, explained)
+            return False
+        logger.error("%s; nothing is lost, trying again", explained)
+        self._closing.wait(wait_s)
+        return True
 
     def _refuse(self, change: Change, error: Exception) -> None:
         if (
@@ -449,6 +481,8 @@ class Writer:
             self._refused[event[0]] = refused
 
     def _without_refused_runs(self, batch: list[Change]) -> list[Change]:
+        if not self._refused:
+            return batch
         kept = []
         for change in batch:
             event = _event_of(change)
@@ -558,6 +592,9 @@ class Writer:
         try:
             change.value = change.operation(self._transaction)
         except apsw.Error:
+            raise
+        except _UserEnded as ended:
+            ended.change = change
             raise
         except UserError as error:
             execute("ROLLBACK TO operation")
