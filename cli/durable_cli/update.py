@@ -49,12 +49,8 @@ def command(
 
     The answer is written as JSON. Exit code 6: it was refused, it failed, or the run ended first.
     """
-    from durable.policies import duration_us
-
     value = value_of(payload)
-    limit_s = None if timeout is None else duration_us(timeout, "--timeout") / 1e6
-    if limit_s == 0:
-        raise click.UsageError("--timeout is longer than 0")
+    limit_s = None if timeout is None else _seconds(timeout)
     path, before = look(run)
     key = message_id or secrets.token_hex(8)
     answer = asyncio.run(_update(path, before.id, name, value, key, limit_s))
@@ -63,6 +59,19 @@ def command(
         screen.json({"run": before.id, "update": name, "id": key, "answer": answer})
     else:
         screen.json(answer)
+
+
+def _seconds(text: str) -> float:
+    from durable.errors import UsageError
+    from durable.policies import duration_us
+
+    try:
+        found = duration_us(float(text) if text.replace(".", "", 1).isdecimal() else text, "it")
+    except UsageError as error:
+        raise click.UsageError(f"--timeout: {str(error).removeprefix('it: ')}") from None
+    if found == 0:
+        raise click.UsageError("--timeout is longer than 0")
+    return found / 1e6
 
 
 async def _update(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from durable._core.events import Kind
@@ -48,7 +49,9 @@ class Told:
         buried: The events of signals that became dead letters.
     """
 
-    def __init__(self, zero_us: int, answers: Mapping[str, UpdateView], buried: Set[int]) -> None:
+    def __init__(
+        self, zero_us: int, answers: Mapping[str, UpdateView], buried: AbstractSet[int]
+    ) -> None:
         self._zero_us = zero_us
         self._answers = answers
         self._buried = buried

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, TypeGuard
 
 from durable._store.messages import make_token
@@ -34,7 +35,7 @@ class Talk:
         self.updates: Sequence[UpdateView] = []
         """Those accepted, in order; then those refused or abandoned."""
 
-    def buried(self) -> Set[int]:
+    def buried(self) -> AbstractSet[int]:
         """Return the seqs of its signals that became dead letters: their events hold them."""
         return {one.seq for one in self._letters if one.seq is not None}
 

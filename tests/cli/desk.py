@@ -1,10 +1,11 @@
-"""The application whose runs talk: `fill` leaves runs that wait, that published, that have children.
+"""The application whose runs talk: `fill` leaves some that wait, that published, with children.
 
 The tests ask of them with a worker (`durable worker tests/cli/desk.py:make`) and without one.
 """
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import durable
 from durable import (
@@ -93,6 +94,13 @@ async def speaks() -> str:
     return "said"
 
 
+@workflow
+async def types() -> None:
+    for number in range(3):
+        tokens.append(str(number))
+        await stop.receive()
+
+
 @workflow(name="ship")
 async def ships(number: int) -> int:
     if number < 0:
@@ -122,7 +130,9 @@ async def asks_a_closed_run() -> str:
     return "sent"
 
 
-FUNCTIONS = (counts, approves, signs, speaks, ships, waits_for_stop, leads, asks_a_closed_run)
+FUNCTIONS = (
+    counts, approves, signs, speaks, types, ships, waits_for_stop, leads, asks_a_closed_run
+)  # fmt: skip
 
 
 def make() -> durable.Engine:
@@ -131,7 +141,7 @@ def make() -> durable.Engine:
 
 async def fill(path: Path) -> None:
     async with durable.Engine(path, functions=FUNCTIONS) as engine:
-        waiting = [
+        waiting: list[durable.Run[Any]] = [
             await engine.start(approves.options(id="approval-1"), "order-1"),
             await engine.start(signs.options(id="signature-1")),
             await engine.start(leads.options(id="family-1")),
@@ -147,5 +157,7 @@ async def fill(path: Path) -> None:
             except durable.WorkflowError:
                 continue
         await counting.signal(Signal("stop", str), f"no {EVIL}")  # a dead letter: it is no bool
-        while {await run.status() for run in waiting} != {"waiting"}:
-            await asyncio.sleep(0.005)
+        # What a run waits for is written down after a second.
+        async with asyncio.timeout(20):
+            while {await run.status() for run in waiting} != {"waiting"}:
+                await asyncio.sleep(0.005)
