@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, TypeGuard
 
-from durable._store.messages import make_token
 from durable.errors import DurableError
 from durable.inspection._texts import cut, decoded_text, summary_of_payload, time_of
 from durable.inspection._views import DeadLetter, PromiseView, StreamView, UpdateView
@@ -93,6 +92,10 @@ class Talk:
             asked = row.waits_for().get("promises")
             found += [(step, name) for step, name in asked.items()] if _is_texts(asked) else []
         found += [(one.step, one.name) for one in pending if one.status == "later"]
+        if not found:
+            return []
+        from durable._store.messages import make_token  # It brings the writer along.
+
         return [
             PromiseView(name=name, step=step, token=make_token(row.id, row.salt, step))
             for step, name in found
