@@ -102,17 +102,22 @@ class Item(Generic[T]):
 
     Attributes:
         value: What was appended.
-        position: Its place, from 0.
+        position: Its place in the stream of its run, from 0.
+        ordinal: Of its run; `Run.tail` goes on to the next one after ``continue_as_new``.
         step: The call that appended it: a workflow's own, or the activity's step.
-        attempt: Of the activity, from 1; 0 for the workflow itself. Items of an earlier attempt of
-            the same step are superseded by those of a later one.
+        attempt: Of the activity, from 1; 0 for the workflow itself. An attempt that its process's
+            death cut off is made again under the same number.
+        index: Of the item among those of its attempt in this stream, from 0: an item takes the
+            place of whatever its step appended from this index on.
         at: When, UTC.
     """
 
     value: T
     position: int
+    ordinal: int
     step: str
     attempt: int
+    index: int
     at: dt.datetime
 
 
@@ -382,11 +387,12 @@ class Run(Generic[R_co]):
     async def tail(self, stream: Stream[T], *, from_: int = 0) -> AsyncIterator[Item[T]]:
         """Yield a stream's items as they are written; ends with the run.
 
+        Follows ``continue_as_new``. What a repeated attempt of an activity appends comes again: an
+        item takes the place of what its step appended from its index on.
+
         Args:
             stream: The declared stream.
             from_: The position to begin at; the first item has 0.
-
-        What a repeated attempt of an activity appended comes again; each item tells its attempt.
         """
         client, position = self._client, from_
         pk = self._pk
@@ -400,8 +406,10 @@ class Run(Generic[R_co]):
                 yield Item(
                     value=stream._codec().decode(payload),
                     position=one.position,
+                    ordinal=row.ordinal,
                     step=one.step,
                     attempt=one.attempt,
+                    index=one.number,
                     at=_EPOCH + dt.timedelta(microseconds=one.at_us),
                 )
             if page:

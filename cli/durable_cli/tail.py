@@ -39,7 +39,7 @@ def command(run: str, stream: str, first: int, *, join: bool, as_json: bool) -> 
     """Follow a stream of a run until the run ends: an item a line, from the beginning.
 
     An activity that is tried again appends again: a line says so, and with --json each item has its
-    step and attempt.
+    step, attempt and index, from 0 in each attempt.
     """
     path, before = look(run)
     names = [one.name for one in before.streams]
@@ -69,7 +69,7 @@ class _Follower:
         self._screen = screen
         self._join = join
         self._as_json = as_json
-        self._attempts: dict[str, int] = {}
+        self._seen: set[tuple[int, str]] = set()
         self._in_line = False
 
     def write(self, item: Item[Any]) -> None:
@@ -78,8 +78,10 @@ class _Follower:
             self._screen.json(
                 {
                     "position": item.position,
+                    "ordinal": item.ordinal,
                     "step": item.step,
                     "attempt": item.attempt,
+                    "index": item.index,
                     "at": item.at,
                     "value": item.value,
                 },
@@ -100,9 +102,10 @@ class _Follower:
 
     def _tell_again(self, item: Item[Any]) -> None:
         """Say that an attempt is repeated: what it appended before comes once more."""
-        before = self._attempts.get(item.step)
-        self._attempts[item.step] = item.attempt
-        if item.attempt and before is not None and before != item.attempt:
+        key = item.ordinal, item.step
+        is_again = item.index == 0 and key in self._seen
+        self._seen.add(key)
+        if is_again:
             self.end()
             text = f"-- step {clean(item.step)} again, attempt {item.attempt} --"
             self._screen.line(self._screen.style(text, "dim"))

@@ -347,7 +347,7 @@ class LiveRun:
                 stored = self.worker.stored(payload, rows)
                 rows.append(("upsert_value", (pk, name, stored, checksum(payload), now_us)))
             case AppendItem(stream, step, payload):
-                self.append(stream, step, 0, payload, now_us, rows)
+                self.append(stream, step, 0, 0, payload, now_us, rows)
             case BuryLetter(seq, name, why):
                 self.worker.log.warning(
                     "run %s: signal %s (event %d) is kept as a dead letter: %s",
@@ -362,9 +362,13 @@ class LiveRun:
                 assert_never(command)
 
     def append(
-        self, stream: str, step: str, attempt: int, payload: bytes, now_us: int, rows: Rows
-    ) -> None:
-        """Add the row of an item at the end of a stream; ``attempt`` 0 is the workflow itself."""
+        self, stream: str, step: str, attempt: int, number: int, payload: bytes, now_us: int,
+        rows: Rows,
+    ) -> None:  # fmt: skip
+        """Add the row of an item at the end of a stream.
+
+        ``attempt`` 0 is the workflow itself; ``number`` counts the items of an attempt, from 0.
+        """
         position = self.positions.get(stream)
         if position is None:
             position = self.worker.store.reader.next_position(self.row.pk, stream)
@@ -374,7 +378,7 @@ class LiveRun:
             (
                 "insert_item",
                 (
-                    self.row.pk, stream, position, step, attempt, self.driver.seq, stored,
+                    self.row.pk, stream, position, step, attempt, number, self.driver.seq, stored,
                     checksum(payload), now_us,
                 ),
             )

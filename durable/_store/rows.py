@@ -167,6 +167,7 @@ class ItemRow:
     position: int
     step: str
     attempt: int
+    number: int
     payload: str | int
     checksum: int
     at_us: int

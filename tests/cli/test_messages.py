@@ -112,10 +112,12 @@ def test_tail_as_json_has_a_line_for_each_item(durable_: Command, desk_file: Pat
     done = durable_("-d", desk_file, "tail", "spoken", "tokens", "--json", "--from", "2")
 
     items = [json.loads(line) for line in done.out.splitlines()]
-    assert [(one["position"], one["step"], one["attempt"], one["value"]) for one in items] == [
-        (2, "1", 1, "two "),
-        (3, "1", 2, "one "),
-        (4, "1", 2, "two "),
+    assert [
+        (one["position"], one["step"], one["attempt"], one["index"], one["value"]) for one in items
+    ] == [
+        (2, "1", 1, 1, "two "),
+        (3, "1", 2, 0, "one "),
+        (4, "1", 2, 1, "two "),
     ]
     assert all(one["at"].endswith("Z") for one in items)
 
