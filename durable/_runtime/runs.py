@@ -305,7 +305,7 @@ class LiveRun:
     ) -> None:
         """Commit rows with the run's new state; afterwards perform the commands."""
         driver = self.driver
-        ring = False
+        ring = drops = False
         for command in commands:
             if type(command) is Step:
                 continue
@@ -316,8 +316,11 @@ class LiveRun:
             elif type(command) is DropStep and command.step.kind == Kind.CHILD_COMPLETED:
                 rows = [] if rows is None else rows
                 rows += self._drop_child(command.step)
+                drops = True
         if driver.outcome is not None:
             change = self._close(driver.outcome, [] if rows is None else rows)
+            if drops:
+                change.done = partial(self._left_children, change.done)
         elif self.stored_state == "ready" and not self.lost:
             change = Change(() if rows is None else rows, self._committed, commands)
         else:
@@ -331,6 +334,13 @@ class LiveRun:
             change.done = partial(self._committed_with_news, done)
         self.uncommitted += 1
         self.worker.submit(change)
+
+    def _left_children(self, done: Callable[[Change], None] | None, change: Change) -> None:
+        """Let children that the run's last drain gave up on hear of it: no command does so."""
+        assert done is not None
+        done(change)
+        if change.error is None:
+            self.worker.look_soon()
 
     def _committed_with_news(self, done: Callable[[Change], None], change: Change) -> None:
         done(change)
