@@ -563,3 +563,85 @@ async def test_an_update_open_when_a_run_goes_on_is_abandoned(engine):
 
     with pytest.raises(durable.UpdateAbandoned):
         await waiting
+
+
+# -- the user's own tables -------------------------------------------------------------------------
+
+
+@durable.transaction(retry=durable.Retry(initial_interval=1, max_attempts=3))
+def book(cursor: durable.Cursor, amount: int) -> int:
+    cursor.execute("INSERT INTO ledger (amount) VALUES (?)", (amount,))
+    if durable.attempt().number < 3:
+        raise ConnectionError("rolled back")
+    return cursor.last_insert_rowid
+
+
+@durable.transaction(retry=durable.Retry(max_attempts=1))
+def runs_sql(cursor: durable.Cursor, sql: str) -> None:
+    cursor.execute(sql)
+
+
+@workflow
+async def books(amounts: list[int]) -> list[int]:
+    return await asyncio.gather(*(book(amount) for amount in amounts))
+
+
+@workflow
+async def tries_sql(sql: str) -> str:
+    try:
+        await runs_sql(sql)
+    except Exception as error:
+        return str(error)
+    return "done"
+
+
+async def ledger(engine):
+    return await engine.transaction(
+        lambda tx: [amount for (amount,) in tx.execute("SELECT amount FROM ledger ORDER BY amount")]
+    )
+
+
+@pytest.fixture
+async def bank(engine):
+    await engine.transaction(
+        lambda tx: tx.execute("CREATE TABLE ledger (id INTEGER PRIMARY KEY, amount INTEGER)")
+    )
+    return engine
+
+
+async def test_a_transaction_that_raises_leaves_nothing_and_is_tried_again(bank):
+    assert sorted(await (await bank.start(books, [5, 6, 7])).result()) == [1, 2, 3]
+
+    assert await ledger(bank) == [5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["COMMIT", "ROLLBACK", "ATTACH ':memory:' AS x", "PRAGMA user_version = 7", "VACUUM",
+     "DELETE FROM event", "SELECT * FROM run", "DROP TABLE value", "SAVEPOINT x"],
+)  # fmt: skip
+async def test_a_transaction_reaches_the_users_tables_alone(bank, sql):
+    said = await (await bank.start(tries_sql, sql)).result()
+
+    refusals = ("not authorized", "is prohibited", "cannot VACUUM")
+    assert any(refusal in said for refusal in refusals)
+    assert await ledger(bank) == []
+
+
+async def test_rows_a_start_and_a_signal_are_one_commit_or_none(bank):
+    def order(tx, amount):
+        tx.execute("INSERT INTO ledger (amount) VALUES (?)", (amount,))
+        run_id = tx.start(receives.options(id=f"order-{amount}"), 1)
+        tx.signal(run_id, number, amount)
+        if amount < 0:
+            raise Sad("no")
+        return run_id
+
+    assert await bank.transaction(order, 3) == "order-3"
+    with pytest.raises(Sad):
+        await bank.transaction(order, -3)
+
+    assert await (await bank.get("order-3")).result() == [3]
+    assert await ledger(bank) == [3]
+    with pytest.raises(durable.RunNotFound):
+        await bank.get("order--3")
