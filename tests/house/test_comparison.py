@@ -1,4 +1,4 @@
-"""docs/comparison.md: each line has a verdict, and a test that shows it and exists."""
+"""Tests that documents link to exist; each line of docs/comparison.md has a verdict, and one."""
 
 import ast
 import re
@@ -45,3 +45,9 @@ def test_a_line_has_a_verdict_and_a_test_that_exists(line: list[str]) -> None:
     assert SHOWN_BY.sub("", shown_by).strip(", ") == ""
     for name, path in links:
         assert name in names_in(path), f"{path} has no {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_every_test_that_a_document_links_to_exists(path: Path) -> None:
+    for name, linked in SHOWN_BY.findall(path.read_text(encoding="utf-8")):
+        assert name in names_in(linked), f"{linked} has no {name}"
