@@ -165,5 +165,5 @@ class BlockingClient:
     update_with_start = _of_client(Client.update_with_start)
     list = _of_client(Client.list)
     count = _of_client(Client.count)
-    resolve = _of_client(Client.resolve)
-    reject = _of_client(Client.reject)
+    resolve = _run_of_client(Client.resolve)
+    reject = _run_of_client(Client.reject)

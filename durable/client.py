@@ -72,13 +72,18 @@ class HistoryEvent:
 
     Attributes:
         seq: Its place, from 1.
-        kind: ``completed``, ``failed``, ``fired``, ``cancel_requested`` or ``patched``.
-        step: The step's or timer's id, or empty.
-        name: The activity's or patch's name, or empty.
-        arguments: As stored: plain JSON data.
-        result: As stored: plain JSON data; of a failure its record.
+        kind: ``completed`` or ``failed`` (a step of an activity), ``fired`` (a timer),
+            ``received`` (a signal), ``update_accepted``, ``child_completed``, ``child_failed``,
+            ``acted`` or ``refused`` (a start, signal or cancel of another run), ``resolved`` or
+            ``rejected`` (a promise), ``cancel_requested``, ``timed_out`` (its ``run_timeout``) or
+            ``patched``.
+        step: The step's or timer's id; a signal's or update's own id, if it has one; or empty.
+        name: Of the activity, the child's workflow, the promise, the signal, the update or the
+            patch, or empty.
+        arguments: As stored: plain JSON data; an update's content.
+        result: As stored: plain JSON data; of a failure its record, of a signal its content.
         at: When, UTC.
-        took: How long the attempt that ended it ran.
+        took: How long the attempt that ended it ran, or the child.
     """
 
     seq: int
@@ -97,17 +102,22 @@ class Item(Generic[T]):
 
     Attributes:
         value: What was appended.
-        position: Its place, from 0.
+        position: Its place in the stream of its run, from 0.
+        ordinal: Of its run; `Run.tail` goes on to the next one after ``continue_as_new``.
         step: The call that appended it: a workflow's own, or the activity's step.
-        attempt: Of the activity, from 1; 0 for the workflow itself. Items of an earlier attempt of
-            the same step are superseded by those of a later one.
+        attempt: Of the activity, from 1; 0 for the workflow itself. An attempt that its process's
+            death cut off is made again under the same number.
+        index: Of the item among those of its attempt in this stream, from 0: an item takes the
+            place of whatever its step appended from this index on.
         at: When, UTC.
     """
 
     value: T
     position: int
+    ordinal: int
     step: str
     attempt: int
+    index: int
     at: dt.datetime
 
 
@@ -377,11 +387,12 @@ class Run(Generic[R_co]):
     async def tail(self, stream: Stream[T], *, from_: int = 0) -> AsyncIterator[Item[T]]:
         """Yield a stream's items as they are written; ends with the run.
 
+        Follows ``continue_as_new``. What a repeated attempt of an activity appends comes again: an
+        item takes the place of what its step appended from its index on.
+
         Args:
             stream: The declared stream.
             from_: The position to begin at; the first item has 0.
-
-        What a repeated attempt of an activity appended comes again; each item tells its attempt.
         """
         client, position = self._client, from_
         pk = self._pk
@@ -395,8 +406,10 @@ class Run(Generic[R_co]):
                 yield Item(
                     value=stream._codec().decode(payload),
                     position=one.position,
+                    ordinal=row.ordinal,
                     step=one.step,
                     attempt=one.attempt,
+                    index=one.number,
                     at=_EPOCH + dt.timedelta(microseconds=one.at_us),
                 )
             if page:
@@ -612,11 +625,14 @@ class Client:
         run = await self._start(workflow, args, kwargs, "return", letter)
         return await run._answer_of(update, key, run._pk)
 
-    async def resolve(self, token: str, value: object) -> None:
+    async def resolve(self, token: str, value: object) -> Run[Any]:
         """Keep a promise, or complete an activity that asked for it, by its token.
 
         On return the answer is in the file. One that does not fit the promise's type is kept as a
         dead letter, and the run goes on waiting.
+
+        Returns:
+            The run that waited for it.
 
         Raises:
             TokenUnknown: It is no token, or no open run waits for it any more.
@@ -625,22 +641,27 @@ class Client:
         from durable.payloads import codec_for
 
         parcel = await self._pack(codec_for(Any, "answer").encode(value), "answer")
-        await self._commit(
-            messages.answer_token(token, parcel, self._clock.wall_us(), rejects=False)
-        )
+        return await self._answer_token(token, parcel, rejects=False)
 
-    async def reject(self, token: str, message: str) -> None:
+    async def reject(self, token: str, message: str) -> Run[Any]:
         """Reject a promise, or fail an activity that asked for an answer, by its token.
 
         Where it is awaited, `PromiseRejected` is raised with the message.
+
+        Returns:
+            The run that waited for it.
 
         Raises:
             TokenUnknown: It is no token, or no open run waits for it any more.
         """
         parcel = await self._pack(msgspec.json.encode(_text(message)), "message")
-        await self._commit(
-            messages.answer_token(token, parcel, self._clock.wall_us(), rejects=True)
-        )
+        return await self._answer_token(token, parcel, rejects=True)
+
+    async def _answer_token(self, token: str, parcel: Parcel, *, rejects: bool) -> Run[Any]:
+        now_us = self._clock.wall_us()
+        operation = messages.answer_token(token, parcel, now_us, rejects=rejects)
+        pk: int = await self._commit(operation)
+        return Run(self, self._get_row(pk))
 
     def blocking(self) -> BlockingClient:
         """Return the same verbs for plain functions: ``with client.blocking() as c: c.get(...)``.

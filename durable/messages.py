@@ -293,7 +293,7 @@ class Stream(_Message, Generic[T]):
 
     What a workflow appends is part of its checkpoint: once, whatever crashes. What an activity
     appends is written as it comes; if its attempt is repeated, so are its items, and each item
-    tells its attempt. A worker that was declared dead cannot append.
+    tells its attempt and its index in it. A worker that was declared dead cannot append.
 
     Args:
         name: What the file knows.

@@ -257,7 +257,7 @@ class Driver:
         if main.done():
             self.outcome = self._outcome(main)
         elif self.mailbox.failure is not None:
-            self.outcome = Failed(self.mailbox.failure, _origin(self.mailbox.failure))
+            self.outcome = _raised(self.mailbox.failure)
         elif not (loop.steps or loop.timers or loop.stalled_drains or self.mailbox.can_wake):
             raise Blocked(
                 "the workflow waits for something that is not durable, so nothing can ever wake "
@@ -326,9 +326,14 @@ class Driver:
         error = main.exception()  # type: ignore[assignment]
         if error is None:
             return Completed(main.result())
-        if isinstance(error, ContinueAsNew):
-            return Continued(*error.arguments)
-        return Failed(error, _origin(error))
+        return _raised(error)
+
+
+def _raised(error: BaseException) -> Outcome:
+    """Return what an exception out of the workflow, or out of a signal's handler, makes of it."""
+    if isinstance(error, ContinueAsNew):
+        return Continued(*error.arguments)
+    return Failed(error, _origin(error))
 
 
 def _origin(error: BaseException) -> int:

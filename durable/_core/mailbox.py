@@ -163,6 +163,13 @@ class Mailbox:
             if any(not one.done() for one in getters)
         ]
 
+    @property
+    def heard(self) -> list[str]:
+        """What its handlers take, for people: ``signal NAME``, ``update NAME``."""
+        found = [f"signal {name}" for name in self._handlers]
+        found += [f"update {name}" for name in self._updates]
+        return [*found, "any other signal"] if self._catch_all else found
+
     def unreceived(self) -> list[Letter]:
         """Return the signals nobody has received, in order."""
         letters = [one for letters in self._letters.values() for one in letters]

@@ -95,6 +95,8 @@ class Attempt:
     over = False
     task: asyncio.Task[None] | None = None
     timers: list[TimerHandle] | None = None
+    items: dict[tuple[str, int], int] | None = None
+    """By stream and number of the attempt: how many items it has appended."""
     _info: AttemptInfo | None = None
 
     def __init__(self, run: LiveRun, step: Step, now_us: int) -> None:
@@ -128,6 +130,14 @@ class Attempt:
         self.later = True
         row = self.run.row
         return make_token(row.id, row.salt, self.step_id)
+
+    def next_item(self, stream: str) -> int:
+        """Count an item that this attempt appends; one made again, elsewhere, begins at 0."""
+        if self.items is None:
+            self.items = {}
+        number = self.items.get((stream, self.number), 0)
+        self.items[stream, self.number] = number + 1
+        return number
 
     def set_value(self, name: str, payload: bytes) -> None:
         """Publish a value of the run; from any thread."""
@@ -508,7 +518,8 @@ class Activities:
             return
         rows: Rows = []
         if is_item:
-            run.append(name, attempt.step_id, attempt.number, payload, now_us, rows)
+            number = attempt.next_item(name)
+            run.append(name, attempt.step_id, attempt.number, number, payload, now_us, rows)
         else:
             stored = self._worker.stored(payload, rows)
             rows.append(("upsert_value", (run.row.pk, name, stored, checksum(payload), now_us)))
@@ -524,8 +535,7 @@ class Activities:
     def _succeeded(self, attempt: Attempt, payload: bytes) -> None:
         run, step = attempt.run, attempt.step
         if attempt.later:
-            self._remember(attempt, "later", [], None)
-            self._wait_for_answer(attempt)
+            self._remember(attempt, "later", [], partial(self._wait_for_answer, attempt))
             return
         try:
             if len(payload) > self._payload_bytes_max:

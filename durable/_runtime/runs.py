@@ -305,7 +305,7 @@ class LiveRun:
     ) -> None:
         """Commit rows with the run's new state; afterwards perform the commands."""
         driver = self.driver
-        ring = False
+        ring = drops = False
         for command in commands:
             if type(command) is Step:
                 continue
@@ -316,8 +316,11 @@ class LiveRun:
             elif type(command) is DropStep and command.step.kind == Kind.CHILD_COMPLETED:
                 rows = [] if rows is None else rows
                 rows += self._drop_child(command.step)
+                drops = True
         if driver.outcome is not None:
             change = self._close(driver.outcome, [] if rows is None else rows)
+            if drops:
+                change.done = partial(self._left_children, change.done)
         elif self.stored_state == "ready" and not self.lost:
             change = Change(() if rows is None else rows, self._committed, commands)
         else:
@@ -331,6 +334,13 @@ class LiveRun:
             change.done = partial(self._committed_with_news, done)
         self.uncommitted += 1
         self.worker.submit(change)
+
+    def _left_children(self, done: Callable[[Change], None] | None, change: Change) -> None:
+        """Let children that the run's last drain gave up on hear of it: no command does so."""
+        assert done is not None
+        done(change)
+        if change.error is None:
+            self.worker.look_soon()
 
     def _committed_with_news(self, done: Callable[[Change], None], change: Change) -> None:
         done(change)
@@ -347,7 +357,7 @@ class LiveRun:
                 stored = self.worker.stored(payload, rows)
                 rows.append(("upsert_value", (pk, name, stored, checksum(payload), now_us)))
             case AppendItem(stream, step, payload):
-                self.append(stream, step, 0, payload, now_us, rows)
+                self.append(stream, step, 0, 0, payload, now_us, rows)
             case BuryLetter(seq, name, why):
                 self.worker.log.warning(
                     "run %s: signal %s (event %d) is kept as a dead letter: %s",
@@ -362,9 +372,13 @@ class LiveRun:
                 assert_never(command)
 
     def append(
-        self, stream: str, step: str, attempt: int, payload: bytes, now_us: int, rows: Rows
-    ) -> None:
-        """Add the row of an item at the end of a stream; ``attempt`` 0 is the workflow itself."""
+        self, stream: str, step: str, attempt: int, number: int, payload: bytes, now_us: int,
+        rows: Rows,
+    ) -> None:  # fmt: skip
+        """Add the row of an item at the end of a stream.
+
+        ``attempt`` 0 is the workflow itself; ``number`` counts the items of an attempt, from 0.
+        """
         position = self.positions.get(stream)
         if position is None:
             position = self.worker.store.reader.next_position(self.row.pk, stream)
@@ -374,7 +388,7 @@ class LiveRun:
             (
                 "insert_item",
                 (
-                    self.row.pk, stream, position, step, attempt, self.driver.seq, stored,
+                    self.row.pk, stream, position, step, attempt, number, self.driver.seq, stored,
                     checksum(payload), now_us,
                 ),
             )
@@ -590,10 +604,12 @@ class LiveRun:
             due.append((first.retry_at_us or 0, first.step_id))
         elif awaited:
             waits = {"kind": "waiting", "for": awaited}
+            if promises := self._promises():
+                waits["promises"] = promises
         elif due:
             waits = {"kind": "sleeping", "step": min(due)[1], "at_us": min(due)[0]}
         else:
-            waits = {"kind": "waiting"}
+            waits = {"kind": "waiting", "for": self.driver.mailbox.heard[:AWAITED_MAX]}
         return (min(due)[0] if due else None), waits
 
     def _awaited(self) -> list[str]:
@@ -609,6 +625,12 @@ class LiveRun:
             elif step_id in self.attempts and self.attempts[step_id].is_later:
                 found.append(f"the answer to {step.name} (step {step_id})")
         return found
+
+    def _promises(self) -> dict[str, str]:
+        """Return the promises it waits for: names by step; the first few."""
+        steps = self.driver.loop.steps.items()
+        found = [(step_id, step.name) for step_id, step in steps if step.kind == Kind.RESOLVED]
+        return dict(found[:AWAITED_MAX])
 
     # -- ends ------------------------------------------------------------------------------------
 

@@ -15,12 +15,14 @@ from durable._core.events import Event, Kind
 from durable._store.connection import connect, explain, moved, moved_probe
 from durable._store.queries import QUERIES
 from durable._store.rows import (
+    AnswerRow,
     AttemptRow,
     InboxRow,
     ItemRow,
     LetterRow,
     RunRow,
     StepRow,
+    ValueRow,
     WorkerRow,
 )
 from durable.errors import FileCorrupt, ForkedEngine, PayloadError
@@ -249,6 +251,10 @@ class Reader:
         state, name, result = rows[0]
         return state, name, self.payload(result)
 
+    def answers(self, run: int, limit: int = 1_000) -> list[AnswerRow]:
+        """Return how a run's updates ended, in the order of their ids."""
+        return [AnswerRow(*row) for row in self._all("list_answers", run=run, limit=limit)]
+
     def find_update(self, run_id: str, key: str) -> bool:
         """Return whether an update of this id was ever sent to any run of an id."""
         values = {"id": run_id, "key": key, "kind": "update", "event_kind": 7}
@@ -263,10 +269,9 @@ class Reader:
         rows = self._all("find_value", run=run, name=name)
         return self.payload(rows[0][0], rows[0][1]) if rows else None
 
-    def values(self, run: int) -> list[tuple[str, str | int, int]]:
-        """Return (name, stored payload, time) of all that a run has published."""
-        rows = self._all("list_values", run=run)
-        return [(name, payload, at_us) for name, payload, _, at_us in rows]
+    def values(self, run: int) -> list[ValueRow]:
+        """Return all values that a run has published, by name."""
+        return [ValueRow(*row) for row in self._all("list_values", run=run)]
 
     def items(self, run: int, stream: str, from_position: int, limit: int) -> list[ItemRow]:
         """Return a page of a stream, in order."""

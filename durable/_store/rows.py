@@ -11,12 +11,14 @@ import msgspec
 __all__ = [
     "LOST_ALONE",
     "OPEN_STATES",
+    "AnswerRow",
     "AttemptRow",
     "InboxRow",
     "ItemRow",
     "LetterRow",
     "RunRow",
     "StepRow",
+    "ValueRow",
     "WorkerRow",
     "new_run",
     "row_of",
@@ -138,12 +140,34 @@ class InboxRow:
 
 
 @attrs.define
+class AnswerRow:
+    """One row of ``answer``: how an update ended, or a query."""
+
+    key: str
+    name: str
+    state: str
+    result: str | int
+    at_us: int
+
+
+@attrs.define
+class ValueRow:
+    """One row of ``value``: what was published under a name."""
+
+    name: str
+    payload: str | int
+    checksum: int
+    at_us: int
+
+
+@attrs.define
 class ItemRow:
     """One row of ``item``: what was appended to a stream."""
 
     position: int
     step: str
     attempt: int
+    number: int
     payload: str | int
     checksum: int
     at_us: int

@@ -302,3 +302,88 @@ async def test_signals_move_along(durable_harness):
         run = await harness.engine.get("x")
         await run.signal(number, value)
     assert await harness.finish(handle) == [1, 2, 3]
+
+
+lines = Stream("lines", str)
+
+
+@activity(retry=durable.Retry(initial_interval=1))
+async def tells(words: int) -> None:
+    """Says its words, and fails after the second one the first time."""
+    for index in range(words):
+        lines.append(f"{index}")
+        if index == 1 and durable.attempt().number == 1:
+            raise ConnectionError("hung up")
+
+
+@workflow
+async def tells_in_turns(left: int) -> None:
+    lines.append("next")
+    await tells(3)
+    if left:
+        durable.continue_as_new(left - 1)
+
+
+def fold(items):
+    """Return what each step says in the end, as a reader of a stream may: see docs/messages.md."""
+    said = {}
+    for item in items:
+        of_step = said.setdefault((item.ordinal, item.step), [])
+        del of_step[item.index :]
+        of_step.append(item.value)
+    return said
+
+
+async def test_an_item_of_a_repeated_attempt_takes_the_place_of_the_one_before(durable_harness):
+    harness = durable_harness
+    handle = await harness.start(tells_in_turns.options(id="x"), 1)
+    await harness.finish(handle)
+
+    items = [item async for item in (await harness.engine.get("x#1")).tail(lines)]
+
+    said = fold(items)
+    assert said == {
+        (ordinal, step): said
+        for ordinal in (1, 2)
+        for step, said in (("!w1", ["next"]), ("1", ["0", "1", "2"]))
+    }
+    assert {item.attempt for item in items if item.step == "1"} == {1, 2}
+    for ordinal in (1, 2):
+        positions = [item.position for item in items if item.ordinal == ordinal]
+        assert positions == list(range(len(positions)))
+
+
+async def test_an_attempt_cut_off_by_a_death_begins_its_items_again(tmp_path):
+    path = tmp_path / "app.db"
+    hangs = asyncio.Event()
+
+    @activity
+    async def says() -> str:
+        lines.append("a")
+        lines.append("b")
+        if not hangs.is_set():
+            hangs.set()
+            await asyncio.Event().wait()
+        return "said"
+
+    @workflow
+    async def speaks() -> str:
+        return await says()
+
+    async with durable.Engine(path, functions=[speaks], grace=0) as engine:
+        run = await engine.start(speaks.options(id="x"))
+        async for item in run.tail(lines):
+            if item.value == "b":
+                break
+    async with durable.Engine(path, functions=[speaks]) as engine:
+        run = await engine.get("x")
+        await run.result()
+        items = [item async for item in run.tail(lines)]
+
+    assert [(item.value, item.attempt, item.index) for item in items] == [
+        ("a", 1, 0),
+        ("b", 1, 1),
+        ("a", 1, 0),
+        ("b", 1, 1),
+    ]
+    assert fold(items) == {(1, "1"): ["a", "b"]}

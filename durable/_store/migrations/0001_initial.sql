@@ -172,6 +172,7 @@ CREATE TABLE item (
   position INTEGER NOT NULL CHECK (position >= 0),
   step     TEXT    NOT NULL, -- who appended it
   attempt  INTEGER NOT NULL, -- 0: the workflow itself
+  number   INTEGER NOT NULL, -- of the item in its attempt, from 0: one made again begins again
   seq      INTEGER NOT NULL, -- events of the run so far
   payload  ANY     NOT NULL,
   checksum INTEGER NOT NULL,

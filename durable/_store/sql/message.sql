@@ -14,6 +14,14 @@ SELECT answer.state, answer.name, answer.result
  ORDER BY run.ordinal DESC
  LIMIT 1
 
+-- :name list_answers
+-- How the updates of one run ended; the answers to its queries, until they are read, too.
+SELECT key, name, state, result, at_us
+  FROM answer
+ WHERE run = :run
+ ORDER BY key
+ LIMIT :limit
+
 -- :name delete_answer
 -- Whoever asked has read it.
 DELETE FROM answer
@@ -65,8 +73,8 @@ SELECT :to, name, payload, checksum, at_us
 -- :name insert_item
 -- :rows
 -- Items of streams. Of a start that is made again after a crash, they are there already.
-INSERT INTO item (run, stream, position, step, attempt, seq, payload, checksum, at_us)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO item (run, stream, position, step, attempt, number, seq, payload, checksum, at_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (run, stream, position) DO NOTHING
 
 -- :name find_last_position
@@ -79,7 +87,7 @@ SELECT position
 
 -- :name list_items
 -- A page of a stream, in order.
-SELECT position, step, attempt, payload, checksum, at_us
+SELECT position, step, attempt, number, payload, checksum, at_us
   FROM item
  WHERE run = :run AND stream = :stream AND position >= :from_position
  ORDER BY position
@@ -95,7 +103,7 @@ SELECT stream, COUNT(*)
 
 -- :name copy_items
 -- A new ordinal begins with what was appended before the place it goes on from.
-INSERT INTO item (run, stream, position, step, attempt, seq, payload, checksum, at_us)
-SELECT :to, stream, position, step, attempt, seq, payload, checksum, at_us
+INSERT INTO item (run, stream, position, step, attempt, number, seq, payload, checksum, at_us)
+SELECT :to, stream, position, step, attempt, number, seq, payload, checksum, at_us
   FROM item
  WHERE run = :run AND seq < :before
