@@ -67,7 +67,7 @@ async def goes_on(left: int, found: list[int]) -> list[int]:
 
 
 @workflow
-async def adds() -> int:
+async def adds_up() -> int:
     total = 0
 
     @add.handler

@@ -118,7 +118,7 @@ async def test_nothing_said_is_lost_or_heard_twice(tmp_path, capsys):
             receives = await start(talker.receives, "receives", COUNT)
             handles = await start(talker.handles, "handles", COUNT)
             goes_on = await start(talker.goes_on, "goes-on", COUNT, [])
-            adds = await start(talker.adds, "adds")
+            adds = await start(talker.adds_up, "adds")
             says = await start(talker.says, "says", COUNT)
             asks = [await start(talker.asks, f"asks-{n}", "a") for n in range(10)]
             killing = asyncio.ensure_future(kill_again_and_again(victim, chance, done))
