@@ -288,9 +288,9 @@ async def test_a_transaction_happens_exactly_once(durable_harness):
 @workflow
 async def goes_on(left: int, got: list[int]) -> list[int]:
     got = [*got, await number.receive()]
-    if left == 1:
-        return got
-    durable.continue_as_new(left - 1, got)
+    if left > 1:
+        durable.continue_as_new(left - 1, got)
+    return got
 
 
 async def test_signals_move_along(durable_harness):

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from durable.client import Client, Item, Run
+from durable.client._client import Client
+from durable.client._run import Item, Run
 from durable.errors import UsageError
 
 if TYPE_CHECKING:
