@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from typing import Any
 
 import pytest
 
@@ -541,6 +542,37 @@ async def test_a_handler_may_continue_as_new(engine):
     assert await run.result() == "the end"
     assert [(await engine.get(f"x#{n}")).ordinal for n in (1, 2)] == [1, 2]
     assert await (await engine.get("x#1")).status() == "continued"
+
+
+@workflow(run_timeout="2h")
+async def tells_what_it_carries(left: int) -> list[Any]:
+    await durable.sleep("1h")
+    if left:
+        durable.continue_as_new(left - 1)
+    info = durable.info()
+    assert info.deadline is not None
+    return [info.ordinal, info.headers, (info.deadline - info.started).total_seconds()]
+
+
+async def test_a_run_that_goes_on_carries_its_headers_and_has_the_whole_time_again(engine):
+    run = await engine.start(tells_what_it_carries.options(headers={"trace": "t1"}), 5)
+
+    assert await run.result() == [6, {"trace": "t1"}, 7200]
+
+
+@workflow
+async def makes_many(count: int) -> int:
+    return sum(await durable.map(echo, range(count)))
+
+
+@pytest.mark.slow
+async def test_a_history_is_as_long_as_it_gets(engine):
+    count = 55_000  # More than a workflow server lets a history have.
+
+    run = await engine.start(makes_many, count)
+
+    assert await run.result() == count * (count - 1) // 2
+    assert (await run.details()).events == count
 
 
 @workflow
