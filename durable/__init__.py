@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from durable._core.context import AttemptInfo as AttemptInfo
     from durable._core.context import WorkflowInfo as WorkflowInfo
     from durable._store.cursor import Cursor as Cursor
-    from durable.blocking import BlockingClient as BlockingClient
-    from durable.blocking import BlockingRun as BlockingRun
     from durable.children import ChildRun as ChildRun
+    from durable.client import BlockingClient as BlockingClient
+    from durable.client import BlockingRun as BlockingRun
     from durable.client import Client as Client
     from durable.client import HistoryEvent as HistoryEvent
     from durable.client import Item as Item
@@ -127,9 +127,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "durable._core.context": "AttemptInfo WorkflowInfo",
     "durable._store.cursor": "Cursor",
-    "durable.blocking": "BlockingClient BlockingRun",
     "durable.children": "ChildRun",
-    "durable.client": "Client HistoryEvent Item Run",
+    "durable.client": "BlockingClient BlockingRun Client HistoryEvent Item Run",
     "durable.definitions": "Activity Workflow activity transaction workflow",
     "durable.engine": "Engine EngineTransaction run run_only",
     "durable.errors": (

@@ -23,14 +23,11 @@ LAYERS = [
     ["_runtime"],
     ["inspection"],
     ["client"],
-    ["blocking"],
     ["engine"],
     ["testing", "web", "temporal"],
     ["durable_cli"],
     ["__main__"],
 ]
-# `Client.blocking()` makes what is built on clients; it loads that when it is called.
-MAKES = {("client", "blocking")}
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 # The core is pure: what it may know of the house, and what it may not know of the host.
@@ -46,7 +43,7 @@ HOST_ALLOWED = {"loop.py": {"threading"}}
 KNOW_TASKS = {"loop.py", "driver.py", "mailbox.py", "anyio_support.py"}
 TASK_NAMES = {"Task", "Future", "tasks", "futures", "_PyTask", "_PyFuture", "_CTask", "_CFuture"}
 # The client borrows a thread of anyio's to commit; the others are the runtime's and the writer's.
-START_THREADS = re.compile(r"durable/(_runtime/\w+|_store/writer|client)\.py")
+START_THREADS = re.compile(r"durable/(_runtime/\w+|_store/writer|client/_client)\.py")
 SQL = re.compile(
     r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE (TABLE|INDEX|VIEW|TRIGGER)|PRAGMA|BEGIN"
     r"|COMMIT|ROLLBACK|ATTACH|VACUUM)\b"
@@ -120,7 +117,7 @@ def test_imports_go_down(path: Path) -> None:
             assert RANKS[own] > RANKS["engine"], (
                 f"{path} imports the surface, which stands above it"
             )
-        elif (own, imported) not in MAKES:
+        else:
             assert RANKS[imported] < RANKS[own], f"{path} imports {module}, which stands above it"
 
 
@@ -216,7 +213,7 @@ def test_no_two_parts_import_each_other_while_types_are_checked() -> None:
         if home(path) != "__init__"
         for module in imports(path, type_checking=True)
     }
-    allowed = {("_runtime", "definitions"), ("_core", "_clock"), *MAKES}
+    allowed = {("_runtime", "definitions"), ("_core", "_clock")}
 
     upward = {
         (own, imported)

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from durable.client import Client, Item, Run
+from durable.client._client import Client
+from durable.client._run import Item, Run
 from durable.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,37 +30,44 @@ R_co = TypeVar("R_co", covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+Stub = Callable[[Any], None]
+"""The place of a verb in the class: a name and a docstring."""
+
+
 def _of_client(
     verb: Callable[Concatenate[Client, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[BlockingClient, P], R]:
+) -> Callable[[Stub], Callable[Concatenate[BlockingClient, P], R]]:
     def call(self: BlockingClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._call(lambda: verb(self._client, *args, **kwargs))
 
-    return _named(call, verb)
+    return _in_place_of(call, verb)
 
 
 def _run_of_client(
     verb: Callable[Concatenate[Client, P], Coroutine[Any, Any, Run[R]]],
-) -> Callable[Concatenate[BlockingClient, P], BlockingRun[R]]:
+) -> Callable[[Stub], Callable[Concatenate[BlockingClient, P], BlockingRun[R]]]:
     def call(self: BlockingClient, /, *args: P.args, **kwargs: P.kwargs) -> BlockingRun[R]:
         run = self._call(lambda: verb(self._client, *args, **kwargs))
         return BlockingRun(self, run)
 
-    return _named(call, verb)
+    return _in_place_of(call, verb)
 
 
 def _of_run(
     verb: Callable[Concatenate[Run[Any], P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[BlockingRun[Any], P], R]:
+) -> Callable[[Stub], Callable[Concatenate[BlockingRun[Any], P], R]]:
     def call(self: BlockingRun[Any], /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._client._call(lambda: verb(self._run, *args, **kwargs))
 
-    return _named(call, verb)
+    return _in_place_of(call, verb)
 
 
-def _named(call: F, verb: Callable[..., Any]) -> F:
-    functools.update_wrapper(call, verb)
-    return call
+def _in_place_of(call: F, verb: Callable[..., Any]) -> Callable[[Stub], F]:
+    def decorate(_stub: Stub) -> F:
+        functools.update_wrapper(call, verb)
+        return call
+
+    return decorate
 
 
 class BlockingRun(Generic[R_co]):
@@ -68,9 +76,9 @@ class BlockingRun(Generic[R_co]):
     def __init__(self, client: BlockingClient, run: Run[R_co]) -> None:
         self._client = client
         self._run = run
-        self.id = run.id
-        self.ordinal = run.ordinal
-        self.workflow = run.workflow
+        self.id: str = run.id
+        self.ordinal: int = run.ordinal
+        self.workflow: str = run.workflow
 
     @property
     def name(self) -> str:
@@ -86,16 +94,45 @@ class BlockingRun(Generic[R_co]):
         run = self._client._call(lambda: self._run.retry(anyway=anyway))
         return BlockingRun(self._client, run)
 
-    status = _of_run(Run.status)
-    details = _of_run(Run.details)
-    history = _of_run(Run.history)
-    cancel = _of_run(Run.cancel)
-    terminate = _of_run(Run.terminate)
-    signal = _of_run(Run.signal)
-    update = _of_run(Run.update)
-    update_result = _of_run(Run.update_result)
-    query = _of_run(Run.query)
-    read = _of_run(Run.read)
+    @_of_run(Run[Any].status)
+    def status(self) -> None:
+        """See `Run.status`."""
+
+    @_of_run(Run[Any].details)
+    def details(self) -> None:
+        """See `Run.details`."""
+
+    @_of_run(Run[Any].history)
+    def history(self) -> None:
+        """See `Run.history`."""
+
+    @_of_run(Run[Any].cancel)
+    def cancel(self) -> None:
+        """See `Run.cancel`."""
+
+    @_of_run(Run[Any].terminate)
+    def terminate(self) -> None:
+        """See `Run.terminate`."""
+
+    @_of_run(Run[Any].signal)
+    def signal(self) -> None:
+        """See `Run.signal`."""
+
+    @_of_run(Run[Any].update)
+    def update(self) -> None:
+        """See `Run.update`."""
+
+    @_of_run(Run[Any].update_result)
+    def update_result(self) -> None:
+        """See `Run.update_result`."""
+
+    @_of_run(Run[Any].query)
+    def query(self) -> None:
+        """See `Run.query`."""
+
+    @_of_run(Run[Any].read)
+    def read(self) -> None:
+        """See `Run.read`."""
 
     def watch(self, value: Value[T]) -> Iterator[T]:
         """See `Run.watch`."""
@@ -159,11 +196,34 @@ class BlockingClient:
             if close is not None and self._portal is not None:
                 self._portal.call(close)
 
-    start = _run_of_client(Client.start)
-    get = _run_of_client(Client.get)
-    signal_with_start = _run_of_client(Client.signal_with_start)
-    update_with_start = _of_client(Client.update_with_start)
-    list = _of_client(Client.list)
-    count = _of_client(Client.count)
-    resolve = _run_of_client(Client.resolve)
-    reject = _run_of_client(Client.reject)
+    @_run_of_client(Client.start)
+    def start(self) -> None:
+        """See `Client.start`."""
+
+    @_run_of_client(Client.get)
+    def get(self) -> None:
+        """See `Client.get`."""
+
+    @_run_of_client(Client.signal_with_start)
+    def signal_with_start(self) -> None:
+        """See `Client.signal_with_start`."""
+
+    @_of_client(Client.update_with_start)
+    def update_with_start(self) -> None:
+        """See `Client.update_with_start`."""
+
+    @_of_client(Client.list)
+    def list(self) -> None:
+        """See `Client.list`."""
+
+    @_of_client(Client.count)
+    def count(self) -> None:
+        """See `Client.count`."""
+
+    @_run_of_client(Client.resolve)
+    def resolve(self) -> None:
+        """See `Client.resolve`."""
+
+    @_run_of_client(Client.reject)
+    def reject(self) -> None:
+        """See `Client.reject`."""
