@@ -218,8 +218,9 @@ class Change(msgspec.Struct, gc=False):
         done: Called on the owner's thread after the commit, or with ``error`` set.
         context: Whatever ``done`` wants to find again.
         start: A row for ``insert_run``; ``value`` becomes its key, or None if the id was taken.
-        operation: Runs inside the transaction after all rows; ``value`` becomes what it returns.
-            What it raises is rolled back alone and becomes ``error``.
+        operation: Runs inside the transaction after all rows, those that belong to rows first;
+            ``value`` becomes what it returns. What it raises is rolled back alone and becomes
+            ``error``.
         soft: Its loss in a power cut harms nothing (heartbeats).
         event: A row for ``insert_event``; apart from ``rows`` because nearly every change has one.
     """
@@ -233,6 +234,10 @@ class Change(msgspec.Struct, gc=False):
     value: Any = None
     error: BaseException | None = None
     event: tuple[Any, ...] | None = None
+
+
+def _comes_alone(change: Change) -> bool:
+    return not change.rows
 
 
 def _event_of(change: Change) -> tuple[Any, ...] | None:
@@ -558,9 +563,12 @@ class Writer:
         for name, rows in by_statement.items():
             if rows:
                 self._transaction.rows(name, rows)
-        for change in batch:
-            if change.operation is not None:
-                self._operate(change)
+        operations = [change for change in batch if change.operation is not None]
+        # One with rows is their other half: a run whose row says that it went on has a next ordinal
+        # before anybody who came earlier, but alone, looks for it.
+        operations.sort(key=_comes_alone)
+        for change in operations:
+            self._operate(change)
 
     @staticmethod
     def _sorted(batch: list[Change]) -> dict[str, list[tuple[Any, ...]]]:

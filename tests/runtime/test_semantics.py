@@ -677,3 +677,24 @@ async def test_rows_a_start_and_a_signal_are_one_commit_or_none(bank):
     assert await ledger(bank) == [3]
     with pytest.raises(durable.RunNotFound):
         await bank.get("order--3")
+
+
+@workflow
+async def goes_on_at_each(left: int, found: list[int]) -> list[int]:
+    found = [*found, await number.receive()]
+    if left > 1:
+        durable.continue_as_new(left - 1, found)
+    return found
+
+
+async def test_signals_sent_while_a_run_goes_on_find_it(engine):
+    run = await engine.start(goes_on_at_each.options(id="x"), 200, [])
+
+    # Of two senders one often comes into the very commit in which the run goes on.
+    async def send(values):
+        for value in values:
+            await run.signal(number, value)
+
+    await asyncio.gather(send(range(100)), send(range(100, 200)))
+
+    assert sorted(await run.result()) == list(range(200))

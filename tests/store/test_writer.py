@@ -153,6 +153,19 @@ def test_what_is_queued_is_committed_before_closing(path):
     assert len(desk.answered) == 100
 
 
+def test_an_operation_that_belongs_to_rows_comes_before_those_that_come_alone(desk):
+    order = []
+    with desk.held():
+        desk.submit(
+            Change(operation=lambda _: order.append("alone")),
+            Change(rows=[("delete_step", (1, "1"))], operation=lambda _: order.append("with rows")),
+            Change(operation=lambda _: order.append("alone, later")),
+        )
+    desk.wait(4)
+
+    assert order == ["with rows", "alone", "alone, later"]
+
+
 # -- what fails alone -----------------------------------------------------------------------------
 
 WRONG = [
