@@ -184,17 +184,17 @@ class Engine(Client):
         kwargs: dict[str, Any],
         encoded: bytes,
         letter: Letter | None,
-    ) -> tuple[int, bool]:
+    ) -> tuple[int, bool, bool]:
         if letter is not None:  # Its code is to find the message before its first step.
             return await super()._insert(workflow, args, kwargs, encoded, letter)
         pk = await self._running().start(workflow, args, kwargs, encoded)
         if pk is not None:
-            return pk, True
+            return pk, True, False
         run_id = workflow.start_options.id
         assert run_id is not None, "an id of chance was taken"
         existing = self._reader.find_newest(run_id)  # Another process was faster.
         assert existing is not None
-        return existing.pk, False
+        return existing.pk, False, False
 
     async def transaction(
         self,
@@ -336,7 +336,7 @@ class EngineTransaction:
         arguments = parcel.blob if parcel.text is None else parcel.text
         values = new_start(workflow, args, kwargs, encoded, arguments, self._now_us, new_salt())
         with self._transaction.unguarded():
-            pk, is_new = starts.start(values, rows)(self._transaction)
+            pk, is_new, _ = starts.start(values, rows)(self._transaction)
             row = requests.get(self._transaction, pk)
         if not is_new and (error := conflict(row, workflow, args, kwargs)) is not None:
             raise error

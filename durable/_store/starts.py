@@ -17,7 +17,7 @@ def start(
     values: tuple[object, ...],
     rows: list[tuple[str, tuple[object, ...]]],
     letter: Letter | None = None,
-) -> Callable[[Transaction], tuple[int, bool]]:
+) -> Callable[[Transaction], tuple[int, bool, bool]]:
     """Return the operation that starts a run nobody holds yet, or finds the newest of its id.
 
     Args:
@@ -26,22 +26,24 @@ def start(
         letter: A first message; to an open run of that id if there is one.
 
     Returns:
-        The operation; its value is the run's key, and whether it was started now.
+        The operation; its value is the run's key, whether it was started now, and whether it got
+        the message: by the time anybody looks, the run may have ended because of it.
     """
 
-    def operation(transaction: Transaction) -> tuple[int, bool]:
+    def operation(transaction: Transaction) -> tuple[int, bool, bool]:
         found = transaction.one("find_newest", id=values[0])
         if found is not None:
             run = RunRow(*found)
-            if letter is not None and run.is_open:
+            is_told = letter is not None and run.is_open
+            if letter is not None and is_told:
                 letter(transaction, run.pk)
-            return run.pk, False
+            return run.pk, False, is_told
         for name, row in rows:
             transaction.rows(name, [row])
         pk = int(transaction.rows("insert_run", [values])[0][0])
         if letter is not None:
             letter(transaction, pk)
-        return pk, True
+        return pk, True, letter is not None
 
     return operation
 

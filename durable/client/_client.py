@@ -293,7 +293,7 @@ class Client:
         self._know(workflow)
         run_id = workflow.start_options.id
         if run_id is None:
-            pk, _ = await self._insert(workflow, args, kwargs, encoded, letter)
+            pk, _, _ = await self._insert(workflow, args, kwargs, encoded, letter)
             return Run(self, self._get_row(pk), workflow.codec.result.decode)
         lock = self._starting.setdefault(run_id, asyncio.Lock())
         try:
@@ -302,9 +302,13 @@ class Client:
                 if existing is None or letter is not None:
                     if existing is not None:
                         self._refuse_conflict(existing, workflow, args, kwargs)
-                    pk, is_new = await self._insert(workflow, args, kwargs, encoded, letter)
+                    pk, is_new, is_told = await self._insert(
+                        workflow, args, kwargs, encoded, letter
+                    )
                     existing = self._get_row(pk)
-                    if is_new:
+                    if is_told and not is_new:  # It may have ended since, because of it.
+                        self._refuse_conflict(existing, workflow, args, kwargs)
+                    if is_new or is_told:
                         return Run(self, existing, workflow.codec.result.decode)
                 return await self._existing(existing, workflow, args, kwargs, on_closed, letter)
         finally:
@@ -321,8 +325,12 @@ class Client:
         kwargs: dict[str, Any],
         encoded: bytes,
         letter: Letter | None,
-    ) -> tuple[int, bool]:
-        """Store a new run, for any worker to take; return its key, and whether it is new."""
+    ) -> tuple[int, bool, bool]:
+        """Store a new run, for any worker to take.
+
+        Returns:
+            Its key, whether it is new, and whether it got the message.
+        """
         parcel = await self._pack(encoded, f"arguments of {workflow.name}")
         rows: list[tuple[str, tuple[object, ...]]] = []
         if parcel.text is None:
@@ -331,7 +339,7 @@ class Client:
         values = new_start(
             workflow, args, kwargs, encoded, arguments, self._clock.wall_us(), new_salt()
         )
-        found: tuple[int, bool] = await self._commit(starts.start(values, rows, letter))
+        found: tuple[int, bool, bool] = await self._commit(starts.start(values, rows, letter))
         return found
 
     async def _existing(

@@ -141,6 +141,28 @@ async def test_signal_with_start_starts_once_and_signals_each_time(engine):
     assert (await run.result(), run.name) == ([1, 2], "x")
 
 
+class LooksLate(durable.Engine):
+    """An engine that looks at a run it has sent a message to only when that has ended."""
+
+    async def _insert(self, workflow, *rest):
+        found = await super()._insert(workflow, *rest)
+        if not found[1]:
+            await (await self.get(workflow.start_options.id)).result()
+        return found
+
+
+@pytest.mark.parametrize("on_closed", ["return", "restart"])
+async def test_a_signal_with_start_that_ends_the_run_was_sent(tmp_path, on_closed):
+    again = receives.options(id="x", on_closed=on_closed)
+    async with LooksLate(tmp_path / "app.db") as engine:
+        await engine.signal_with_start(number, 1, again, 2)
+
+        run = await engine.signal_with_start(number, 2, again, 2)
+
+        # It is not refused, nor started again, for a signal that it got.
+        assert (await run.result(), run.name) == ([1, 2], "x")
+
+
 async def test_a_signal_that_does_not_decode_is_a_dead_letter_and_no_hindrance(engine):
     run = await engine.start(receives, 1)
     await run.signal(Signal("number", str), "not a number")
