@@ -154,7 +154,7 @@ class LooksLate(durable.Engine):
 @pytest.mark.parametrize("on_closed", ["return", "restart"])
 async def test_a_signal_with_start_that_ends_the_run_was_sent(tmp_path, on_closed):
     again = receives.options(id="x", on_closed=on_closed)
-    async with LooksLate(tmp_path / "app.db") as engine:
+    async with LooksLate(tmp_path / "app.db") as engine, asyncio.timeout(20):
         await engine.signal_with_start(number, 1, again, 2)
 
         run = await engine.signal_with_start(number, 2, again, 2)
