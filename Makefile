@@ -8,6 +8,8 @@ BIN    := $(VENV)/bin
 PROGRAMS ?= 20000
 # How often `make crash` kills an engine at a random moment.
 KILLS ?= 50
+# How often it kills a process while others talk to its runs.
+TALK_KILLS ?= 100
 # Passed on, as in: make test PYTEST="-k retry -x"
 PYTEST ?=
 
@@ -46,7 +48,7 @@ coverage:  ## show what the last `make test` did not reach
 	@$(BIN)/python -m coverage report
 
 crash: $(VENV)/test.stamp  ## the long campaigns: processes killed at random, PROGRAMS=20000 random programs replayed
-	DURABLE_KILLS=$(KILLS) $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
+	DURABLE_KILLS=$(KILLS) DURABLE_TALK_KILLS=$(TALK_KILLS) $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
 	$(BIN)/python tests/core/fuzz.py $(PROGRAMS)
 
 bench: $(VENV)/test.stamp  ## measure speed against a bare loop on the same disk

@@ -11,7 +11,7 @@ import random
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "Random", "SystemClock", "new_id", "new_salt", "uniform"]
+__all__ = ["Clock", "Random", "SystemClock", "new_id", "new_salt", "steady_s", "uniform"]
 
 Random = random.Random
 uniform = random.uniform
@@ -19,6 +19,11 @@ uniform = random.uniform
 # CLOCK_BOOTTIME goes on while the machine is suspended, CLOCK_MONOTONIC does not (Linux).
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def steady_s() -> float:
+    """Return seconds since some moment of this boot: to see how long something takes."""
+    return time.monotonic()
 
 
 class Clock(Protocol):

@@ -10,19 +10,31 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
 from weakref import WeakKeyDictionary
 
 import attrs
 
 from durable._core import context
-from durable.errors import DefinitionError, UsageError
+from durable.errors import DefinitionError, NotInWorkflow, UsageError
 from durable.policies import ActivityPolicy, Duration, Retry, duration_us
 
 if TYPE_CHECKING:
+    from durable._store.cursor import Cursor
+    from durable.children import ChildRun
     from durable.payloads import ArgumentsCodec
 
-__all__ = ["Activity", "Workflow", "activity", "candidates", "workflow"]
+__all__ = ["Activity", "Workflow", "activity", "candidates", "transaction", "workflow"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,6 +113,8 @@ class Activity(Generic[P, R]):
     policy: ActivityPolicy
     fallback: Activity[P, R] | None
     is_async: bool
+    in_transaction = False
+    """Whether it runs inside the transaction that records its result: see `transaction`."""
     __name__: str
 
     def __init__(
@@ -207,7 +221,7 @@ class Activity(Generic[P, R]):
             if arguments not in {"checked", "unchecked"}:
                 raise UsageError(f'arguments= is "checked" or "unchecked", not {arguments!r}')
             changes["arguments_checked"] = arguments == "checked"
-        made: Activity[P, R] = Activity(
+        made: Activity[P, R] = type(self)(
             self.fn,
             name=self.name if name is UNSET else name,
             policy=attrs.evolve(self.policy, **changes),
@@ -221,9 +235,63 @@ class Activity(Generic[P, R]):
         return f"<activity {self.name}>"
 
 
+class TransactionStep(Activity[P, R]):
+    """A plain function that runs inside the transaction that records its result.
+
+    Made by `transaction`; in everything else an activity.
+    """
+
+    in_transaction = True
+
+    @property
+    def codec(self) -> ArgumentsCodec:
+        """The codec of its arguments, the cursor left out, and of its result."""
+        if self._codec is None:
+            self._codec = _codec(_without_cursor(self.fn), self.name)
+        return self._codec
+
+    async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        runner = context.workflow.get()
+        if runner is None:
+            raise NotInWorkflow(
+                f"{self.name} is a transaction: it needs an engine's file. Call it inside a "
+                f"workflow, or use engine.transaction({self.name}.fn, ...)"
+            )
+        return await runner.step(self, args, kwargs)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"<transaction {self.name}>"
+
+
+def _without_cursor(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function with the signature of another, but its first parameter."""
+
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        """Never called: only its signature is looked at."""
+
+    signature = inspect.signature(fn)
+    first = next(iter(signature.parameters))
+    parameters = list(signature.parameters.values())[1:]
+    hints = dict(inspect.get_annotations(fn))
+    hints.pop(first, None)
+    stand_in.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    stand_in.__annotations__ = hints
+    stand_in.__name__, stand_in.__qualname__ = fn.__name__, fn.__qualname__
+    stand_in.__module__ = fn.__module__
+    stand_in.__wrapped_globals__ = fn.__globals__  # type: ignore[attr-defined]
+    return stand_in
+
+
 OnClosed = Literal["return", "retry", "restart", "error"]
 """What a start does with an id whose newest run is closed."""
 
+OnParentClose = Literal["abandon", "cancel", "terminate"]
+"""What happens to a child that is open when its parent ends."""
+
+OnCancel = Literal["cancel", "abandon"]
+"""What happens to a child when the task that awaits it is cancelled."""
+
+ON_PARENT_CLOSE: tuple[OnParentClose, ...] = ("abandon", "cancel", "terminate")
 ON_CLOSED: tuple[OnClosed, ...] = ("return", "retry", "restart", "error")
 
 
@@ -237,6 +305,9 @@ class StartOptions:
     priority: int = 0
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     on_closed: OnClosed | None = None
+    run_timeout_us: int | None = None
+    on_parent_close: OnParentClose = "abandon"
+    on_cancel: OnCancel = "cancel"
 
 
 class Workflow(Generic[P, R]):
@@ -247,15 +318,15 @@ class Workflow(Generic[P, R]):
         name: The stored name.
         aliases: Older stored names that mean this function too.
         on_failure: ``"fail"`` closes a run whose code raises, ``"pause"`` keeps it open.
-        start: Settings of the next start.
+        start_options: Settings of the next start.
     """
 
-    __slots__ = ("__dict__", "_codec", "aliases", "fn", "name", "on_failure", "start")
+    __slots__ = ("__dict__", "_codec", "aliases", "fn", "name", "on_failure", "start_options")
 
     fn: Callable[P, Any]
     name: str
     aliases: tuple[str, ...]
-    start: StartOptions
+    start_options: StartOptions
     __name__: str
 
     def __init__(
@@ -265,7 +336,7 @@ class Workflow(Generic[P, R]):
         name: str | None,
         aliases: Sequence[str],
         on_failure: Literal["fail", "pause"],
-        start: StartOptions,
+        start_options: StartOptions,
     ) -> None:
         if on_failure not in {"fail", "pause"}:
             raise DefinitionError(f'on_failure is "fail" or "pause", not {on_failure!r}')
@@ -275,7 +346,7 @@ class Workflow(Generic[P, R]):
         self.name = fn.__name__ if name is None else name
         self.aliases = tuple(aliases)
         self.on_failure: Literal["fail", "pause"] = on_failure
-        self.start = start
+        self.start_options = start_options
         self._codec: ArgumentsCodec | None = None
         self.__doc__ = fn.__doc__
         self.__name__ = fn.__name__
@@ -320,12 +391,32 @@ class Workflow(Generic[P, R]):
         return self._call(args, kwargs)
 
     async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
-        if context.workflow.get() is not None:
-            raise UsageError(
-                f"{self.name} is a workflow; this version cannot start one from inside another. "
-                f"Call {self.name}.fn(...) to make it a part of this run"
-            )
+        runner = context.workflow.get()
+        if runner is not None:
+            return await runner.child(self, args, kwargs)  # type: ignore[no-any-return]
         return await self.fn(*args, **kwargs)  # type: ignore[no-any-return]
+
+    async def start(self, *args: P.args, **kwargs: P.kwargs) -> ChildRun[R]:
+        """Start a child run inside a workflow, and return a handle at once.
+
+        On return the child is in the file. It lives on whatever its parent does, unless
+        ``on_parent_close`` says otherwise; its failure is an exception where the handle's result is
+        awaited and nowhere else. From outside a workflow, use `Engine.start`.
+
+        Raises:
+            NotInWorkflow: No workflow runs here.
+            IdConflict: The id is taken.
+            PayloadError: An argument cannot be stored.
+        """
+        from durable.children import ChildRun
+
+        runner = context.workflow.get()
+        if runner is None:
+            raise NotInWorkflow(
+                f"{self.name}.start() was called where no workflow runs; use engine.start(...)"
+            )
+        run_id, ordinal, end = await runner.start_child(self, args, kwargs)
+        return ChildRun(run_id, ordinal, end)
 
     def options(
         self,
@@ -336,6 +427,9 @@ class Workflow(Generic[P, R]):
         priority: int = UNSET,
         headers: Mapping[str, str] = UNSET,
         on_closed: OnClosed = UNSET,
+        run_timeout: Duration | None = UNSET,
+        on_parent_close: OnParentClose = UNSET,
+        on_cancel: OnCancel = UNSET,
     ) -> Workflow[P, R]:
         """Return the same workflow with other settings for its next start.
 
@@ -349,37 +443,75 @@ class Workflow(Generic[P, R]):
             on_closed: If the id's newest run is closed: ``"return"`` it; ``"retry"`` one that did
                 not complete, from the step that failed; ``"restart"`` from the start, as a new
                 ordinal; ``"error"``. `Engine.start` returns it by default, `durable.run` retries.
+            run_timeout: How long the run may take, from its begin: then its code is cancelled and
+                it fails as `RunTimedOut`, at the latest a minute later. Children inherit what is
+                left.
+            on_parent_close: What happens to a child that is open when its parent ends:
+                ``"abandon"`` (it lives on), ``"cancel"`` or ``"terminate"``.
+            on_cancel: What happens to a child when the task that awaits it is cancelled:
+                ``"cancel"`` asks it to stop and does not wait, ``"abandon"`` leaves it alone.
         """
+        given = {
+            "id": id,
+            "start_delay": start_delay,
+            "queue": queue,
+            "priority": priority,
+            "headers": headers,
+            "on_closed": on_closed,
+            "run_timeout": run_timeout,
+            "on_parent_close": on_parent_close,
+            "on_cancel": on_cancel,
+        }
         changes: dict[str, Any] = {}
-        if id is not UNSET:
-            changes["id"] = check_run_id(id)
-        if start_delay is not UNSET:
-            changes["start_delay_us"] = duration_us(start_delay, "start_delay")
-        if queue is not UNSET:
-            _check_name(queue, "queue")
-            changes["queue"] = queue
-        if priority is not UNSET:
-            if not isinstance(priority, int) or abs(priority) > 2**31:
-                raise UsageError(f"priority is a whole number of at most 32 bits, not {priority!r}")
-            changes["priority"] = priority
-        if headers is not UNSET:
-            changes["headers"] = _checked_headers(headers)
-        if on_closed is not UNSET:
-            if on_closed not in ON_CLOSED:
-                raise UsageError(f"on_closed is one of {', '.join(ON_CLOSED)}, not {on_closed!r}")
-            changes["on_closed"] = on_closed
+        for name, value in given.items():
+            if value is not UNSET:
+                field, check = _START_OPTIONS[name]
+                changes[field] = check(value)
         made: Workflow[P, R] = Workflow(
             self.fn,
             name=self.name,
             aliases=self.aliases,
             on_failure=self.on_failure,
-            start=attrs.evolve(self.start, **changes),
+            start_options=attrs.evolve(self.start_options, **changes),
         )
         made._codec = self._codec
         return made
 
     def __repr__(self) -> str:
         return f"<workflow {self.name}>"
+
+
+def _limit(value: Duration | None, what: str) -> int | None:
+    if value is None:
+        return None
+    found = duration_us(value, what)
+    if found == 0:
+        raise UsageError(f"{what} must be longer than 0; use None for no limit")
+    return found
+
+
+def _delay(value: Duration) -> int:
+    return duration_us(value, "start_delay")
+
+
+def _queue(value: str) -> str:
+    _check_name(value, "queue")
+    return value
+
+
+def _priority(value: object) -> int:
+    if not isinstance(value, int) or abs(value) > 2**31:
+        raise UsageError(f"priority is a whole number of at most 32 bits, not {value!r}")
+    return value
+
+
+def _one_of(what: str, known: Sequence[str]) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise UsageError(f"{what} is one of {', '.join(known)}, not {value!r}")
+        return value
+
+    return check
 
 
 def check_run_id(run_id: object) -> str:
@@ -408,11 +540,29 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
+# By the keyword of `Workflow.options`: the field of `StartOptions`, and what checks the value.
+_START_OPTIONS: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "id": ("id", check_run_id),
+    "start_delay": ("start_delay_us", _delay),
+    "queue": ("queue", _queue),
+    "priority": ("priority", _priority),
+    "headers": ("headers", _checked_headers),
+    "on_closed": ("on_closed", _one_of("on_closed", ON_CLOSED)),
+    "run_timeout": ("run_timeout_us", lambda value: _limit(value, "run_timeout")),
+    "on_parent_close": ("on_parent_close", _one_of("on_parent_close", ON_PARENT_CLOSE)),
+    "on_cancel": ("on_cancel", _one_of("on_cancel", ("cancel", "abandon"))),
+}
+
+
 class _ActivityDecorator(Protocol):
     @overload
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
     @overload
     def __call__(self, fn: Callable[P, R], /) -> Activity[P, R]: ...
+
+
+class _TransactionDecorator(Protocol):
+    def __call__(self, fn: Callable[Concatenate[Cursor, P], R], /) -> Activity[P, R]: ...
 
 
 class _WorkflowDecorator(Protocol):
@@ -461,6 +611,51 @@ def activity(fn: Any = None, /, *, name: str | None = None, **options: Any) -> A
 
 
 @overload
+def transaction(fn: Callable[Concatenate[Cursor, P], R], /) -> Activity[P, R]: ...
+@overload
+def transaction(
+    *,
+    name: str | None = None,
+    retry: Retry = ...,
+    schedule_to_close: Duration | None = None,
+    fallback: Activity[..., Any] | None = None,
+    arguments: Literal["checked", "unchecked"] = "checked",
+) -> _TransactionDecorator: ...
+def transaction(fn: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
+    """Make a plain function a step that changes your own tables exactly once.
+
+    It gets a `Cursor` on the engine's file, inside the very transaction that records its result:
+    either both are in the file, or neither. What it raises rolls back its own part alone, and is
+    retried by its policy. Keep it short: nobody else writes meanwhile.
+
+    Args:
+        fn: The function, when used without parentheses; its first parameter is the cursor.
+        name: The stored name; the function's own by default.
+        **options: See `Activity.options`.
+
+    Raises:
+        DefinitionError: The function cannot be a transaction; the message says why.
+    """
+
+    def decorate(fn: Callable[..., Any]) -> Activity[..., Any]:
+        _check_function(fn, "transaction")
+        if inspect.iscoroutinefunction(fn):
+            raise DefinitionError(
+                f"{fn.__qualname__} is async; a transaction holds the file's only writer, so it is "
+                "a plain function. Do the waiting in an activity, and pass the result"
+            )
+        if not inspect.signature(fn).parameters:
+            raise DefinitionError(
+                f"{fn.__qualname__} takes no parameter; the first one of a transaction is its "
+                "cursor"
+            )
+        made = TransactionStep[..., Any](fn, name=name, policy=ActivityPolicy(), fallback=None)
+        return made.options(**options) if options else made
+
+    return decorate if fn is None else decorate(fn)
+
+
+@overload
 def workflow(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
 @overload
 def workflow(
@@ -468,6 +663,7 @@ def workflow(
     name: str | None = None,
     aliases: Sequence[str] = (),
     on_failure: Literal["fail", "pause"] = "fail",
+    run_timeout: Duration | None = None,
 ) -> _WorkflowDecorator: ...
 def workflow(
     fn: Any = None,
@@ -476,6 +672,7 @@ def workflow(
     name: str | None = None,
     aliases: Sequence[str] = (),
     on_failure: Literal["fail", "pause"] = "fail",
+    run_timeout: Duration | None = None,
 ) -> Any:
     """Make an async function a workflow: it runs durably, and survives the process.
 
@@ -487,6 +684,7 @@ def workflow(
         name: The stored name; the function's own by default.
         aliases: Older stored names, so that renamed workflows find their runs.
         on_failure: ``"pause"`` keeps a run open whose code raises, until somebody retries it.
+        run_timeout: See `Workflow.options`.
 
     Raises:
         DefinitionError: The function cannot be a workflow; the message says why.
@@ -496,8 +694,9 @@ def workflow(
         _check_function(fn, "workflow")
         if not inspect.iscoroutinefunction(fn):
             raise DefinitionError(f"{fn.__qualname__} is a plain function; a workflow is async def")
+        made_options = StartOptions(run_timeout_us=_limit(run_timeout, "run_timeout"))
         made: Workflow[..., Any] = Workflow(
-            fn, name=name, aliases=aliases, on_failure=on_failure, start=StartOptions()
+            fn, name=name, aliases=aliases, on_failure=on_failure, start_options=made_options
         )
         if not made.is_local:
             register(made, _registry)

@@ -4,37 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 from durable import definitions
-from durable._clock import Clock, SystemClock
+from durable._clock import Clock, SystemClock, new_salt
 from durable._runtime.worker import Worker
-from durable._store.rows import RunRow
+from durable._store import messages, requests, starts
+from durable._store.cursor import Cursor
 from durable._store.writer import Transaction
-from durable.client import Client, Run, conflict
-from durable.definitions import Activity, OnClosed, Workflow, register
+from durable.client import Client, conflict, new_start
+from durable.definitions import Activity, Workflow, register
 from durable.errors import (
     Blocked,
     DefinitionError,
     ForkedEngine,
-    IdConflict,
-    PayloadTooLarge,
+    RunNotFound,
     UsageError,
     WrongState,
 )
 from durable.policies import Duration, Limits, duration_us
 
 if TYPE_CHECKING:
+    from durable._store.starts import Letter
     from durable._store.store import Store
+    from durable.messages import Signal
 
 __all__ = ["Engine", "run"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 Lifespan = Callable[[], contextlib.AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
 
@@ -97,7 +101,7 @@ class Engine(Client):
         self._worker: Worker | None = None
         self._stack: contextlib.AsyncExitStack | None = None
         self._pid = 0
-        self._starting: dict[str, asyncio.Lock] = {}
+        self._payload_bytes_max = self._limits.payload_bytes_max
 
     async def __aenter__(self) -> Self:
         if self._worker is not None:
@@ -116,6 +120,7 @@ class Engine(Client):
                 durability=self._durability,
                 names=self._names,
                 resolve=self._resolve,
+                know=self._know,
                 resources=resources,
             )
             self._prepare(worker)
@@ -172,99 +177,64 @@ class Engine(Client):
 
     # -- starting --------------------------------------------------------------------------------
 
-    async def start(
+    async def _insert(
         self,
-        workflow: Workflow[P, R],
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        encoded: bytes,
+        letter: Letter | None,
+    ) -> tuple[int, bool]:
+        if letter is not None:  # Its code is to find the message before its first step.
+            return await super()._insert(workflow, args, kwargs, encoded, letter)
+        pk = await self._running().start(workflow, args, kwargs, encoded)
+        if pk is not None:
+            return pk, True
+        run_id = workflow.start_options.id
+        assert run_id is not None, "an id of chance was taken"
+        existing = self._reader.find_newest(run_id)  # Another process was faster.
+        assert existing is not None
+        return existing.pk, False
+
+    async def transaction(
+        self,
+        fn: Callable[Concatenate[EngineTransaction, P], R],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Run[R]:
-        """Start a run; on return it is in the file, and survives the process.
+    ) -> R:
+        """Run a plain function in one transaction: your own rows, and starts or signals, together.
 
-        With an id (``workflow.options(id=...)``) the same workflow and arguments mean the same run,
-        open or closed: it is returned. ``.options(on_closed=...)`` chooses otherwise for closed
-        ones.
+        On return all of it is in the file; if it raises, nothing is. It runs on the writer's
+        thread, and nobody else writes meanwhile: keep it short.
 
         Args:
-            workflow: The workflow, with its options.
-            *args: Passed to it, and stored.
-            **kwargs: Passed to it, and stored.
+            fn: Gets an `EngineTransaction`, which is a cursor that can also start and signal.
+            *args: Passed on.
+            **kwargs: Passed on.
 
         Raises:
-            IdConflict: The id belongs to another workflow or to other arguments; or its run is
-                closed and ``on_closed`` is ``"error"``.
-            TypeError: The arguments do not fit its signature.
-            PayloadError: An argument cannot be stored.
+            Exception: What the function raised.
         """
-        return await self._start(workflow, args, kwargs, "return")
-
-    async def _start(
-        self,
-        workflow: Workflow[Any, Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        on_closed: OnClosed,
-    ) -> Run[Any]:
+        if inspect.iscoroutinefunction(fn):
+            raise UsageError(f"{fn!r} is async; engine.transaction takes a plain function")
         worker = self._running()
-        if not isinstance(workflow, Workflow):
-            raise UsageError(f"{workflow!r} is no workflow; decorate the function with @workflow")
-        on_closed = workflow.start.on_closed or on_closed
-        encoded = workflow.codec.encode(args, kwargs)
-        if len(encoded) > self._limits.payload_bytes_max:
-            raise PayloadTooLarge(
-                f"arguments of {workflow.name}: {len(encoded):,} bytes are more than the limit of "
-                f"{self._limits.payload_bytes_max:,}; store the data elsewhere and pass its name"
-            )
-        workflow.codec.decode(encoded)  # What does not fit the annotations is refused here.
-        self._know(workflow)
-        run_id = workflow.start.id
-        if run_id is None:
-            pk = await worker.start(workflow, args, kwargs, encoded)
-            assert pk is not None, "an id of chance was taken"
-            return Run(self, self._get_row(pk), workflow.codec.result.decode)
-        lock = self._starting.setdefault(run_id, asyncio.Lock())
-        try:
-            async with lock:
-                existing = self._reader.find_newest(run_id)
-                if existing is None:
-                    pk = await worker.start(workflow, args, kwargs, encoded)
-                    if pk is not None:
-                        return Run(self, self._get_row(pk), workflow.codec.result.decode)
-                    existing = self._reader.find_newest(run_id)  # Another process was faster.
-                    assert existing is not None
-                return await self._existing(existing, workflow, args, kwargs, on_closed)
-        finally:
-            if not lock.locked():
-                self._starting.pop(run_id, None)
+        now_us = self._clock.wall_us()
+        known: list[Workflow[Any, Any]] = []
 
-    async def _existing(
-        self,
-        row: RunRow,
-        workflow: Workflow[Any, Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        on_closed: OnClosed,
-    ) -> Run[Any]:
-        error = conflict(self._first(row), workflow, args, kwargs)
-        if error is not None:
-            raise error
-        run: Run[Any] = Run(self, row, workflow.codec.result.decode)
-        if row.is_open or on_closed == "return":
-            return run
-        match on_closed:
-            case "error":
-                raise IdConflict(f"run {row.name} is {row.state} already, and on_closed is error")
-            case "retry":
-                return run if row.state == "completed" else await run.retry()
-            case _:
-                pk: int = await self._commit(lambda transaction: _restart(transaction, row, self))
-                return Run(self, self._get_row(pk), workflow.codec.result.decode)
+        def operation(transaction: Transaction) -> R:
+            def perform(cursor: Cursor) -> R:
+                mine = EngineTransaction(cursor, transaction, now_us, known)
+                return fn(mine, *args, **kwargs)
 
-    def _first(self, row: RunRow) -> RunRow:
-        """Return the ordinal whose arguments count: the first; later ones may go on with others."""
-        if row.ordinal == 1:
-            return row
-        return self._reader.find_ordinal(row.id, 1) or row
+            return transaction.perform(perform, "engine.transaction()")
+
+        value: R = await self._commit(operation)
+        for workflow in known:
+            self._know(workflow)
+        if self._worker is worker:
+            worker.claim()
+        return value
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -287,8 +257,7 @@ class Engine(Client):
         worker = self._running()
         value = await worker.commit(operation)
         if self._worker is worker:  # Closed meanwhile: whoever opens the file next will look.
-            worker.look_at_inbox()
-            worker.claim()
+            worker.look_soon()
         return value
 
     def _notify_closed(self, pk: int, state: str) -> None:
@@ -305,10 +274,20 @@ class Engine(Client):
         """The stored names this engine can run now."""
         return self._names()
 
-    async def _wait_change(self, pk: int, wait_s: float) -> None:
-        del wait_s
+    def _version(self) -> int:
+        return 0
+
+    async def _wait_change(self, pk: int, version: int) -> None:
+        del version
         if await self._running().wait(pk) == "closed":
             raise UsageError("the engine was closed; the run goes on when one opens the file again")
+
+    async def _query(self, pk: int, name: str, encoded: bytes) -> bytes:
+        worker = self._running()
+        run = worker.live.get(pk)
+        if run is not None and not run.uncommitted and not run.is_over:
+            return worker.inbox.query(run, name, encoded)
+        return await super()._query(pk, name, encoded)
 
     async def wait_idle(self) -> None:
         """Wait until no open run can go on by itself: all are closed, blocked or paused."""
@@ -319,25 +298,64 @@ class Engine(Client):
             worker = self._running()
 
 
-def _restart(transaction: Transaction, row: RunRow, engine: Engine) -> int:
-    newest = transaction.one("find_newest", id=row.id)
-    assert newest is not None
-    ordinal: int = newest[2]
-    now_us = engine._clock.wall_us()
-    if isinstance(row.arguments, int):
-        transaction.all("share_blob", id=row.arguments)
-    inserted = transaction.rows(
-        "insert_run",
-        [
-            (
-                row.id, ordinal + 1, row.workflow, "ready", None, None, row.queue, row.priority,
-                row.headers, Worker.new_salt(), row.arguments, row.fingerprint, row.checksum,
-                "restarted", None, now_us, None, None,
-            )
-        ],
-    )  # fmt: skip
-    pk: int = inserted[0][0]
-    return pk
+class EngineTransaction:
+    """What a function in `Engine.transaction` may do: its own tables, starts and signals."""
+
+    def __init__(
+        self,
+        cursor: Cursor,
+        transaction: Transaction,
+        now_us: int,
+        known: list[Workflow[Any, Any]],
+    ) -> None:
+        self._cursor = cursor
+        self._transaction = transaction
+        self._now_us = now_us
+        self._known = known
+
+    def execute(self, sql: str, bindings: Sequence[Any] | Mapping[str, Any] = ()) -> Cursor:
+        """Run statements on your own tables; see `Cursor.execute`."""
+        return self._cursor.execute(sql, bindings)
+
+    def executemany(self, sql: str, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> Cursor:
+        """Run a statement once for each row; see `Cursor.executemany`."""
+        return self._cursor.executemany(sql, rows)
+
+    def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Start a run with this transaction; return its id. An open run of its id is left alone.
+
+        Raises:
+            IdConflict: The id belongs to another workflow or to other arguments.
+        """
+        encoded = workflow.codec.encode(args, kwargs)
+        workflow.codec.decode(encoded)
+        parcel = messages.pack(encoded, new_salt())
+        rows: list[tuple[str, tuple[object, ...]]] = []
+        if parcel.text is None:
+            rows.append(("insert_blob", (parcel.blob, 1, parcel.size, parcel.data)))
+        arguments = parcel.blob if parcel.text is None else parcel.text
+        values = new_start(workflow, args, kwargs, encoded, arguments, self._now_us, new_salt())
+        with self._transaction.unguarded():
+            pk, is_new = starts.start(values, rows)(self._transaction)
+            row = requests.get(self._transaction, pk)
+        if not is_new and (error := conflict(row, workflow, args, kwargs)) is not None:
+            raise error
+        self._known.append(workflow)
+        return row.id
+
+    def signal(self, run_id: str, signal: Signal[T], value: T, *, id: str = "") -> None:
+        """Send a signal with this transaction.
+
+        Raises:
+            RunNotFound: There is no run of that id.
+            RunClosed: It has ended.
+        """
+        parcel = messages.pack(signal._encode(value), new_salt())
+        with self._transaction.unguarded():
+            found = self._transaction.one("find_newest", id=run_id)
+            if found is None:
+                raise RunNotFound(f"no run {run_id!r} is in the file")
+            messages.signal(found[0], signal.name, parcel, id, self._now_us)(self._transaction)
 
 
 def _require_fcntl() -> None:
@@ -402,7 +420,7 @@ async def _run(
     functions = [workflow] if workflow.is_local else None
     engine = _OneRun(path, functions=functions) if only else Engine(path, functions=functions)
     async with stopping_on_sigterm(), engine:
-        handle = await engine._start(workflow, args, kwargs, "retry")
+        handle = await engine._start(workflow, args, kwargs, "retry", None)
         worker = engine._running()
         worker.owns_loop = True
         if only:

@@ -12,11 +12,20 @@
     │   ├── IdConflict              the id belongs to another workflow or other arguments
     │   ├── RunNotFound             no run of that id in the file
     │   ├── RunClosed               the run has ended and takes no more requests
+    │   ├── TokenUnknown            no open run waits for this token
     │   └── WrongState              the verb does not fit the run's state
     ├── WorkflowError               the workflow's author
     │   ├── RunFailed               raised by ``result()``: the run ended ``failed``
     │   ├── RunCancelled            raised by ``result()``: the run ended ``cancelled``
     │   ├── RunTerminated           raised by ``result()``: the run ended ``terminated``
+    │   ├── ReadOnly                a query, validator or predicate tried to change the run
+    │   ├── UpdateRefused           the update's validator said no, or the run takes none such
+    │   ├── UpdateFailed            the update's handler raised
+    │   ├── UpdateAbandoned         the run ended before the update did
+    │   ├── QueryFailed             the query's function raised, or there is none
+    │   ├── RunTimedOut             the run's ``run_timeout`` is over (also a TimeoutError)
+    │   ├── TooManyFailures         more items of a ``map`` failed than it tolerates
+    │   ├── PromiseRejected         a promise was rejected from outside
     │   ├── Blocked                 code and history do not fit
     │   └── NotDurable              real I/O, threads or processes inside a workflow
     ├── ActivityError               what an activity raised, where its own class is not known
@@ -65,6 +74,9 @@ __all__ = [
     "OwnershipLost",
     "PayloadError",
     "PayloadTooLarge",
+    "PromiseRejected",
+    "QueryFailed",
+    "ReadOnly",
     "RetryAfter",
     "RowRefused",
     "RunCancelled",
@@ -72,12 +84,18 @@ __all__ = [
     "RunFailed",
     "RunNotFound",
     "RunTerminated",
+    "RunTimedOut",
     "SQLiteTooOld",
     "ScheduleToCloseTimeout",
     "ScheduleToStartTimeout",
     "StartToCloseTimeout",
     "StoreBusy",
     "StoreError",
+    "TokenUnknown",
+    "TooManyFailures",
+    "UpdateAbandoned",
+    "UpdateFailed",
+    "UpdateRefused",
     "UsageError",
     "WorkflowError",
     "WrongState",
@@ -122,6 +140,10 @@ class RunNotFound(UsageError, LookupError):
 
 class RunClosed(UsageError):
     """The run has ended; it takes no more requests."""
+
+
+class TokenUnknown(UsageError, LookupError):
+    """No open run waits for an answer under this token."""
 
 
 class WrongState(UsageError):
@@ -186,6 +208,38 @@ class Blocked(WorkflowError):
 
 class NotDurable(WorkflowError, RuntimeError):
     """Something that cannot be replayed was asked for inside a workflow."""
+
+
+class ReadOnly(WorkflowError, RuntimeError):
+    """A query, a validator or a predicate asked for what would change the run."""
+
+
+class UpdateRefused(WorkflowError):
+    """The run did not accept the update: its validator refused, or it has no handler for it."""
+
+
+class UpdateFailed(WorkflowError):
+    """The update's handler raised; ``__cause__`` is what it raised, rebuilt."""
+
+
+class UpdateAbandoned(WorkflowError):
+    """The run ended before the update did."""
+
+
+class QueryFailed(WorkflowError):
+    """The query's function raised (see ``__cause__``), or the run has none of that name."""
+
+
+class RunTimedOut(WorkflowError, TimeoutError):
+    """The run did not end within its ``run_timeout``."""
+
+
+class TooManyFailures(WorkflowError):
+    """More items of a ``map`` failed than it tolerates; ``__cause__`` is the last failure."""
+
+
+class PromiseRejected(WorkflowError):
+    """A promise was rejected from outside; the message is what was said."""
 
 
 class ActivityError(DurableError):

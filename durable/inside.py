@@ -32,17 +32,21 @@ if TYPE_CHECKING:
 __all__ = [
     "as_completed",
     "attempt",
+    "complete_later",
     "continue_as_new",
+    "details",
     "heartbeat",
     "info",
     "is_cancelled",
     "now",
     "patched",
+    "progress",
     "random",
     "resource",
     "sleep",
     "step",
     "uuid4",
+    "wait_until",
 ]
 
 P = ParamSpec("P")
@@ -150,6 +154,50 @@ def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:
     _workflow("continue_as_new").continue_as_new(args, kwargs)
 
 
+async def wait_until(predicate: Callable[[], object], timeout: Duration | None = None) -> None:
+    """Wait until a predicate over the workflow's own state holds.
+
+    It is looked at whenever the run has nothing else to do, after each event, in the order in which
+    the waits began; never by queries. It may only look.
+
+    Args:
+        predicate: A plain function without arguments.
+        timeout: How long to wait at most; a durable timer.
+
+    Raises:
+        TimeoutError: It did not hold in time.
+        NotInWorkflow: No workflow runs here.
+    """
+    runner = _workflow("wait_until")
+    if timeout is None:
+        await runner.wait_until(predicate)
+        return
+    async with asyncio.timeout(duration_us(timeout, "timeout") / 1e6):
+        await runner.wait_until(predicate)
+
+
+def progress(done: float, total: float | None = None) -> None:
+    """Publish how far a workflow or activity is: the value ``progress``, shown by ``durable show``.
+
+    Raises:
+        NotInWorkflow: Neither a workflow nor an activity runs here.
+    """
+    from durable.messages import Value
+
+    Value("progress", dict[str, float | None]).set({"done": done, "total": total})
+
+
+def details(text: str) -> None:
+    """Publish what the run is doing, in words: the value ``details``, shown by ``durable show``.
+
+    Raises:
+        NotInWorkflow: Neither a workflow nor an activity runs here.
+    """
+    from durable.messages import Value
+
+    Value("details", str).set(text)
+
+
 @overload
 def step(
     fn: Callable[..., Coroutine[Any, Any, R]], *args: Any, name: str | None = None, **kwargs: Any
@@ -242,6 +290,18 @@ def is_cancelled() -> bool:
         NotInActivity: No activity runs here.
     """
     return _attempt("is_cancelled").is_cancelled()
+
+
+def complete_later() -> str:
+    """Let this step be completed from outside; return the token for ``client.resolve``.
+
+    What the activity returns after this does not count: the step ends with the answer, or by its
+    time limits. If the activity raises, it is tried again as ever, under the same token.
+
+    Raises:
+        NotInActivity: No activity runs here.
+    """
+    return _attempt("complete_later").complete_later()
 
 
 def resource(name: str) -> Any:

@@ -7,6 +7,7 @@
 3     not found
 4     the verb does not fit the run's state
 5     the file stayed locked
+6     the run said no: an update was refused, failed or abandoned, a query failed
 130   Ctrl-C
 141   whoever read the output went away, as under ``| head``
 143   a worker got SIGTERM and stopped in order
@@ -28,15 +29,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["Failed", "code_of"]
+__all__ = ["NOT_FOUND", "REFUSED", "Failed", "code_of"]
 
-FAILED, USAGE, NOT_FOUND, WRONG_STATE, BUSY = 1, 2, 3, 4, 5
+FAILED, USAGE, NOT_FOUND, WRONG_STATE, BUSY, REFUSED = 1, 2, 3, 4, 5, 6
 INTERRUPTED, BROKEN_PIPE = 130, 141
 _HERE = __file__.rpartition("/")[0]
 
 # The first class that fits counts.
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.RunNotFound, NOT_FOUND),
+    (errors.TokenUnknown, NOT_FOUND),
+    (errors.UpdateRefused, REFUSED),
+    (errors.UpdateFailed, REFUSED),
+    (errors.UpdateAbandoned, REFUSED),
+    (errors.QueryFailed, REFUSED),
     (errors.WrongState, WRONG_STATE),
     (errors.RunClosed, WRONG_STATE),
     (errors.PayloadError, FAILED),  # What is stored does not read; nobody typed it wrongly.
@@ -51,15 +57,18 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 
 class Failed(click.ClickException):
-    """A command failed, and said so; a hint may follow."""
+    """A command failed, and said so; a hint may follow, and the exit code may be another."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", code: int = FAILED) -> None:
         super().__init__(message)
         self.hint = hint
+        self.code = code
 
 
 def code_of(error: BaseException) -> int:
     """Return the exit code of an error."""
+    if isinstance(error, Failed):
+        return error.code
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 

@@ -21,6 +21,12 @@ __all__ = ["COMMANDS", "run"]
 COMMANDS = {
     "ls": "List runs, newest first.",
     "show": "Show one run: why it waits, its steps, its error.",
+    "read": "Show what a run has published.",
+    "tail": "Follow a stream of a run until the run ends.",
+    "query": "Ask a run a question.",
+    "signal": "Send a run a signal.",
+    "update": "Send a run an update, and wait for its answer.",
+    "answer": "Answer what a run waits for, by its token.",
     "retry": "Let a run go on from where it failed.",
     "cancel": "Ask a run to stop; its code may clean up.",
     "terminate": "End a run; none of its code runs any more.",

@@ -11,7 +11,7 @@ import attrs
 import click
 
 from durable_cli._errors import Failed
-from durable_cli._output import Screen, clean
+from durable_cli._output import Screen, clean, cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,8 @@ Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 ENVIRONMENT = "DURABLE_DB"
 # More names than that help nobody to choose.
 NAMES_SHOWN = 5
+# Of what was typed, in an error.
+TEXT_SHOWN = 60
 
 
 @attrs.define
@@ -104,9 +106,30 @@ def json_option(function: Decorated) -> Decorated:
     return click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")(function)
 
 
+def message_id_option(text: str) -> Callable[[Decorated], Decorated]:
+    """Add ``--id``, with this help."""
+    return click.option("--id", "message_id", metavar="ID", default="", help=text)
+
+
 def run_argument(function: Decorated) -> Decorated:
     """Add ``RUN``."""
     return click.argument("run")(function)
+
+
+def value_of(text: str) -> Any:
+    """Return what a JSON text of the command line means.
+
+    Raises:
+        click.UsageError: It is no JSON.
+    """
+    import json
+
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise click.UsageError(
+            f"{cut(clean(text), TEXT_SHOWN)} is no JSON; a text has quotes of its own: '\"yes\"'"
+        ) from None
 
 
 def find_run(runs: Viewer, text: str) -> str:

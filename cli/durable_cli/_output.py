@@ -49,6 +49,14 @@ _STATUS_LOOKS = {
     "cancelled": ("⊘", "magenta"),
     "terminated": ("⊗", "magenta"),
     "abandoned": ("⊘", "dim"),
+    "resolved": ("✓", "green"),
+    "rejected": ("✕", "red"),
+    "refused": ("✕", "red"),
+    "received": ("↓", "cyan"),
+    "accepted": ("↓", "cyan"),
+    "requested": ("⊘", "magenta"),
+    "reached": ("⊘", "red"),
+    "later": ("◇", "cyan"),
     "continued": ("→", "dim"),
 }
 
@@ -125,11 +133,12 @@ def moment(at: dt.datetime) -> str:
 # -- JSON ------------------------------------------------------------------------------------------
 
 
-def to_json(value: Any, *, ascii_only: bool = False) -> str:
-    """Return indented JSON: times end in Z, and nothing invisible is written as it is."""
+def to_json(value: Any, *, ascii_only: bool = False, is_line: bool = False) -> str:
+    """Return JSON: times end in Z, and nothing invisible is written as it is."""
     import json
 
-    text = json.dumps(value, indent=2, ensure_ascii=ascii_only, default=_to_plain)
+    indent = None if is_line else 2
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=_to_plain)
     if text.replace("\n", "").isprintable():
         return text
     # Outside of strings JSON is plain ASCII, so what is escaped here is always inside one.
@@ -185,9 +194,21 @@ class Screen:
             text = text.encode(encoding, "backslashreplace").decode(encoding)
         self._stream.write(text + "\n")
 
-    def json(self, value: Any) -> None:
-        """Write a value as JSON."""
-        self.line(to_json(value, ascii_only=not self.is_unicode))
+    def json(self, value: Any, *, is_line: bool = False) -> None:
+        """Write a value as JSON, indented or in one line."""
+        self.line(to_json(value, ascii_only=not self.is_unicode, is_line=is_line))
+
+    def text(self, text: str) -> None:
+        """Write a text that may have several lines, without an end of its own."""
+        shown = clean_lines(text)
+        if not self.is_unicode:
+            encoding = self._stream.encoding
+            shown = shown.encode(encoding, "backslashreplace").decode(encoding)
+        self._stream.write(shown)
+
+    def flush(self) -> None:
+        """Let whoever reads have what was written so far."""
+        self._stream.flush()
 
     def style(self, text: str, *styles: str) -> str:
         """Return the text in colour, if colour is wanted."""

@@ -1,4 +1,4 @@
-"""What `retry`, `cancel` and `terminate` share: find the run, ask, say what became of it."""
+"""What the verbs share: find the run, ask, say what became of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from durable import Client, Run, RunDetails
 
-__all__ = ["Asked", "ask"]
+__all__ = ["Asked", "ask", "look"]
 
 
 @attrs.frozen
@@ -39,6 +39,16 @@ class Asked:
         self.screen.line(f"now {self.screen.style(status.text, *status.styles)}{why}")
 
 
+def look(text: str) -> tuple[str, RunDetails]:
+    """Return the path of the file, and a run of it.
+
+    Reading first: what is no file of ours is refused before anything could write to it.
+    """
+    path = settings().path()
+    with durable.view(path) as runs:
+        return path, runs.get(find_run(runs, text))
+
+
 def ask(text: str, verb: Callable[[Run[Any]], Awaitable[Run[Any]]]) -> Asked:
     """Ask a run of the file for something.
 
@@ -46,13 +56,9 @@ def ask(text: str, verb: Callable[[Run[Any]], Awaitable[Run[Any]]]) -> Asked:
         text: RUN, as typed.
         verb: Does it, and returns the run to look at.
     """
-    path, screen = settings().path(), settings().screen()
-    # Reading first: what is no file of ours is refused before anything could write to it.
-    with durable.view(path) as runs:
-        name = find_run(runs, text)
-        before = runs.get(name)
-    after = asyncio.run(_ask(path, name, verb))
-    return Asked(before, after, screen)
+    path, before = look(text)
+    after = asyncio.run(_ask(path, before.id, verb))
+    return Asked(before, after, settings().screen())
 
 
 async def _ask(path: str, name: str, verb: Callable[[Run[Any]], Awaitable[Run[Any]]]) -> RunDetails:

@@ -19,6 +19,7 @@ from durable_cli._options import (
     settings,
 )
 from durable_cli._output import Cell, Screen, age, cells, clean, clean_lines, moment
+from durable_cli._talk import LABEL_CELLS, decoded, field, name_of, write_talk
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 TITLES = ("STEP", "NAME", "STATUS", "TRIES", "TOOK", "ENDED", "ERROR")
-LABEL_CELLS = 11
 # What one line shows of a payload where no terminal gives a width.
 PAYLOAD_CELLS = 160
 INDENT = "  "
@@ -57,6 +57,7 @@ def command(run: str, *, payloads: bool, attempts: bool, as_json: bool) -> None:
         return
     _header(screen, found, now)
     _payloads_of_run(screen, found, whole=payloads)
+    write_talk(screen, found)
     if found.steps:
         screen.line()
         _steps(screen, found, now)
@@ -71,29 +72,20 @@ def command(run: str, *, payloads: bool, attempts: bool, as_json: bool) -> None:
 
 # -- JSON ------------------------------------------------------------------------------------------
 
-
-def _plain(run: RunDetails) -> dict[str, Any]:
-    return {**_fields(run), "steps": [_fields(step) for step in run.steps]}
+_PAYLOADS = frozenset({"arguments", "result", "value", "answer", "payload"})
 
 
-def _fields(one: RunDetails | StepView) -> dict[str, Any]:
-    """Return the fields, with payloads decoded: a program should not decode JSON out of JSON."""
+def _plain(one: Any) -> Any:
+    """Return views as plain data, with payloads decoded: no program should decode JSON in JSON."""
+    if isinstance(one, list | tuple):
+        return [_plain(each) for each in one]
+    if not attrs.has(type(one)):
+        return one
     fields = {field.name: getattr(one, field.name) for field in attrs.fields(type(one))}
     return {
-        **fields,
-        "arguments": _decoded(one.arguments),
-        "result": _decoded(one.result),
+        name: decoded(value) if name in _PAYLOADS else _plain(value)
+        for name, value in fields.items()
     }
-
-
-def _decoded(text: str) -> Any:
-    """Return a payload's value; null where there is none, the text where it was cut or damaged."""
-    if not text:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 # -- the header ------------------------------------------------------------------------------------
@@ -112,23 +104,24 @@ def _header(screen: Screen, run: RunDetails, now: dt.datetime) -> None:
     if run.why:
         screen.line(screen.style(f"{INDENT}{clean(run.why)}", *status.styles))
     screen.line()
-    _field(screen, "created", f"{moment(run.created)} ({age(now - run.created)} ago)")
+    field(screen, "created", f"{moment(run.created)} ({age(now - run.created)} ago)")
     if run.started is not None and run.started != run.created:
-        _field(screen, "started", moment(run.started))
+        field(screen, "started", moment(run.started))
     if run.closed is not None:
-        _field(screen, "ended", moment(run.closed))
+        field(screen, "ended", moment(run.closed))
     if run.wakes is not None:
-        _field(screen, "goes on", moment(run.wakes))
-    _field(screen, "cause", clean(run.cause))
+        field(screen, "goes on", moment(run.wakes))
+    if run.deadline is not None:
+        field(screen, "run_timeout", moment(run.deadline))
+    field(screen, "cause", clean(run.cause))
+    if run.parent:
+        root = "" if run.root in {"", run.parent} else f", of the family of {clean(run.root)}"
+        field(screen, "parent", clean(run.parent) + root)
     if run.worker:
-        _field(screen, "worker", clean(run.worker))
+        field(screen, "worker", clean(run.worker))
     if run.lost:
-        _field(screen, "lost", f"{run.lost:,} times its worker died with it in hand")
-    _field(screen, "events", f"{run.events:,}")
-
-
-def _field(screen: Screen, label: str, text: str) -> None:
-    screen.line(screen.style(f"{label:<{LABEL_CELLS}}", "dim") + text)
+        field(screen, "lost", f"{run.lost:,} times its worker died with it in hand")
+    field(screen, "events", f"{run.events:,}")
 
 
 # -- payloads --------------------------------------------------------------------------------------
@@ -145,7 +138,7 @@ def _payloads_of_steps(screen: Screen, steps: Sequence[StepView]) -> None:
     for step in steps:
         if step.arguments or step.result:
             screen.line()
-            _title(screen, f"step {clean(step.step)} ({clean(step.name)})")
+            _title(screen, _heading(step))
             for label, text in (("arguments", step.arguments), ("result", step.result)):
                 if text:
                     _payload(screen, label, text, whole=True)
@@ -157,11 +150,11 @@ def _payload(screen: Screen, label: str, text: str, *, whole: bool) -> None:
     shown = clean(text)
     if whole and cells(shown) > room:
         lines = _pretty(text, room)
-        _field(screen, label, lines[0])
+        field(screen, label, lines[0])
         for line in lines[1:]:
             screen.line(" " * LABEL_CELLS + line)
     else:
-        _field(screen, label, screen.cut(shown, room))
+        field(screen, label, screen.cut(shown, room))
 
 
 def _pretty(text: str, room: int) -> list[str]:
@@ -206,7 +199,12 @@ def _members(value: list[Any] | dict[str, Any], room: int) -> Iterator[list[str]
 
 def _steps(screen: Screen, run: RunDetails, now: dt.datetime) -> None:
     zero = run.started or run.created
-    rows = [_step(step, screen, zero, now) for step in run.steps]
+    # The reason of the cancel that ended the run is said above.
+    steps = [
+        attrs.evolve(step, error="") if step.kind == "cancel" and step.error == run.why else step
+        for step in run.steps
+    ]
+    rows = [_step(step, screen, zero, now) for step in steps]
     # A pipe has no width: nothing is cut there.
     screen.table(TITLES, rows, yielding=(0, 1), is_cut=screen.is_terminal)
 
@@ -219,7 +217,7 @@ def _step(step: StepView, screen: Screen, zero: dt.datetime, now: dt.datetime) -
         error = f"next try {when}" + (f", after {error}" if error else "")
     return (
         Cell(clean(step.step)),
-        Cell(clean(step.name)),
+        Cell(name_of(step)),
         screen.status(step.status),
         Cell(str(step.tries) if step.tries else ""),
         Cell("" if step.took_us is None else duration(step.took_us / 1e6)),
@@ -246,14 +244,18 @@ def _attempts(screen: Screen, steps: Sequence[StepView]) -> None:
 
 def _attempt(screen: Screen, step: StepView, attempt: AttemptView) -> None:
     took = duration(max(0.0, (attempt.ended - attempt.started).total_seconds()))
-    name = f" ({clean(step.name)})" if step.name else ""
     _title(
         screen,
-        f"step {clean(step.step)}{name}, attempt {attempt.number} {clean(attempt.state)} "
+        f"{_heading(step)}, attempt {attempt.number} {clean(attempt.state)} "
         f"{moment(attempt.ended)} after {took}",
     )
     for line in clean_lines(attempt.traceback.rstrip("\n") or attempt.error).split("\n"):
         screen.line(f"{INDENT}{line}")
+
+
+def _heading(step: StepView) -> str:
+    name = f" ({name_of(step)})" if step.name else ""
+    return f"step {clean(step.step)}{name}" if step.step else name_of(step)
 
 
 def _title(screen: Screen, text: str) -> None:

@@ -13,7 +13,18 @@ import attrs
 if TYPE_CHECKING:
     from durable._core.loop import Step, Timer
 
-__all__ = ["ArmTimer", "Command", "DropStep", "DropTimer", "MarkPatch"]
+__all__ = [
+    "AnswerUpdate",
+    "AppendItem",
+    "ArmTimer",
+    "BuryLetter",
+    "Command",
+    "DropStep",
+    "DropTimer",
+    "MarkPatch",
+    "Recording",
+    "SetValue",
+]
 
 
 @attrs.define
@@ -44,5 +55,44 @@ class MarkPatch:
     name: str
 
 
-Command = Union["Step", DropStep, ArmTimer, DropTimer, MarkPatch]
+@attrs.define
+class SetValue:
+    """Publish a value."""
+
+    name: str
+    payload: bytes
+
+
+@attrs.define
+class AppendItem:
+    """Append to a stream; ``step`` names the call that did."""
+
+    stream: str
+    step: str
+    payload: bytes
+
+
+@attrs.define
+class BuryLetter:
+    """Keep a signal that does not decode as a dead letter; ``seq`` is its event."""
+
+    seq: int
+    name: str
+    why: str
+
+
+@attrs.define
+class AnswerUpdate:
+    """Tell who sent the update how it ended: its encoded result, or the record of its error."""
+
+    update: str
+    name: str
+    succeeded: bool
+    payload: bytes
+
+
+Recording = MarkPatch | SetValue | AppendItem | BuryLetter | AnswerUpdate
+"""Commands that are rows of the very commit of the event that led to them."""
+
+Command = Union["Step", DropStep, ArmTimer, DropTimer, Recording]
 """A `Step` by itself means: perform it and report its end as an event."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -17,6 +17,7 @@ import attrs
 
 if TYPE_CHECKING:
     from durable._clock import Random
+    from durable._core.mailbox import Mailbox
 
 __all__ = ["AttemptInfo", "AttemptRunner", "WorkflowInfo", "WorkflowRunner", "attempt", "workflow"]
 
@@ -33,6 +34,9 @@ class WorkflowInfo:
         headers: What the starter passed along.
         is_replaying: Whether recorded events are being delivered again. Do not branch on it.
         events: Recorded events so far.
+        cancel_reason: What the newest request to cancel said, perhaps ``""``; None without one.
+        deadline: When its ``run_timeout`` is over, UTC, or None.
+        parent: The step of the parent that started it, or None: a run of its own.
     """
 
     run_id: str
@@ -42,6 +46,9 @@ class WorkflowInfo:
     headers: Mapping[str, str]
     is_replaying: bool
     events: int
+    cancel_reason: str | None = None
+    deadline: dt.datetime | None = None
+    parent: str | None = None
 
 
 class WorkflowRunner(Protocol):
@@ -49,6 +56,49 @@ class WorkflowRunner(Protocol):
 
     def step(self, activity: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         """Ask for a step."""
+        ...
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The run's messages and handlers."""
+        ...
+
+    def child(self, workflow: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
+        """Start a child run and wait for its end."""
+        ...
+
+    async def start_child(
+        self, workflow: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[str, int, Awaitable[Any]]:
+        """Start a child run; return its id, its ordinal and what ends with it."""
+        ...
+
+    def act(self, verb: str, target: str, name: str, payload: bytes, key: str) -> Awaitable[None]:
+        """Signal or cancel another run."""
+        ...
+
+    def promise(self, name: str, decode: Callable[[bytes], Any]) -> tuple[str, Awaitable[Any]]:
+        """Return a token, and what ends when somebody answers it."""
+        ...
+
+    def wait_until(self, predicate: Callable[[], object]) -> Awaitable[None]:
+        """Wait until a predicate holds."""
+        ...
+
+    def set_value(self, name: str, payload: bytes) -> None:
+        """Publish a value."""
+        ...
+
+    def append(self, stream: str, payload: bytes) -> None:
+        """Append to a stream."""
+        ...
+
+    def begin_items(self) -> str:
+        """Return the id of a call that does something for each of many items."""
+        ...
+
+    def enter_item(self, call: str, index: int) -> None:
+        """Let what the running task asks for from here on count for one item."""
         ...
 
     def now(self) -> dt.datetime:
@@ -113,6 +163,18 @@ class AttemptRunner(Protocol):
 
     def heartbeat(self, details: Any) -> None:
         """Give a sign of life; ``details`` reach the next attempt."""
+        ...
+
+    def set_value(self, name: str, payload: bytes) -> None:
+        """Publish a value of the run."""
+        ...
+
+    def append(self, stream: str, payload: bytes) -> None:
+        """Append to a stream of the run."""
+        ...
+
+    def complete_later(self) -> str:
+        """Let the step end by its token; return it."""
         ...
 
     def is_cancelled(self) -> bool:

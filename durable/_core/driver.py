@@ -21,7 +21,8 @@ from durable._core.commands import Command, MarkPatch
 from durable._core.events import Event, Kind
 from durable._core.failures import rebuild_exception
 from durable._core.loop import Step, WorkflowLoop
-from durable.errors import Blocked, PayloadError
+from durable._core.mailbox import Mailbox
+from durable.errors import Blocked, PayloadError, RunTimedOut
 
 __all__ = [
     "UNDECODED",
@@ -38,9 +39,21 @@ __all__ = [
 UNDECODED: Any = object()
 """In place of a value: the driver is to decode it."""
 
-_COMPLETED, _FAILED, _FIRED = int(Kind.COMPLETED), int(Kind.FAILED), int(Kind.FIRED)
-_ENDS_OF_STEPS = frozenset({_COMPLETED, _FAILED})
-_CANCEL_REQUESTED, _PATCHED = int(Kind.CANCEL_REQUESTED), int(Kind.PATCHED)
+# The kind of a step, by the kinds of the events that end it: well, or in failure.
+_SUCCESSES = {
+    int(kind): int(kind)
+    for kind in (Kind.COMPLETED, Kind.CHILD_COMPLETED, Kind.ACTED, Kind.RESOLVED)
+}
+_ENDS_OF_STEPS = _SUCCESSES | {kind + 1: kind for kind in _SUCCESSES}
+_FIRED, _CANCEL_REQUESTED = int(Kind.FIRED), int(Kind.CANCEL_REQUESTED)
+_PATCHED, _RECEIVED = int(Kind.PATCHED), int(Kind.RECEIVED)
+_UPDATE_ACCEPTED, _TIMED_OUT = int(Kind.UPDATE_ACCEPTED), int(Kind.TIMED_OUT)
+_WORDS = {
+    int(Kind.COMPLETED): "the activity",
+    int(Kind.CHILD_COMPLETED): "the child workflow",
+    int(Kind.ACTED): "the call",
+    int(Kind.RESOLVED): "the promise",
+}
 
 
 class ContinueAsNew(BaseException):
@@ -109,14 +122,15 @@ class Driver:
         self._stalled_drains_max = stalled_drains_max
         # What it leaves abstract is set below its class: every call that cannot be replayed.
         self.loop = WorkflowLoop(salt, budget)  # type: ignore[abstract]
+        self.mailbox = Mailbox(self.loop, context)
         self.main: asyncio.Task[Any] | None = None
         self.outcome: Outcome | None = None
         self.seq = 0
         self.at_us = 0
         self.replaying = False
         self.cancel_seq = 0
-        self.cancel_reason = ""
-        self.waits = 0
+        self.cancel_reason: str | None = None
+        self.timed_out_seq = 0
         self._patches: dict[str, bool] = {}
 
     # -- what the runtime calls ------------------------------------------------------------------
@@ -164,17 +178,33 @@ class Driver:
                 self._unasked(event)
             else:
                 loop.fire(timer)
+        else:
+            self._deliver_message(event)
+        return self._drain()
+
+    def _deliver_message(self, event: Event) -> None:
+        kind = event.kind
+        if kind == _RECEIVED:
+            self.mailbox.arrive(event)
+        elif kind == _UPDATE_ACCEPTED:
+            self.mailbox.accept(event)
         elif kind == _CANCEL_REQUESTED:
             self.cancel_seq = event.seq
             self.cancel_reason = msgspec.json.decode(event.result, type=str)
-            assert self.main is not None
-            loop.call_soon(self.main.cancel, self.cancel_reason or None)
+            self._cancel(self.cancel_reason or None)
+        elif kind == _TIMED_OUT:
+            self.timed_out_seq = event.seq
+            self._cancel("the run's run_timeout is over")
         else:
             raise Blocked(
                 f"event {event.seq} is of kind {kind}, which this version does not know; install "
                 "the version of durable that wrote it, or a newer one"
             )
-        return self._drain()
+
+    def _cancel(self, message: str | None) -> None:
+        assert self.main is not None
+        self.loop.call_soon(self.main.cancel, message)
+        self.mailbox.cancel_handlers(message)
 
     def replay(self, events: Iterable[Event]) -> None:
         """Start, and deliver recorded events; their commands were performed long ago.
@@ -226,7 +256,9 @@ class Driver:
         assert main is not None
         if main.done():
             self.outcome = self._outcome(main)
-        elif not (loop.steps or loop.timers or self.waits or loop.stalled_drains):
+        elif self.mailbox.failure is not None:
+            self.outcome = _raised(self.mailbox.failure)
+        elif not (loop.steps or loop.timers or loop.stalled_drains or self.mailbox.can_wake):
             raise Blocked(
                 "the workflow waits for something that is not durable, so nothing can ever wake "
                 "it: await an activity, a timer or a message instead (a future of another loop, a "
@@ -238,10 +270,14 @@ class Driver:
         return commands
 
     def _end_step(self, step: Step, event: Event, value: Any) -> None:
-        if step.name != event.name:
+        if step.name != event.name or step.kind != _ENDS_OF_STEPS[event.kind]:
+            was, now = event.name, step.name
+            if was == now:
+                was = f"{_WORDS[_ENDS_OF_STEPS[event.kind]]} {was}"
+                now = f"{_WORDS[step.kind]} {now}"
             raise Blocked(
-                f"step {event.step} in the history is {event.name}, but the code now calls "
-                f"{step.name}; restore the call, or guard the new one with durable.patched(...)"
+                f"step {event.step} in the history is {was}, but the code now calls {now}; restore "
+                "the call, or guard the new one with durable.patched(...)"
             )
         if step.checked and step.fingerprint != event.fingerprint:
             raise Blocked(
@@ -251,7 +287,7 @@ class Driver:
                 '.options(arguments="unchecked")'
             )
         del self.loop.steps[event.step]
-        if event.kind == _COMPLETED:
+        if event.kind in _SUCCESSES:
             if value is UNDECODED:
                 try:
                     value = step.decode(event.result)
@@ -267,6 +303,8 @@ class Driver:
         if isinstance(failure, StopIteration):  # No future can hold one (PEP 479).
             failure = RuntimeError(f"the activity raised {failure!r}")
         failure._durable_seq = event.seq  # type: ignore[attr-defined]
+        if event.kind == Kind.CHILD_FAILED:
+            failure.add_note(f"in the child run of step {event.step} ({event.name})")
         step.set_exception(failure)
 
     def _unasked(self, event: Event) -> None:
@@ -279,15 +317,23 @@ class Driver:
 
     def _outcome(self, main: asyncio.Task[Any]) -> Outcome:
         if main.cancelled():
+            if self.timed_out_seq:
+                error = RunTimedOut("the run did not end within its run_timeout")
+                return Failed(error, self.timed_out_seq)
             if self.cancel_seq:
-                return Cancelled(self.cancel_reason, self.cancel_seq)
+                return Cancelled(self.cancel_reason or "", self.cancel_seq)
             return Failed(asyncio.CancelledError("the workflow cancelled itself"), 0)
-        error = main.exception()
+        error = main.exception()  # type: ignore[assignment]
         if error is None:
             return Completed(main.result())
-        if isinstance(error, ContinueAsNew):
-            return Continued(*error.arguments)
-        return Failed(error, _origin(error))
+        return _raised(error)
+
+
+def _raised(error: BaseException) -> Outcome:
+    """Return what an exception out of the workflow, or out of a signal's handler, makes of it."""
+    if isinstance(error, ContinueAsNew):
+        return Continued(*error.arguments)
+    return Failed(error, _origin(error))
 
 
 def _origin(error: BaseException) -> int:

@@ -26,6 +26,24 @@ class Kind(enum.IntEnum):
     """Somebody asked the run to stop; ``result`` is the reason, as JSON text."""
     PATCHED = 5
     """The code went through ``patched(name)`` for the first time; nothing is delivered."""
+    RECEIVED = 6
+    """A signal came in; ``step`` is its id, or empty, ``result`` its payload."""
+    UPDATE_ACCEPTED = 7
+    """An update passed its validator; ``step`` is its id, ``arguments`` its payload."""
+    CHILD_COMPLETED = 8
+    """A child run returned; ``result`` is its encoded value."""
+    CHILD_FAILED = 9
+    """A child run could not be started, or ended without a value; ``result`` says how."""
+    ACTED = 10
+    """The run did something to another run: started, signalled or cancelled it."""
+    REFUSED = 11
+    """What the run asked of another was refused; ``result`` is the record of the error."""
+    RESOLVED = 12
+    """A promise was kept from outside; ``result`` is the encoded value."""
+    REJECTED = 13
+    """A promise was rejected from outside; ``result`` is the record of the error."""
+    TIMED_OUT = 14
+    """The run's ``run_timeout`` is over."""
 
 
 class Event(msgspec.Struct, gc=False):

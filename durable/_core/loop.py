@@ -34,13 +34,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable._core import anyio_support
 from durable._core.commands import ArmTimer, Command, DropStep, DropTimer
+from durable._core.events import Kind
 from durable._core.lineage import Lineage
-from durable.errors import Blocked, NotDurable
+from durable.errors import Blocked, NotDurable, ReadOnly
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 __all__ = ["Evicted", "HostAway", "Step", "Timer", "WorkflowLoop"]
+
+# Compared at each step: a look-up of an enum's member costs as much as the comparison.
+COMPLETED = int(Kind.COMPLETED)
 
 logger = logging.getLogger("durable.workflow")
 
@@ -117,6 +121,7 @@ class Step(asyncio.Future[Any]):
         spec: What the runtime needs to perform it; opaque here.
         decode: Turns the recorded result into the value the workflow gets.
         checked: Whether other arguments than the recorded ones block the run.
+        kind: The kind of the event that ends it well; that of its failure is the next number.
     """
 
     __slots__ = (
@@ -124,6 +129,7 @@ class Step(asyncio.Future[Any]):
         "checked",
         "decode",
         "fingerprint",
+        "kind",
         "name",
         "number",
         "spec",
@@ -140,6 +146,7 @@ class Step(asyncio.Future[Any]):
         spec: Any,
         decode: Callable[[bytes], Any],
         checked: bool,
+        kind: int,
     ) -> None:
         loop.numbers += 1
         self.number = loop.numbers
@@ -150,6 +157,7 @@ class Step(asyncio.Future[Any]):
         self.spec = spec
         self.decode = decode
         self.checked = checked
+        self.kind = kind
         super().__init__(loop=loop)
 
     def __hash__(self) -> int:
@@ -302,7 +310,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._tasks: list[WorkflowTask] = []
         self._tasks_swept_at = 64
-        self._evicting = False
+        self._evicting = self._reading = False
+        self.read_only_broken = False
+        self.conditions: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
         self._late_generators: list[AsyncGenerator[Any, Any]] = []
         self._generators: list[weakref.ref[AsyncGenerator[Any, Any]]] = []
         self._root = Lineage("")
@@ -335,16 +345,61 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         spec: Any,
         decode: Callable[[bytes], Any],
         checked: bool,
+        kind: int = COMPLETED,
+        step_id: str = "",
     ) -> Step:
         """Ask for a step; the returned future ends with its result."""
-        if self._evicting:
-            raise Evicted
-        step_id = self.lineage().next_call()
-        step = Step(self, step_id, name, fingerprint, arguments, spec, decode, checked)
+        if self._evicting or self._reading:
+            self._bar(name)
+        step_id = step_id or self.lineage().next_call()
+        step = Step(self, step_id, name, fingerprint, arguments, spec, decode, checked, kind)
         self.steps[step_id] = step
         self.commands.append(step)
         self.budget_left = self._budget
         return step
+
+    def record(self, command: Command, what: str) -> None:
+        """Let a row go out with the commit of this drain."""
+        if self._evicting or self._reading:
+            self._bar(what)
+        self.commands.append(command)
+
+    def _bar(self, what: str) -> NoReturn:
+        if self._evicting:
+            raise Evicted
+        error = ReadOnly(
+            f"{what}: a query, the validator of an update and the predicate of wait_until may only "
+            "look; nothing was changed"
+        )
+        self.read_only_broken = True
+        raise error
+
+    @contextlib.contextmanager
+    def reading(self) -> Generator[None]:
+        """Within it the run's code may only look; the host is away meanwhile.
+
+        ``read_only_broken`` tells afterwards whether it tried more.
+        """
+        self.read_only_broken = False
+        with HostAway():
+            asyncio_events._set_running_loop(self)
+            _host.draining = self
+            self._reading = True
+            try:
+                yield
+            finally:
+                self._reading = False
+
+    @staticmethod
+    def enter_lineage(path: str) -> None:
+        """Let what the running task asks for from here on count under another path."""
+        _lineage.set(Lineage(path))
+
+    def make_task(
+        self, coro: Coroutine[Any, Any, Any], path: str, context: contextvars.Context
+    ) -> asyncio.Task[Any]:
+        """Make the task of a handler, whose path is not its maker's."""
+        return self._make_task(coro, Lineage(path), None, context)
 
     def drop_step(self, step: Step) -> None:
         """Forget a cancelled step."""
@@ -390,9 +445,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
         **_eager: Any,
     ) -> asyncio.Task[Any]:
-        if self._evicting:
+        if self._evicting or self._reading:
             coro.close()
-            raise Evicted
+            self._bar("a new task")
         parent = self.lineage()
         if sys.version_info < (3, 12) and _asked_by_wait_for():
             lineage = parent
@@ -429,6 +484,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
+        if self._reading:
+            self._bar("waking a task")
         handle = _Handle(callback, args, self, context or contextvars.copy_context())
         self._ready.append(handle)
         return handle
@@ -449,8 +506,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        if self._evicting:
-            raise Evicted
+        if self._evicting or self._reading:
+            self._bar("a timer")
         if not math.isfinite(when):
             raise ValueError(f"a timer cannot be due at {when}")
         timer = Timer(when, callback, args, self, context)
@@ -528,15 +585,55 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def _run_ready(self) -> None:
         ready = self._ready
         self.budget_left = self._budget
-        while ready:
-            if self.budget_left == 0:
-                self._over_budget()
-                return
-            self.budget_left -= 1
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
+        while True:
+            while ready:
+                if self.budget_left == 0:
+                    self._over_budget()
+                    return
+                self.budget_left -= 1
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    handle._run()
+            if not self.conditions or not self._look_at_conditions():
+                break
         self.stalled_drains = 0
+
+    async def wait_until(self, predicate: Callable[[], object]) -> None:
+        """Wait until a predicate holds: looked at whenever no callback is ready, in order."""
+        if self._evicting or self._reading:
+            self._bar("wait_until")
+        if predicate():
+            return
+        future = self.create_future()
+        one = (predicate, future)
+        self.conditions.append(one)
+        try:
+            await future
+        finally:
+            if one in self.conditions:
+                self.conditions.remove(one)
+
+    def _look_at_conditions(self) -> bool:
+        """Look at each predicate once; True if one holds, so that its task runs on."""
+        woken: list[tuple[asyncio.Future[None], BaseException | None]] = []
+        self._reading = True
+        try:
+            for predicate, future in self.conditions:
+                if future.done():
+                    continue
+                try:
+                    if predicate():
+                        woken.append((future, None))
+                except Exception as error:  # noqa: BLE001  whoever waits for it gets it
+                    woken.append((future, error))
+        finally:
+            self._reading = False
+        for future, failure in woken:
+            if failure is None:
+                future.set_result(None)
+            else:
+                future.set_exception(failure)
+        return bool(woken)
 
     def _over_budget(self) -> None:
         self.stalled_drains += 1

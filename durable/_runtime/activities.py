@@ -27,21 +27,25 @@ from durable._core import context
 from durable._core.events import Kind
 from durable._core.failures import record_exception, summary
 from durable._core.loop import HostAway
-from durable._runtime.inside import attempt_info, check_size
+from durable._runtime.inside import attempt_info
 from durable._runtime.runs import LiveRun, Rows, failure_json, step_row
+from durable._store import messages
+from durable._store.messages import make_token
 from durable._store.rows import LOST_ALONE, StepRow
-from durable._store.writer import Change
+from durable._store.writer import Change, Transaction
 from durable.errors import (
     ActivityError,
     HeartbeatTimeout,
     OutcomeUnknown,
     PayloadError,
+    PromiseRejected,
     RetryAfter,
     ScheduleToCloseTimeout,
     ScheduleToStartTimeout,
     StartToCloseTimeout,
+    StoreError,
 )
-from durable.payloads import seems_large
+from durable.payloads import check_size, checksum, seems_large
 from durable.policies import duration_us
 
 if TYPE_CHECKING:
@@ -82,11 +86,17 @@ class Attempt:
     is_in_hand = True
     """Running, or waiting for a place; not waiting for a retry."""
     unwanted = False
+    later = False
+    """Its code asked to be completed by its token; what it returns does not count."""
+    is_later = False
+    """Its code has returned, and somebody outside is to complete it."""
     has_ended = False
     """Its code has ended; what that means is settled in this turn of the loop."""
     over = False
     task: asyncio.Task[None] | None = None
     timers: list[TimerHandle] | None = None
+    items: dict[tuple[str, int], int] | None = None
+    """By stream and number of the attempt: how many items it has appended."""
     _info: AttemptInfo | None = None
 
     def __init__(self, run: LiveRun, step: Step, now_us: int) -> None:
@@ -115,11 +125,33 @@ class Attempt:
         """Return what the engine's lifespan opened."""
         return self.run.worker.resource(name)
 
+    def complete_later(self) -> str:
+        """Let the step end by its token, whatever the code returns; return the token."""
+        self.later = True
+        row = self.run.row
+        return make_token(row.id, row.salt, self.step_id)
+
+    def next_item(self, stream: str) -> int:
+        """Count an item that this attempt appends; one made again, elsewhere, begins at 0."""
+        if self.items is None:
+            self.items = {}
+        number = self.items.get((stream, self.number), 0)
+        self.items[stream, self.number] = number + 1
+        return number
+
+    def set_value(self, name: str, payload: bytes) -> None:
+        """Publish a value of the run; from any thread."""
+        self.run.worker.activities.publish(self, payload, name, is_item=False)
+
+    def append(self, stream: str, payload: bytes) -> None:
+        """Append to a stream of the run; from any thread."""
+        self.run.worker.activities.publish(self, payload, stream, is_item=True)
+
     def remembered(self, state: str) -> StepRow:
         """Return what the file is to remember of the step."""
         return StepRow(
             self.step_id, self.step.name, state, self.number, self.counted_from, self.scheduled_us,
-            self.retry_at_us, self.details, self.last_error,
+            self.retry_at_us, self.details, self.last_error, None,
         )  # fmt: skip
 
 
@@ -192,6 +224,13 @@ class Activities:
                 [],
             )
             return True
+        if row.state == "later":
+            self._wait_for_answer(attempt)
+            return True
+        if row.state == "done":  # The transaction that did it also said so.
+            attempt.started_us = row.scheduled_us
+            self._succeeded(attempt, self._worker.store.reader.payload(row.result))
+            return True
         if row.state == "retrying":
             attempt.retry_at_us = row.retry_at_us
         return False
@@ -235,7 +274,9 @@ class Activities:
                 attempt.last_beat_us = attempt.started_us
                 self._watch_heart(attempt, policy.heartbeat_us)
         fresh = Context()
-        if activity.is_async:
+        if activity.in_transaction:
+            self._perform_in_transaction(attempt, fresh)
+        elif activity.is_async:
             # Not loop.create_task: a task factory is for the host's tasks, and costs a call.
             attempt.task = asyncio.Task(self._perform(attempt), loop=self._loop, context=fresh)
         else:
@@ -260,6 +301,40 @@ class Activities:
             self._ended_with(attempt, None, error)
         else:
             self._ended_with(attempt, payload, None)
+
+    def _perform_in_transaction(self, attempt: Attempt, fresh: Context) -> None:
+        """Run the function inside the writer's transaction, which also keeps its result."""
+        run, step, activity = attempt.run, attempt.step, attempt.activity
+        codec, limit = activity.codec, self._payload_bytes_max
+        fresh.run(context.attempt.set, attempt)
+        payload = b""
+
+        def perform(cursor: Any) -> bytes:
+            args, kwargs = codec.decode(step.arguments)
+            value = fresh.run(activity.fn, cursor, *args, **kwargs)
+            encoded: bytes = codec.result.encode(value)
+            codec.result.decode(encoded)
+            return check_size(encoded, limit, f"result of {step.name}")
+
+        def operation(transaction: Transaction) -> None:
+            nonlocal payload
+            payload = transaction.perform(perform, f"{activity.name} of run {run.row.name}")
+            stored = messages.pack(payload, self._worker.new_salt()).store(transaction)
+            row = attempt.remembered("done")
+            row.result = stored
+            transaction.rows("upsert_step", [step_row(run, step, row)])
+
+        def done(change: Change) -> None:
+            if change.error is None:
+                run.steps[step.step_id] = attempt.remembered("done")
+                self._ended_with(attempt, payload, None)
+            elif isinstance(change.error, StoreError):
+                self._leave_place(attempt)
+                self._worker.commit_failed(change.error)
+            else:
+                self._ended_with(attempt, None, change.error)
+
+        self._worker.submit(Change((), done, None, None, operation))
 
     async def _in_thread(self, work: Callable[[], bytes]) -> bytes:
         future: asyncio.Future[bytes] = self._loop.create_future()
@@ -398,8 +473,70 @@ class Activities:
             for timer in attempt.timers:
                 self._worker.timers.cancel(timer)
 
+    def _wait_for_answer(self, attempt: Attempt) -> None:
+        """Let the step wait for its token; its time limits go on."""
+        attempt.is_later, attempt.is_in_hand = True, False
+        policy = attempt.activity.policy
+        if attempt.timers is None:
+            if policy.schedule_to_close_us is not None:
+                self._limit_all(attempt, policy.schedule_to_close_us)
+            if policy.start_to_close_us is not None:
+                attempt.started_us = attempt.started_us or attempt.scheduled_us
+                self._limit_attempt(attempt, policy.start_to_close_us)
+        attempt.run.look_idle()
+
+    def answered(
+        self, run: LiveRun, step: Step, payload: bytes, rows: Rows, *, rejects: bool
+    ) -> None:
+        """Somebody outside completed a step that waits for its token."""
+        attempt = run.attempts.get(step.step_id)
+        if attempt is None or not attempt.later | attempt.is_later:
+            self._worker.submit(Change(rows))
+            return
+        if rejects:
+            error = PromiseRejected(msgspec.json.decode(payload, type=str))
+            rows.append(self._attempt_row(attempt, error, self._now_us()))
+            self._end_failed(attempt, error, rows)
+            return
+        self._finish(attempt)
+        if run.steps.pop(step.step_id, None) is not None:
+            rows.append(("delete_step", (run.row.pk, step.step_id)))
+        started_us = attempt.started_us or attempt.scheduled_us
+        run.deliver(
+            Kind.COMPLETED, step.step_id, step.name, step.fingerprint, step.arguments, payload,
+            max(0, self._now_us() - started_us), rows,
+        )  # fmt: skip
+
+    def publish(self, attempt: Attempt, payload: bytes, name: str, *, is_item: bool) -> None:
+        """Write what an attempt publishes as it comes; from any thread."""
+        check_size(payload, self._payload_bytes_max, name)
+        self._worker.call_from_thread(self._publish, attempt, payload, name, is_item)
+
+    def _publish(self, attempt: Attempt, payload: bytes, name: str, is_item: bool) -> None:
+        run, now_us = attempt.run, self._now_us()
+        if attempt.over or run.is_over:
+            return
+        rows: Rows = []
+        if is_item:
+            number = attempt.next_item(name)
+            run.append(name, attempt.step_id, attempt.number, number, payload, now_us, rows)
+        else:
+            stored = self._worker.stored(payload, rows)
+            rows.append(("upsert_value", (run.row.pk, name, stored, checksum(payload), now_us)))
+
+        def done(change: Change) -> None:
+            if change.error is not None:
+                self._worker.commit_failed(change.error)
+            else:
+                self._worker.notify(run.row.pk, "news")
+
+        self._worker.submit(Change(rows, done, soft=True))
+
     def _succeeded(self, attempt: Attempt, payload: bytes) -> None:
         run, step = attempt.run, attempt.step
+        if attempt.later:
+            self._remember(attempt, "later", [], partial(self._wait_for_answer, attempt))
+            return
         try:
             if len(payload) > self._payload_bytes_max:
                 check_size(payload, self._payload_bytes_max, f"result of {step.name}")
@@ -466,7 +603,7 @@ class Activities:
         attempt.is_in_hand = False
         attempt.started_us = 0
         attempt._info = None
-        attempt.has_ended = False
+        attempt.has_ended = attempt.later = attempt.is_later = False
         self._cancel_attempt_timers(attempt)
         self._remember(attempt, "retrying", rows, partial(self._wait_for_retry, attempt))
 

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
 from durable._clock import Random
+from durable._core.commands import AppendItem, SetValue
 from durable._core.context import AttemptInfo, WorkflowInfo
 from durable._core.driver import ContinueAsNew
-from durable.errors import PayloadTooLarge, UsageError
+from durable._core.events import Kind
+from durable._runtime.specs import Act, Answer, ChildCall
+from durable._store.messages import make_token
+from durable.errors import UsageError
+from durable.payloads import check_size, fingerprint
 
 if TYPE_CHECKING:
     from durable._core.driver import Driver
+    from durable._core.loop import Step
+    from durable._core.mailbox import Mailbox
     from durable._runtime.activities import Attempt
     from durable._store.rows import RunRow
     from durable.definitions import Activity, Workflow
 
-__all__ = ["InWorkflow", "attempt_info", "check_size", "moment"]
+__all__ = ["InWorkflow", "attempt_info", "moment"]
 
 PATCH_NAME_CHARACTERS_MAX = 200
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -31,24 +38,13 @@ def moment(at_us: int) -> dt.datetime:
     return _EPOCH + dt.timedelta(microseconds=at_us)
 
 
-def check_size(payload: bytes, bytes_max: int, what: str) -> bytes:
-    """Return the payload.
-
-    Raises:
-        PayloadTooLarge: It is over the limit.
-    """
-    if len(payload) > bytes_max:
-        raise PayloadTooLarge(
-            f"{what}: {len(payload):,} bytes are more than the limit of {bytes_max:,}; store the "
-            "data elsewhere and pass its name, or raise Limits.payload_bytes_max"
-        )
-    return payload
-
-
 class InWorkflow:
     """One run's code asks here."""
 
-    __slots__ = ("_ask", "_bytes_max", "_clock_us", "_driver", "_headers", "_row", "_workflow")
+    __slots__ = (
+        "_ask", "_bytes_max", "_clock_us", "_driver", "_headers", "_row", "_workflow",
+        "minds_children",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -63,6 +59,8 @@ class InWorkflow:
         self._clock_us = clock_us
         self._headers = headers
         self._bytes_max = bytes_max
+        self.minds_children = False
+        """Whether it has children that end when it ends."""
 
     def bind(self, driver: Driver) -> None:
         """Tell which driver runs the code."""
@@ -91,6 +89,97 @@ class InWorkflow:
             activity.policy.arguments_checked,
         )
 
+    @property
+    def mailbox(self) -> Mailbox:
+        """The run's messages and handlers."""
+        return self._driver.mailbox
+
+    def child(
+        self, workflow: Workflow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Step:
+        """Start a child run and wait for its end."""
+        call = ChildCall(workflow, workflow.start_options.id, "")
+        step = self._ask_child(workflow, args, kwargs, call, Kind.CHILD_COMPLETED)
+        call.end_step = step.step_id
+        return step
+
+    async def start_child(
+        self, workflow: Workflow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[str, int, Step]:
+        """Start a child run; return its id, its ordinal and what ends with it."""
+        call = ChildCall(workflow, workflow.start_options.id, "")
+        step = self._ask_child(workflow, args, kwargs, call, Kind.ACTED)
+        call.end_step = f"{step.step_id}!end"
+        run_id, ordinal = await step
+        end = self._ask(
+            workflow.name,
+            step.fingerprint,
+            step.arguments,
+            Answer(),
+            workflow.codec.decode_result,
+            True,
+            Kind.CHILD_COMPLETED,
+            call.end_step,
+        )
+        return run_id, ordinal, end
+
+    def _ask_child(
+        self,
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        call: ChildCall,
+        kind: Kind,
+    ) -> Step:
+        codec = workflow.codec
+        encoded = codec.encode(args, kwargs)
+        check_size(encoded, self._bytes_max, f"arguments of {workflow.name}")
+        codec.decode(encoded)  # What does not fit the annotations is refused here.
+        if workflow.start_options.on_parent_close != "abandon":
+            self.minds_children = True
+        decode = codec.decode_result if kind == Kind.CHILD_COMPLETED else msgspec.json.decode
+        mark = codec.fingerprint(args, kwargs, encoded)
+        return self._ask(workflow.name, mark, encoded, call, decode, True, kind)
+
+    def act(self, verb: str, target: str, name: str, payload: bytes, key: str) -> Step:
+        """Signal or cancel another run."""
+        check_size(payload, self._bytes_max, f"{verb} {name}".strip())
+        arguments = msgspec.json.encode([target, msgspec.Raw(payload)])
+        what = f"{verb} {name}".strip()
+        return self._ask(
+            what, fingerprint(arguments), arguments, Act(verb, target, name, payload, key),
+            msgspec.json.decode, True, Kind.ACTED,
+        )  # fmt: skip
+
+    def promise(self, name: str, decode: Callable[[bytes], Any]) -> tuple[str, Step]:
+        """Return a token, and what ends when somebody answers it."""
+        step = self._ask(name, 0, b"", Answer(), decode, True, Kind.RESOLVED)
+        return make_token(self._row.id, self._row.salt, step.step_id), step
+
+    def wait_until(self, predicate: Callable[[], object]) -> Awaitable[None]:
+        """Wait until a predicate holds."""
+        return self._driver.loop.wait_until(predicate)
+
+    def set_value(self, name: str, payload: bytes) -> None:
+        """Publish a value."""
+        check_size(payload, self._bytes_max, f"value {name}")
+        self._driver.loop.record(SetValue(name, payload), f"value {name}")
+
+    def append(self, stream: str, payload: bytes) -> None:
+        """Append to a stream."""
+        check_size(payload, self._bytes_max, f"item of stream {stream}")
+        loop = self._driver.loop
+        step = loop.lineage().next_write()
+        loop.record(AppendItem(stream, step, payload), f"stream {stream}")
+
+    def begin_items(self) -> str:
+        """Return the id of a call that does something for each of many items."""
+        return self._driver.loop.lineage().next_call()
+
+    def enter_item(self, call: str, index: int) -> None:
+        """Let what the running task asks for from here on count for one item."""
+        self._driver.loop.enter_lineage(f"{call}[{index}]")
+
     def now(self) -> dt.datetime:
         """Return the run's time."""
         return moment(self._clock_us + self._driver.loop.now_us())
@@ -117,6 +206,9 @@ class InWorkflow:
             headers=self._headers,
             is_replaying=self._driver.replaying,
             events=self._driver.seq,
+            cancel_reason=self._driver.cancel_reason,
+            deadline=None if self._row.deadline_us is None else moment(self._row.deadline_us),
+            parent=self._row.parent_step,
         )
 
     def patched(self, name: str) -> bool:

@@ -7,6 +7,7 @@ asked for is performed when that change is committed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from functools import partial
@@ -15,16 +16,30 @@ from typing import TYPE_CHECKING, Any, assert_never
 import msgspec
 
 from durable._core import context
-from durable._core.commands import ArmTimer, Command, DropStep, DropTimer, MarkPatch
+from durable._core.commands import (
+    AnswerUpdate,
+    AppendItem,
+    ArmTimer,
+    BuryLetter,
+    Command,
+    DropStep,
+    DropTimer,
+    MarkPatch,
+    Recording,
+    SetValue,
+)
 from durable._core.driver import UNDECODED, Cancelled, Completed, Continued, Driver, Failed, Outcome
 from durable._core.events import Event, Kind
 from durable._core.failures import record_exception, summary
-from durable._core.loop import Step
-from durable._runtime.inside import InWorkflow, check_size
+from durable._core.loop import COMPLETED, Step
+from durable._runtime.inside import InWorkflow
+from durable._runtime.specs import ChildCall
+from durable._store import messages, requests
+from durable._store.rows import new_run
 from durable._store.writer import Change, Transaction
-from durable.errors import Blocked, PayloadError, RowRefused
+from durable.errors import Blocked, PayloadError, RowRefused, RunTimedOut
 from durable.payloads import INLINE_BYTES_MAX as INLINE
-from durable.payloads import checksum, checksum_of_two
+from durable.payloads import check_size, checksum, checksum_of_two
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +47,7 @@ if TYPE_CHECKING:
     from durable._runtime.activities import Attempt
     from durable._runtime.timers import TimerHandle
     from durable._runtime.worker import Worker
-    from durable._store.rows import RunRow, StepRow
+    from durable._store.rows import InboxRow, RunRow, StepRow
     from durable.definitions import Workflow
 
 __all__ = ["LiveRun", "Rows", "failure_json"]
@@ -44,6 +59,11 @@ Rows = list[tuple[str, tuple[Any, ...]]]
 PARK_AFTER_US = 1_000_000
 # After so many deaths of its worker in a row, the last of them alone with it, a run is blocked.
 LOST_MAX = 5
+# The clean-up of a run whose run_timeout is over may take so long; then the run fails without it.
+RUN_TIMEOUT_GRACE_US = 60_000_000
+GRACE_TEXT = "60 s"
+# What a waiting run is said to wait for, at most; it may be thousands of children.
+AWAITED_MAX = 5
 
 
 def failure_json(error: BaseException) -> bytes:
@@ -55,9 +75,9 @@ class LiveRun:
     """A run this worker owns and holds in memory."""
 
     __slots__ = (
-        "alone", "attempts", "clock_us", "driver", "gone", "headers", "inbox_taken", "lost",
-        "park_timer", "paused", "row", "steps", "stored_state", "timers", "uncommitted", "worker",
-        "workflow",
+        "alone", "attempts", "clock_us", "driver", "gone", "headers", "inbox_taken", "inside",
+        "limit_timer", "lost", "needs_rebuild", "park_timer", "paused", "positions", "postponed",
+        "row", "steps", "stored_state", "timers", "uncommitted", "worker", "workflow",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
@@ -80,7 +100,13 @@ class LiveRun:
         self.gone = False
         self.paused = False
         self.park_timer: TimerHandle | None = None
+        self.limit_timer: TimerHandle | None = None
         self.inbox_taken: set[int] = set()
+        self.postponed: list[InboxRow] = []
+        """Requests that cannot be taken yet."""
+        self.positions: dict[str, int] = {}
+        """Where the run's streams end."""
+        self.needs_rebuild = False
         self.driver = self._make_driver()
 
     def _make_driver(self) -> Driver:
@@ -99,6 +125,7 @@ class LiveRun:
             limits.stalled_drains_max,
         )
         runner.bind(driver)
+        self.inside = runner
         return driver
 
     def _make_coroutine(self) -> Coroutine[Any, Any, Any]:
@@ -114,7 +141,9 @@ class LiveRun:
         commands = self._drive(self.driver.start, [])
         if commands is None:
             return
-        if self.driver.outcome is None and not any(type(c) is MarkPatch for c in commands):
+        if self.row.deadline_us is not None:
+            self._arm_limit()
+        if self.driver.outcome is None and not any(isinstance(c, Recording) for c in commands):
             self.perform(commands)
         else:
             self.commit([], commands)
@@ -124,18 +153,40 @@ class LiveRun:
         reader, pk, driver = self.worker.store.reader, self.row.pk, self.driver
 
         def replay() -> list[Command]:
+            events = reader.events(pk)
+            first = next(events, None)
+            if first is None:  # Nothing of it is recorded: whatever it did, it does now.
+                return driver.start()
             driver.know_patches(reader.patches(pk))
-            driver.replay(reader.events(pk))
+            driver.replay(itertools.chain([first], events))
             return []
 
-        if self._drive(replay, []) is None:
+        commands = self._drive(replay, [])
+        if commands is None:
             return False
-        if driver.outcome is not None:
+        if commands:
+            self._record_start_again(commands)
+        elif driver.outcome is not None:
             # Its last event and its end are one commit, so an open run whose code ends is changed.
             self.commit([], [])
-            return False
         driver.loop.commands.clear()
-        return True
+        return driver.outcome is None
+
+    def _record_start_again(self, commands: list[Command]) -> None:
+        """Commit what the start records once more: without any event, nobody knows if it was.
+
+        What is there already stays as it is: the same items at the same positions.
+        """
+        recordings: list[Command] = [one for one in commands if isinstance(one, Recording)]
+        if not recordings and self.driver.outcome is None:
+            return
+        self.positions = dict.fromkeys(
+            (one.stream for one in recordings if isinstance(one, AppendItem)), 0
+        )
+        self.commit([], recordings)
+        for stream, position in self.positions.items():
+            there = self.worker.store.reader.next_position(self.row.pk, stream)
+            self.positions[stream] = max(position, there)
 
     def resume(self, remembered: Iterable[StepRow]) -> None:
         """After a replay: do again whatever the code waits for and has no event."""
@@ -148,8 +199,38 @@ class LiveRun:
                 stale.append(("delete_step", (self.row.pk, step_row.step)))
         if stale:
             self.worker.submit(Change(stale))
+        if self.row.deadline_us is not None:
+            self._arm_limit()
         timers = sorted(loop.timers.values(), key=lambda timer: timer.due_us)
-        self.perform([*map(ArmTimer, timers), *loop.steps.values()])
+        self.perform([*map(ArmTimer, timers), *loop.steps.values()], again=True)
+
+    def _arm_limit(self) -> None:
+        """Set the timer of the run's time limit, or, once that is over, of its grace time."""
+        due_us = self.row.deadline_us
+        assert due_us is not None
+        if self.driver.timed_out_seq:
+            due_us += RUN_TIMEOUT_GRACE_US
+        self.limit_timer = self.worker.timers.at(due_us, self._reach_limit)
+
+    def _reach_limit(self) -> None:
+        self.limit_timer = None
+        if self.is_over:
+            return
+        if self.driver.timed_out_seq:
+            self._end_by_force()
+            return
+        self.deliver(Kind.TIMED_OUT, "")
+        if not self.is_over:
+            self._arm_limit()
+
+    def _end_by_force(self) -> None:
+        """The code did not end within its grace time: the run fails without it."""
+        error = RunTimedOut(
+            f"the run did not end within its run_timeout, nor in the {GRACE_TEXT} after it that "
+            "its clean-up may take"
+        )
+        self.driver.outcome = Failed(error, self.driver.timed_out_seq)
+        self.commit([], [])
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -224,12 +305,22 @@ class LiveRun:
     ) -> None:
         """Commit rows with the run's new state; afterwards perform the commands."""
         driver = self.driver
+        ring = drops = False
         for command in commands:
-            if type(command) is MarkPatch:
+            if type(command) is Step:
+                continue
+            if isinstance(command, Recording):
                 rows = [] if rows is None else rows
-                self._record_patch(command.name, rows)
+                self._record(command, rows)
+                ring = True
+            elif type(command) is DropStep and command.step.kind == Kind.CHILD_COMPLETED:
+                rows = [] if rows is None else rows
+                rows += self._drop_child(command.step)
+                drops = True
         if driver.outcome is not None:
             change = self._close(driver.outcome, [] if rows is None else rows)
+            if drops:
+                change.done = partial(self._left_children, change.done)
         elif self.stored_state == "ready" and not self.lost:
             change = Change(() if rows is None else rows, self._committed, commands)
         else:
@@ -237,8 +328,80 @@ class LiveRun:
             state = ("update_run", self._state_row("ready", None, None))
             change = Change([*(rows or ()), state], self._committed, commands)
         change.event = event_row
+        if ring:
+            done = change.done
+            assert done is not None
+            change.done = partial(self._committed_with_news, done)
         self.uncommitted += 1
         self.worker.submit(change)
+
+    def _left_children(self, done: Callable[[Change], None] | None, change: Change) -> None:
+        """Let children that the run's last drain gave up on hear of it: no command does so."""
+        assert done is not None
+        done(change)
+        if change.error is None:
+            self.worker.look_soon()
+
+    def _committed_with_news(self, done: Callable[[Change], None], change: Change) -> None:
+        done(change)
+        if change.error is None:
+            self.worker.notify(self.row.pk, "news")
+
+    def _record(self, command: Recording, rows: Rows) -> None:
+        """Add the row of something the code recorded."""
+        pk, now_us = self.row.pk, self.clock_us + self.driver.at_us
+        match command:
+            case MarkPatch(name):
+                self._record_patch(name, rows)
+            case SetValue(name, payload):
+                stored = self.worker.stored(payload, rows)
+                rows.append(("upsert_value", (pk, name, stored, checksum(payload), now_us)))
+            case AppendItem(stream, step, payload):
+                self.append(stream, step, 0, 0, payload, now_us, rows)
+            case BuryLetter(seq, name, why):
+                self.worker.log.warning(
+                    "run %s: signal %s (event %d) is kept as a dead letter: %s",
+                    self.row.name, name, seq, why,
+                )  # fmt: skip
+                rows.append(("insert_letter", (pk, seq, name, "", "null", why, now_us)))
+            case AnswerUpdate(update, name, succeeded, payload):
+                stored = self.worker.stored(payload, rows)
+                state = "completed" if succeeded else "failed"
+                rows.append(("upsert_answer", (pk, update, name, state, stored, now_us)))
+            case _:
+                assert_never(command)
+
+    def append(
+        self, stream: str, step: str, attempt: int, number: int, payload: bytes, now_us: int,
+        rows: Rows,
+    ) -> None:  # fmt: skip
+        """Add the row of an item at the end of a stream.
+
+        ``attempt`` 0 is the workflow itself; ``number`` counts the items of an attempt, from 0.
+        """
+        position = self.positions.get(stream)
+        if position is None:
+            position = self.worker.store.reader.next_position(self.row.pk, stream)
+        self.positions[stream] = position + 1
+        stored = self.worker.stored(payload, rows)
+        rows.append(
+            (
+                "insert_item",
+                (
+                    self.row.pk, stream, position, step, attempt, number, self.driver.seq, stored,
+                    checksum(payload), now_us,
+                ),
+            )
+        )  # fmt: skip
+
+    def _drop_child(self, step: Step) -> Rows:
+        """Return the rows by which a dropped wait for a child asks the child to stop."""
+        call = step.spec
+        if type(call) is not ChildCall or call.workflow.start_options.on_cancel != "cancel":
+            return []
+        reason = msgspec.json.encode(f"run {self.row.name} no longer waits for it").decode()
+        key = (self.row.pk, call.end_step)
+        return [("cancel_children", (*key, reason, self.worker.now_us())), ("wake_children", key)]
 
     def _record_patch(self, name: str, rows: Rows) -> None:
         driver = self.driver
@@ -271,6 +434,11 @@ class LiveRun:
         after_event = self.worker.after_event
         if after_event is None or change.event is None or not after_event(self):
             self.perform(change.context)
+        if not self.uncommitted and not self.gone:
+            if self.needs_rebuild:
+                self.mend()
+            if self.postponed:
+                self.worker.inbox.look_again(self)
 
     def not_committed(self, error: BaseException) -> None:
         """Nothing of a change is in the file: the run is behind what it has in memory."""
@@ -281,44 +449,62 @@ class LiveRun:
 
     # -- performing ------------------------------------------------------------------------------
 
-    def perform(self, commands: Iterable[Command]) -> None:  # noqa: C901  one arm a command
-        """Do what the code asked for, now that the reason is in the file."""
+    def perform(self, commands: Iterable[Command], *, again: bool = False) -> None:
+        """Do what the code asked for, now that the reason is in the file.
+
+        Args:
+            commands: What it asked for.
+            again: It asked before, and the process died: some of it may be done.
+        """
         worker = self.worker
         begun = False
         for command in commands:
             if type(command) is Step:  # By far the most frequent: before the match.
-                if not command.done():
+                if command.done():
+                    continue
+                if command.kind == COMPLETED:
                     worker.activities.begin(self, command)
                     begun = True
+                else:
+                    worker.outside.begin(self, command, again=again)
                 continue
-            match command:
-                case Step():
-                    pass
-                case DropStep(step):
-                    worker.activities.drop(self, step)
-                case ArmTimer(timer):
-                    if not timer.cancelled():
-                        due_us = self.clock_us + timer.due_us
-                        fire = partial(self._fire, timer.step_id)
-                        self.timers[timer.step_id] = worker.timers.at(due_us, fire)
-                case DropTimer(timer):
-                    handle = self.timers.pop(timer.step_id, None)
-                    if handle is not None:
-                        worker.timers.cancel(handle)
-                case MarkPatch():
-                    pass
-                case _:
-                    assert_never(command)
+            self._perform(command)
         if not begun or self.steps:  # A step that was just begun is in hand, unless it is a retry.
             self.look_idle()
+
+    def _perform(self, command: Command) -> None:
+        worker = self.worker
+        match command:
+            case DropStep(step):
+                worker.activities.drop(self, step)
+                worker.look_soon()
+            case ArmTimer(timer):
+                if not timer.cancelled():
+                    due_us = self.clock_us + timer.due_us
+                    fire = partial(self._fire, timer.step_id)
+                    self.timers[timer.step_id] = worker.timers.at(due_us, fire)
+            case DropTimer(timer):
+                handle = self.timers.pop(timer.step_id, None)
+                if handle is not None:
+                    worker.timers.cancel(handle)
+            case Step() | MarkPatch() | SetValue() | AppendItem() | BuryLetter() | AnswerUpdate():
+                pass  # Steps are begun in `perform`, the others were rows of the commit.
+            case _:
+                assert_never(command)
 
     def _fire(self, step_id: str) -> None:
         self.timers.pop(step_id, None)
         if not self.is_over and step_id in self.driver.loop.timers:
             self.deliver(Kind.FIRED, step_id)
 
+    def mend(self) -> None:
+        """Build the code again, as soon as nothing waits for its commit."""
+        if self.needs_rebuild and not self.uncommitted:
+            self.needs_rebuild = False
+            self.rebuild()
+
     def rebuild(self) -> bool:
-        """Drop the code and build it again from the file, with attempts going on: for tests.
+        """Drop the code and build it again from the file, with attempts going on.
 
         Does nothing, and says False, while events wait for their commits.
         """
@@ -342,7 +528,8 @@ class LiveRun:
             [
                 *map(ArmTimer, sorted(loop.timers.values(), key=lambda timer: timer.due_us)),
                 *(step for step_id, step in loop.steps.items() if step_id not in self.attempts),
-            ]
+            ],
+            again=True,
         )
         return True
 
@@ -398,6 +585,12 @@ class LiveRun:
         """Return when the run wakes by itself, and what it waits for."""
         retries = [a for a in self.attempts.values() if a.retry_at_us is not None]
         due = [(handle.due_us, step) for step, handle in self.timers.items()]
+        later = [a for a in self.attempts.values() if a.is_later]
+        for attempt in later:
+            due += [(timer.due_us, attempt.step_id) for timer in attempt.timers or ()]
+        if self.limit_timer is not None:
+            due.append((self.limit_timer.due_us, "run_timeout"))
+        awaited = self._awaited()
         if retries:
             first = min(retries, key=lambda a: a.retry_at_us or 0)
             waits: dict[str, Any] = {
@@ -409,11 +602,35 @@ class LiveRun:
                 "error": first.last_error,
             }
             due.append((first.retry_at_us or 0, first.step_id))
+        elif awaited:
+            waits = {"kind": "waiting", "for": awaited}
+            if promises := self._promises():
+                waits["promises"] = promises
         elif due:
             waits = {"kind": "sleeping", "step": min(due)[1], "at_us": min(due)[0]}
         else:
-            waits = {"kind": "waiting"}
+            waits = {"kind": "waiting", "for": self.driver.mailbox.heard[:AWAITED_MAX]}
         return (min(due)[0] if due else None), waits
+
+    def _awaited(self) -> list[str]:
+        """Return what the run waits for from outside, for people; the first few."""
+        found = [f"signal {name}" for name in self.driver.mailbox.awaited[:AWAITED_MAX]]
+        for step_id, step in self.driver.loop.steps.items():
+            if len(found) >= AWAITED_MAX:
+                break
+            if step.kind == Kind.CHILD_COMPLETED:
+                found.append(f"child {step.name} (step {step_id.removesuffix('!end')})")
+            elif step.kind == Kind.RESOLVED:
+                found.append(f"promise {step.name} (step {step_id})")
+            elif step_id in self.attempts and self.attempts[step_id].is_later:
+                found.append(f"the answer to {step.name} (step {step_id})")
+        return found
+
+    def _promises(self) -> dict[str, str]:
+        """Return the promises it waits for: names by step; the first few."""
+        steps = self.driver.loop.steps.items()
+        found = [(step_id, step.name) for step_id, step in steps if step.kind == Kind.RESOLVED]
+        return dict(found[:AWAITED_MAX])
 
     # -- ends ------------------------------------------------------------------------------------
 
@@ -455,6 +672,7 @@ class LiveRun:
                 worker.commit_failed(change.error)
             else:
                 worker.notify(pk, state)
+            worker.look_soon()
 
         worker.forget(self)
         return Change(rows, left, None, None, operation)
@@ -465,7 +683,6 @@ class LiveRun:
 
     def _close(self, outcome: Outcome, rows: Rows) -> Change:
         """Return the change of the run's last event and its end."""
-        start: tuple[Any, ...] | None = None
         operation: Callable[[Transaction], Any] | None = None
         state, payload = "", b""
         origin: int | None = None
@@ -486,7 +703,7 @@ class LiveRun:
                 origin = outcome.origin
             case Continued(args, kwargs):
                 state, payload = "continued", b"null"
-                start = self._next_ordinal(args, kwargs, rows)
+                operation = self._continuing(self._next_ordinal(args, kwargs, rows))
             case _:
                 assert_never(outcome)
         stored = self.worker.stored(payload, rows)
@@ -496,10 +713,48 @@ class LiveRun:
         now_us = self._ends_at_us()
         pk = self.row.pk
         rows.append(("close_run", (pk, state, now_us, stored, checksum(payload), origin)))
-        rows.append(("delete_inbox_of_run", (pk,)))
+        for update, name in self.driver.mailbox.open_updates.items():
+            rows.append(("upsert_answer", (pk, update, name, "abandoned", "null", now_us)))
+        if state != "continued":
+            self._end_rows(rows, now_us)
+            if self.inside.minds_children:
+                is_alive = self.worker.store.locks.is_held
+                operation = partial(requests.end_children, pk=pk, now_us=now_us, is_alive=is_alive)
+        return Change(rows, self._closed, state, None, operation)
+
+    def _end_rows(self, rows: Rows, now_us: int) -> None:
+        """Add what every end of a run needs: its inbox is answered, its parent hears of it."""
+        row = self.row
+        pk = (row.pk,)
+        rows.append(("bury_inbox_of_runs", pk))
+        rows.append(("abandon_updates_of_runs", pk))
+        rows.append(("delete_inbox_of_run", pk))
         if self.steps:
-            rows.append(("delete_steps_of_run", (pk,)))
-        return Change(rows, self._closed, state, start, operation)
+            rows.append(("delete_steps_of_run", pk))
+        if row.parent_pk is not None and row.parent_step is not None:
+            values = (row.parent_pk, row.parent_step, str(row.pk), now_us)
+            rows.append(("insert_child_ends", values))
+            rows.append(("wake_runs", (row.parent_pk,)))
+
+    def _continuing(self, values: tuple[Any, ...]) -> Callable[[Transaction], int]:
+        """Return the operation that makes the next ordinal, and moves unreceived signals along."""
+        old, now_us = self.row.pk, self.worker.now_us()
+        letters = [
+            (one.name, one.id, one.payload, self.worker.new_salt())
+            for one in self.driver.mailbox.unreceived()
+        ]
+
+        def operation(transaction: Transaction) -> int:
+            pk: int = transaction.rows("insert_run", [values])[0][0]
+            for name, key, payload, blob in letters:
+                stored = messages.pack(payload, blob).store(transaction)
+                requests.put(transaction, pk, "signal", name, key, stored, now_us)
+            transaction.all("move_inbox", run=old, to=pk)
+            transaction.rows("delete_inbox_of_run", [(old,)])
+            transaction.rows("delete_steps_of_run", [(old,)])
+            return pk
+
+        return operation
 
     def _closed(self, change: Change) -> None:
         worker = self.worker
@@ -510,6 +765,8 @@ class LiveRun:
         worker.forget(self)
         if change.value is not None:
             worker.started(change.value)
+        if self.row.parent_step is not None or self.inside.minds_children:
+            worker.look_soon()
         worker.notify(self.row.pk, change.context)
 
     def _pausing(
@@ -534,11 +791,32 @@ class LiveRun:
         stored = self.worker.stored(encoded, rows)
         mark = self.workflow.codec.fingerprint(args, kwargs, encoded)
         row, now_us = self.row, self.worker.now_us()
-        return (
-            row.id, row.ordinal + 1, row.workflow, "ready", self.worker.id, None, row.queue,
-            row.priority, row.headers, self.worker.new_salt(), stored, mark, checksum(encoded),
-            "continued", self.workflow.fingerprint, now_us, now_us, now_us,
-        )  # fmt: skip
+        limit_us = None
+        if row.deadline_us is not None:  # Each ordinal has the whole time.
+            limit_us = now_us + row.deadline_us - (row.started_us or row.created_us)
+        return new_run(
+            id=row.id,
+            ordinal=row.ordinal + 1,
+            workflow=row.workflow,
+            worker_id=self.worker.id,
+            queue=row.queue,
+            priority=row.priority,
+            headers=row.headers,
+            salt=self.worker.new_salt(),
+            arguments=stored,
+            fingerprint=mark,
+            checksum=checksum(encoded),
+            cause="continued",
+            code=self.workflow.fingerprint,
+            now_us=now_us,
+            started_us=now_us,
+            clock_us=now_us,
+            root_pk=row.root_pk,
+            parent_pk=row.parent_pk,
+            parent_step=row.parent_step,
+            on_parent_close=row.on_parent_close,
+            deadline_us=limit_us,
+        )
 
     def terminate(self, reason: str, rows: Rows) -> None:
         """End the run without running any of its code."""
@@ -548,14 +826,18 @@ class LiveRun:
         rows.append(
             ("close_run", (pk, "terminated", now_us, payload.decode(), checksum(payload), 0))
         )
-        rows.append(("delete_inbox_of_run", (pk,)))
+        for update, name in self.driver.mailbox.open_updates.items():
+            rows.append(("upsert_answer", (pk, update, name, "abandoned", "null", now_us)))
         rows.append(("delete_steps_of_run", (pk,)))
-        self._leave(rows, "terminated")
+        self._end_rows(rows, now_us)
+        is_alive = self.worker.store.locks.is_held
+        operation = partial(requests.end_children, pk=pk, now_us=now_us, is_alive=is_alive)
+        self.worker.submit(self._leaving(rows, "terminated", operation))
 
     def release(self) -> None:
         """Drop the code and everything set up for it; what is in the file stays as it is."""
         self.gone = True
-        for handle in (*self.timers.values(), self.park_timer):
+        for handle in (*self.timers.values(), self.park_timer, self.limit_timer):
             if handle is not None:
                 self.worker.timers.cancel(handle)
         self.timers.clear()
@@ -569,5 +851,5 @@ def step_row(run: LiveRun, step: Step, row: StepRow) -> tuple[Any, ...]:
     """Return the values of ``upsert_step``."""
     return (
         run.row.pk, step.step_id, step.name, row.state, row.attempt, row.scheduled_us,
-        row.retry_at_us, row.details, row.error,
+        row.retry_at_us, row.details, row.error, row.result,
     )  # fmt: skip

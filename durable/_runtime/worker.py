@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from durable._clock import Clock, new_id, new_salt
-from durable._core.events import Kind
 from durable._runtime import logs
 from durable._runtime.activities import Activities
+from durable._runtime.inbox import Inbox
+from durable._runtime.outside import Outside
 from durable._runtime.runs import LOST_MAX, LiveRun, Rows
 from durable._runtime.switching import SwitchInterval
 from durable._runtime.threads import Threads
 from durable._runtime.timers import TimerHandle, Timers
 from durable._runtime.watchdog import Watchdog
 from durable._store.connection import moved, real_path
-from durable._store.rows import InboxRow, RunRow
+from durable._store.rows import RunRow, row_of
 from durable._store.store import Store
 from durable._store.writer import Change, Transaction
 from durable.errors import (
@@ -74,6 +75,7 @@ class Worker:
         durability: Literal["full", "normal"],
         names: Callable[[], Sequence[str]],
         resolve: Resolve,
+        know: Callable[[Workflow[Any, Any]], None],
         resources: Mapping[str, Any],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -85,6 +87,8 @@ class Worker:
         self._durability = durability
         self._names = names
         self._resolve = resolve
+        self.know = know
+        """Makes a workflow known that a run of ours starts."""
         self._resources = resources
         self.id = 0
         self.live: dict[int, LiveRun] = {}
@@ -100,7 +104,7 @@ class Worker:
         self._stopping = False
         self._is_open = False
         self._claiming = False
-        self._claim_again = False
+        self._claim_again = self._will_claim = False
         self._wake_timer: TimerHandle | None = None
         self._take_over_timer: asyncio.TimerHandle | None = None
         self._restart: asyncio.Task[None] | None = None
@@ -120,6 +124,8 @@ class Worker:
         """Open the file, become a worker, take over from dead ones, look for work."""
         self.timers = Timers(self.clock, self._loop)
         self.activities = Activities(self, self._loop)
+        self.outside = Outside(self)
+        self.inbox = Inbox(self)
         self.store = Store(
             self._path,
             durability=self._durability,
@@ -398,7 +404,7 @@ class Worker:
     ) -> int | None:
         """Store a new run and begin it; return its key, or None if the id is taken."""
         rows: Rows = []
-        options, now_us = workflow.start, self.now_us()
+        options, now_us = workflow.start_options, self.now_us()
         delayed = options.start_delay_us > 0
         run_id = new_id(now_us) if options.id is None else options.id
         salt = new_salt()
@@ -406,11 +412,14 @@ class Worker:
         headers = msgspec.json.encode(options.headers).decode() if options.headers else None
         mark = workflow.codec.fingerprint(args, kwargs, encoded)
         wake_at_us = now_us + options.start_delay_us if delayed else None
+        begins_us = now_us + options.start_delay_us
+        limit_us = options.run_timeout_us
         values = (
             run_id, 1, workflow.name, "parked" if delayed else "ready",
             None if delayed else self.id, wake_at_us, options.queue, options.priority, headers,
             salt, stored, mark, checksum(encoded), "started", workflow.fingerprint, now_us,
-            None if delayed else now_us, None if delayed else now_us,
+            None if delayed else now_us, None if delayed else now_us, None, None, None, None,
+            None if limit_us is None else begins_us + limit_us,
         )  # fmt: skip
         future: asyncio.Future[int | None] = self._loop.create_future()
 
@@ -425,20 +434,20 @@ class Worker:
             if pk is not None and delayed:
                 self.parked_cold(wake_at_us, change)
             elif pk is not None:
-                row = RunRow(
-                    pk, run_id, 1, workflow.name, "ready", self.id, None, None, 0, options.queue,
-                    options.priority, headers, salt, stored, mark, checksum(encoded), "started",
-                    None, now_us, now_us, now_us, None, None, None, None,
-                )  # fmt: skip
-                self._begin(row, workflow)
+                self.begin_started(row_of(pk, values), workflow)
             if not future.done():
                 future.set_result(pk)
 
         self.submit(Change(rows, done, None, values))
         return await future
 
-    def _begin(self, row: RunRow, workflow: Workflow[Any, Any]) -> None:
-        if self._stopping:
+    def begin_started(self, row: RunRow, workflow: Workflow[Any, Any]) -> None:
+        """Begin a run that was just stored; one with a delay is woken when its time comes."""
+        if self._stopping or not self._is_open:
+            return
+        if row.state == "parked":
+            if row.wake_at_us is not None:
+                self._wake_at(row.wake_at_us)
             return
         run = LiveRun(self, row, workflow)
         self.live[row.pk] = run
@@ -522,7 +531,7 @@ class Worker:
                 if request.kind == "terminate":
                     run = LiveRun(self, row, found)
                     self.live[row.pk] = run
-                    self._take(run, request)
+                    self.inbox.take(run, request)
                     return
             run = LiveRun(self, row, found)
             self.live[row.pk] = run
@@ -544,7 +553,7 @@ class Worker:
             return
         for request in requests:
             if not run.gone:
-                self._take(run, request)
+                self.inbox.take(run, request)
 
     def _refuse(self, row: RunRow, kind: str, message: str) -> None:
         """Block a run, in memory or not."""
@@ -610,8 +619,11 @@ class Worker:
         """A run left memory; wake up in time for it."""
         if change.error is not None:
             self.commit_failed(change.error)
-        elif wake_at_us is not None:
+            return
+        if wake_at_us is not None:
             self._wake_at(wake_at_us)
+        if change.start is None:  # Perhaps something came in meanwhile, and it did not park.
+            self.look_soon()
 
     def _set_wake(self) -> None:
         found = [self.store.reader.find_next_wake(name) for name in self._names()]
@@ -653,34 +665,32 @@ class Worker:
     def _others_committed(self) -> None:
         if self._stopping or self._restart is not None:
             return
-        self.look_at_inbox()
+        self.inbox.look()
         self.claim()
         for pk in list(self._waiters):
             if pk not in self.live:
-                row = self.store.reader.find_run(pk)
-                if row is not None and not row.is_open:
-                    self.notify(pk, row.state)
+                self.notify(pk, "news")
 
-    def look_at_inbox(self) -> None:
-        """Turn requests to our runs into events, in the order they were committed."""
-        for request in self.store.reader.inbox_of_worker(self.id, 0):
-            run = self.live.get(request.run)
-            if run is not None:
-                self._take(run, request)
+    def look_soon(self) -> None:
+        """Something came in for a run, of ours or of nobody's: look for it in this turn."""
+        self.inbox.look_soon()
+        if not self._will_claim:
+            self._will_claim = True
+            self._loop.call_soon(self._claim_now)
 
-    def _take(self, run: LiveRun, request: InboxRow) -> None:
-        if request.id in run.inbox_taken or run.gone or run.driver.outcome is not None:
-            return
-        run.inbox_taken.add(request.id)
-        rows: Rows = [("delete_inbox", (request.id,))]
-        match request.kind:
-            case "cancel":
-                run.deliver(Kind.CANCEL_REQUESTED, "", result=request.payload.encode(), rows=rows)
-            case "terminate":
-                run.terminate(msgspec.json.decode(request.payload, type=str), rows)
-            case "retry":
-                self.submit(Change(rows))
-                self.activities.hurry(run)
+    def _claim_now(self) -> None:
+        self._will_claim = False
+        if self.is_serving:
+            self.claim()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back in this turn of the host's loop."""
+        self._loop.call_soon(callback)
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether the file is open and runs may go on."""
+        return self._is_open and not self._stopping and self._restart is None
 
     def _watch_others(self) -> None:
         self._take_over_timer = self._loop.call_later(TAKE_OVER_EVERY_S, self._watch_others)
@@ -711,7 +721,7 @@ class Worker:
     # -- waiting for ends ------------------------------------------------------------------------
 
     async def wait(self, pk: int) -> str:
-        """Wait until a run closes, is blocked or is paused; return the stored state."""
+        """Wait for news of a run: until it closes, is blocked or paused, publishes or answers."""
         future: asyncio.Future[str] = self._loop.create_future()
         self._waiters.setdefault(pk, []).append(future)
         try:
@@ -724,7 +734,7 @@ class Worker:
                 self._waiters.pop(pk, None)
 
     def notify(self, pk: int, state: str) -> None:
-        """Tell whoever waits for a run."""
+        """Tell whoever waits for news of a run: its stored state, or that there is some."""
         for waiter in self._waiters.pop(pk, ()):
             if not waiter.done():
                 waiter.set_result(state)

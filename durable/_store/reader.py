@@ -14,7 +14,17 @@ import apsw
 from durable._core.events import Event, Kind
 from durable._store.connection import connect, explain, moved, moved_probe
 from durable._store.queries import QUERIES
-from durable._store.rows import AttemptRow, InboxRow, RunRow, StepRow, WorkerRow
+from durable._store.rows import (
+    AnswerRow,
+    AttemptRow,
+    InboxRow,
+    ItemRow,
+    LetterRow,
+    RunRow,
+    StepRow,
+    ValueRow,
+    WorkerRow,
+)
 from durable.errors import FileCorrupt, ForkedEngine, PayloadError
 from durable.payloads import checksum, decompress
 
@@ -52,18 +62,18 @@ class Reader:
         if self._has_moved():
             raise moved(self._path)
 
-    def _all(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
+    def _all(self, statement: str, /, **values: Any) -> list[tuple[Any, ...]]:
         if self._pid != os.getpid():
             raise ForkedEngine(
                 f"{self._path} was opened before a fork; open it again in the child process"
             )
         try:
-            return self._connection.execute(QUERIES[name].text, values).fetchall()
+            return self._connection.execute(QUERIES[statement].text, values).fetchall()
         except apsw.Error as error:
             raise explain(error, self._path) from error
         except UnicodeDecodeError as error:
             raise FileCorrupt(
-                f"{self._path} is damaged: {name} finds text that is not UTF-8 "
+                f"{self._path} is damaged: {statement} finds text that is not UTF-8 "
                 f"({error.object!r:.80}); restore a backup of it"
             ) from error
 
@@ -222,6 +232,71 @@ class Reader:
     def inbox_of_run(self, run: int) -> list[InboxRow]:
         """Return requests to one run, oldest first."""
         return [InboxRow(*row) for row in self._all("list_inbox_of_run", run=run)]
+
+    def find_child(self, parent: int, step: str) -> int | None:
+        """Return the key of the run that a step of a run started."""
+        rows = self._all("find_child", parent=parent, step=step)
+        return rows[0][0] if rows else None
+
+    def children(self, parent: int, limit: int = 1_000) -> list[tuple[int, str, int, str, str]]:
+        """Return (key, id, ordinal, workflow, state) of the runs that a run started."""
+        rows = self._all("list_children", parent=parent, limit=limit)
+        return [(pk, run_id, ordinal, name, state) for pk, run_id, ordinal, name, state, _ in rows]
+
+    def find_answer(self, run_id: str, key: str) -> tuple[str, str, bytes] | None:
+        """Return (state, name, result) of how an update or query ended."""
+        rows = self._all("find_answer", id=run_id, key=key)
+        if not rows:
+            return None
+        state, name, result = rows[0]
+        return state, name, self.payload(result)
+
+    def answers(self, run: int, limit: int = 1_000) -> list[AnswerRow]:
+        """Return how a run's updates ended, in the order of their ids."""
+        return [AnswerRow(*row) for row in self._all("list_answers", run=run, limit=limit)]
+
+    def find_update(self, run_id: str, key: str) -> bool:
+        """Return whether an update of this id was ever sent to any run of an id."""
+        values = {"id": run_id, "key": key, "kind": "update", "event_kind": 7}
+        return bool(self._all("find_message", **values))
+
+    def find_value(self, run: int, name: str) -> bytes | None:
+        """Return a published value.
+
+        Raises:
+            PayloadError: It is damaged.
+        """
+        rows = self._all("find_value", run=run, name=name)
+        return self.payload(rows[0][0], rows[0][1]) if rows else None
+
+    def values(self, run: int) -> list[ValueRow]:
+        """Return all values that a run has published, by name."""
+        return [ValueRow(*row) for row in self._all("list_values", run=run)]
+
+    def items(self, run: int, stream: str, from_position: int, limit: int) -> list[ItemRow]:
+        """Return a page of a stream, in order."""
+        rows = self._all(
+            "list_items", run=run, stream=stream, from_position=from_position, limit=limit
+        )
+        return [ItemRow(*row) for row in rows]
+
+    def next_position(self, run: int, stream: str) -> int:
+        """Return where the next item of a stream goes."""
+        rows = self._all("find_last_position", run=run, stream=stream)
+        return rows[0][0] + 1 if rows else 0
+
+    def streams(self, run: int) -> list[tuple[str, int]]:
+        """Return (name, items) of a run's streams."""
+        return [(name, count) for name, count in self._all("list_streams", run=run)]
+
+    def letters(self, run: int, limit: int = 100) -> list[LetterRow]:
+        """Return a run's dead letters."""
+        return [LetterRow(*row) for row in self._all("list_letters", run=run, limit=limit)]
+
+    def data_version(self) -> int:
+        """Return a number that changes with each commit of anybody else."""
+        version: int = self._connection.execute("PRAGMA data_version").get
+        return version
 
     def knows_worker(self, worker: int, pid: int, started_us: int) -> bool:
         """Say whether a worker has been one of this file; ids alone are in every file."""

@@ -8,7 +8,21 @@ from typing import Any
 import attrs
 import msgspec
 
-__all__ = ["LOST_ALONE", "OPEN_STATES", "AttemptRow", "InboxRow", "RunRow", "StepRow", "WorkerRow"]
+__all__ = [
+    "LOST_ALONE",
+    "OPEN_STATES",
+    "AnswerRow",
+    "AttemptRow",
+    "InboxRow",
+    "ItemRow",
+    "LetterRow",
+    "RunRow",
+    "StepRow",
+    "ValueRow",
+    "WorkerRow",
+    "new_run",
+    "row_of",
+]
 
 OPEN_STATES = ("ready", "parked", "paused", "blocked")
 """The stored states of runs that have not ended."""
@@ -46,6 +60,11 @@ class RunRow:
     result: str | int | None
     result_checksum: int | None
     origin: int | None
+    root_pk: int | None = None
+    parent_pk: int | None = None
+    parent_step: str | None = None
+    on_parent_close: str | None = None
+    deadline_us: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -91,6 +110,7 @@ class StepRow:
     retry_at_us: int | None
     details: str | None
     error: str | None
+    result: str | int | None = None
 
 
 @attrs.define
@@ -113,7 +133,55 @@ class InboxRow:
     id: int
     run: int
     kind: str
-    payload: str
+    name: str
+    key: str
+    payload: str | int
+    at_us: int
+
+
+@attrs.define
+class AnswerRow:
+    """One row of ``answer``: how an update ended, or a query."""
+
+    key: str
+    name: str
+    state: str
+    result: str | int
+    at_us: int
+
+
+@attrs.define
+class ValueRow:
+    """One row of ``value``: what was published under a name."""
+
+    name: str
+    payload: str | int
+    checksum: int
+    at_us: int
+
+
+@attrs.define
+class ItemRow:
+    """One row of ``item``: what was appended to a stream."""
+
+    position: int
+    step: str
+    attempt: int
+    number: int
+    payload: str | int
+    checksum: int
+    at_us: int
+
+
+@attrs.define
+class LetterRow:
+    """One row of ``letter``: a signal nobody received."""
+
+    seq: int | None
+    name: str
+    payload: str | int
+    why: str
+    at_us: int
 
 
 @attrs.define
@@ -125,3 +193,50 @@ class WorkerRow:
     host: str
     started_us: int
     workflows: str
+
+
+def new_run(
+    *,
+    id: str,
+    ordinal: int,
+    workflow: str,
+    salt: int,
+    arguments: str | int,
+    fingerprint: int,
+    checksum: int,
+    cause: str,
+    code: str | None,
+    now_us: int,
+    state: str = "ready",
+    worker_id: int | None = None,
+    wake_at_us: int | None = None,
+    queue: str = "default",
+    priority: int = 0,
+    headers: str | None = None,
+    started_us: int | None = None,
+    clock_us: int | None = None,
+    root_pk: int | None = None,
+    parent_pk: int | None = None,
+    parent_step: str | None = None,
+    on_parent_close: str | None = None,
+    deadline_us: int | None = None,
+) -> tuple[Any, ...]:
+    """Return the values of ``insert_run``, in its order."""
+    return (
+        id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
+        arguments, fingerprint, checksum, cause, code, now_us, started_us, clock_us, root_pk,
+        parent_pk, parent_step, on_parent_close, deadline_us,
+    )  # fmt: skip
+
+
+def row_of(pk: int, values: tuple[Any, ...]) -> RunRow:
+    """Return the row that ``insert_run`` made of its values."""
+    (
+        run_id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
+        arguments, fingerprint, checksum, cause, code, created_us, started_us, clock_us, *family,
+    ) = values  # fmt: skip
+    return RunRow(
+        pk, run_id, ordinal, workflow, state, worker_id, wake_at_us, None, 0, queue, priority,
+        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
+        clock_us, None, None, None, None, *family,
+    )  # fmt: skip

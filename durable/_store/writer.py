@@ -27,12 +27,13 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import apsw
 import msgspec
 
+from durable._clock import steady_s
 from durable._store.connection import (
     BUSY_DEADLINE_S,
     connect,
@@ -41,6 +42,7 @@ from durable._store.connection import (
     moved,
     moved_probe,
 )
+from durable._store.cursor import Cursor, Guard, UserError
 from durable._store.queries import QUERIES, batches
 from durable.errors import (
     CommitUnknown,
@@ -50,12 +52,17 @@ from durable.errors import (
     OwnershipLost,
     RowRefused,
     StoreError,
+    UsageError,
 )
 
 __all__ = ["Change", "Transaction", "Writer"]
 
+T = TypeVar("T")
+
 logger = logging.getLogger("durable.store")
 
+# The user's code in a transaction keeps everybody from writing: longer than this is warned of.
+TRANSACTION_WARN_S = 1.0
 # What one transaction takes at most: it bounds the memory and the time of a commit.
 CHANGES_PER_COMMIT_MAX = 4_000
 # How long the idle writer sleeps between two looks for commits of other processes.
@@ -89,8 +96,19 @@ _ORDER = (
     "upsert_step",
     "delete_step",
     "insert_attempt",
+    "upsert_value",
+    "insert_item",
+    "insert_letter",
+    "upsert_answer",
     "update_run",
+    "insert_child_ends",
+    "cancel_children",
+    "wake_children",
+    "wake_runs",
     "delete_inbox",
+    "delete_blob",
+    "bury_inbox_of_runs",
+    "abandon_updates_of_runs",
     "close_run",
     "delete_steps_of_run",
     "delete_inbox_of_run",
@@ -99,17 +117,31 @@ _ORDER = (
 _LAST_WINS = {"update_run"}
 
 
+class _UserEnded(Exception):
+    """The user's code rolled back the whole transaction; its ``__cause__`` is what they raised."""
+
+    change: Change | None = None
+
+    def is_of(self, change: Change) -> bool:
+        """Say whether this is the change that did it, which fails with what was raised."""
+        if change is not self.change:
+            return False
+        change.error = self.__cause__
+        return True
+
+
 class Transaction:
     """What an operation may do inside the writer's transaction: named statements only."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self._guard = connection.authorizer = Guard()
 
-    def all(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
+    def all(self, name: str, /, **values: Any) -> list[tuple[Any, ...]]:
         """Run a named statement; return its rows."""
         return self._connection.execute(QUERIES[name].text, values).fetchall()
 
-    def one(self, name: str, **values: Any) -> tuple[Any, ...] | None:
+    def one(self, name: str, /, **values: Any) -> tuple[Any, ...] | None:
         """Run a named statement; return its only row."""
         rows = self.all(name, **values)
         assert len(rows) <= 1, f"{name} gave {len(rows)} rows"
@@ -121,6 +153,56 @@ class Transaction:
         for text, values in batches(QUERIES[name], rows):
             found += self._connection.execute(text, values).fetchall()
         return found
+
+    def perform(self, fn: Callable[[Cursor], T], what: str) -> T:
+        """Run the user's code on their own tables, inside this transaction.
+
+        Whatever it raises, SQLite's errors included, is `UserError`, with the error as its cause:
+        it is rolled back alone. ``OR ROLLBACK`` takes everybody's part with it: that is
+        `_UserEnded`, and the others' parts are written again.
+
+        Args:
+            fn: Gets a cursor that is closed afterwards.
+            what: Who it is, for the warning if it takes long.
+        """
+        cursor = Cursor(self._connection, what)
+        started_s = steady_s()
+        self._guard.on = True
+        try:
+            value = fn(cursor)
+        except _PASSING:
+            raise
+        except BaseException as error:
+            if not self._connection.in_transaction:
+                raise _UserEnded from error
+            raise UserError from error
+        else:
+            if not self._connection.in_transaction:
+                raise _UserEnded from UsageError(
+                    f"{what} rolled the library's transaction back (OR ROLLBACK?); use OR ABORT, "
+                    "or raise an exception: that rolls back your own part"
+                )
+            return value
+        finally:
+            self._guard.on = False
+            cursor.close()
+            took_s = steady_s() - started_s
+            if took_s > TRANSACTION_WARN_S:
+                logger.warning(
+                    "%s held the file's only writer for %.1f s; do the slow part in an activity, "
+                    "and write its result here",
+                    what,
+                    took_s,
+                )
+
+    @contextlib.contextmanager
+    def unguarded(self) -> Iterator[None]:
+        """Let our own statements pass inside the user's code."""
+        before, self._guard.on = self._guard.on, False
+        try:
+            yield
+        finally:
+            self._guard.on = before
 
     @property
     def last_rowid(self) -> int:
@@ -344,21 +426,18 @@ class Writer:
 
     def _commit(self, batch: list[Change], *, forever: bool) -> None:
         wait_s = RETRY_S_MIN
-        if self._refused:
-            batch = self._without_refused_runs(batch)
+        batch = self._without_refused_runs(batch)
         while batch:
             try:
                 self._try_commit(batch)
+            except _UserEnded as ended:  # The others are written without it.
+                batch = [change for change in batch if not ended.is_of(change)]
             except DurableError as error:
                 self._fail(batch, error)
                 return
             except _PASSING as error:
-                explained = self._moved() if self._has_moved() else explain(error, self._path)
-                if not forever or self._closing.is_set() or isinstance(explained, FileMoved):
-                    self._fail(batch, explained)
+                if not self._waits_for_better(batch, error, wait_s, forever=forever):
                     return
-                logger.error("%s; nothing is lost, trying again", explained)  # noqa: TRY400  a line
-                self._closing.wait(wait_s)
                 wait_s = min(2 * wait_s, RETRY_S_MAX)
             except Exception as error:  # noqa: BLE001  whatever it is, the thread goes on
                 if len(batch) == 1:
@@ -369,6 +448,18 @@ class Writer:
                 return
             else:
                 return
+
+    def _waits_for_better(
+        self, batch: list[Change], error: apsw.Error, wait_s: float, *, forever: bool
+    ) -> bool:
+        """Wait before the next try, if there is to be one; else the changes fail."""
+        explained = self._moved() if self._has_moved() else explain(error, self._path)
+        if not forever or self._closing.is_set() or isinstance(explained, FileMoved):
+            self._fail(batch, explained)
+            return False
+        logger.error("%s; nothing is lost, trying again", explained)
+        self._closing.wait(wait_s)
+        return True
 
     def _refuse(self, change: Change, error: Exception) -> None:
         if (
@@ -390,6 +481,8 @@ class Writer:
             self._refused[event[0]] = refused
 
     def _without_refused_runs(self, batch: list[Change]) -> list[Change]:
+        if not self._refused:
+            return batch
         kept = []
         for change in batch:
             event = _event_of(change)
@@ -500,6 +593,12 @@ class Writer:
             change.value = change.operation(self._transaction)
         except apsw.Error:
             raise
+        except _UserEnded as ended:
+            ended.change = change
+            raise
+        except UserError as error:
+            execute("ROLLBACK TO operation")
+            change.error = error.__cause__
         except Exception as error:  # noqa: BLE001  its caller gets it, whatever it is
             execute("ROLLBACK TO operation")
             change.error = error

@@ -15,6 +15,8 @@ from durable._store.connection import real_path
 from durable._store.locks import lock_file
 from durable._store.reader import Reader
 from durable.errors import DurableError, FileCorrupt, RunNotFound, UsageError
+from durable.inspection._events import Told, damaged
+from durable.inspection._talk import Talk
 from durable.inspection._texts import (
     cut,
     decoded_list,
@@ -25,7 +27,15 @@ from durable.inspection._texts import (
     summary_of_payload,
     time_of,
 )
-from durable.inspection._views import STATUSES, AttemptView, RunDetails, RunSummary, StepView
+from durable.inspection._views import (
+    STATUSES,
+    AttemptView,
+    ChildView,
+    RunDetails,
+    RunSummary,
+    StepView,
+    ValueView,
+)
 
 if TYPE_CHECKING:
     from durable._store.rows import RunRow
@@ -35,8 +45,8 @@ LIST_LIMIT_MAX = 1_000
 PAGES_MAX = 1_000
 # By step. Spelled out here, for inside `Viewer` the word `list` means its method.
 _Attempts = dict[str, list[AttemptView]]
-# What an event without a name is called.
-_KINDS = {**{int(kind): kind.name.lower() for kind in Kind}, int(Kind.FIRED): "timer"}
+
+_ENDS_OF_ACTIVITIES = {int(Kind.COMPLETED), int(Kind.FAILED)}
 
 
 class Viewer:
@@ -84,6 +94,14 @@ class Viewer:
             RunNotFound: There is none.
         """
         return self.details_of(self.get_row(run_id))
+
+    def values(self, run_id: str) -> Sequence[ValueView]:
+        """Return the values that a run has published, whole, by name.
+
+        Raises:
+            RunNotFound: There is none.
+        """
+        return self._values(self.get_row(run_id), whole=True)
 
     def list(
         self, *, status: str | None = None, workflow: str | None = None, limit: int = 100
@@ -166,7 +184,9 @@ class Viewer:
             else:
                 result = self._preview(row.result, row.result_checksum)
         failed, unread = self._attempts(row.pk)
-        events, steps = self._recorded(row, failed)
+        talk = Talk(self._reader, row)
+        events, steps = self._recorded(row, failed, talk)
+        pending = self._pending(row.pk, failed)
         return RunDetails(
             **self._summary(row),
             arguments=self._preview(row.arguments, row.checksum),
@@ -175,49 +195,71 @@ class Viewer:
             events=events,
             worker=self._worker(row),
             lost=row.lost,
-            steps=[*steps, *self._pending(row.pk, failed), *unread],
+            parent=self._name_of(row.parent_pk),
+            root=self._name_of(row.root_pk),
+            deadline=moment(row.deadline_us),
+            waits_for=_texts(row.waits_for()) if row.state == "parked" else [],
+            steps=[*steps, *pending, *unread],
+            children=self._children(row.pk),
+            values=self._values(row, whole=False),
+            streams=talk.streams(),
+            updates=talk.updates,
+            promises=talk.promises(pending),
+            dead_letters=talk.dead_letters(),
         )
 
-    def _recorded(self, row: RunRow, failed: _Attempts) -> tuple[int, Sequence[StepView]]:
-        """Return the number of the last event, and the steps and timers that have ended."""
+    def _recorded(
+        self, row: RunRow, failed: _Attempts, talk: Talk
+    ) -> tuple[int, Sequence[StepView]]:
+        """Return the number of the last event, and what happened."""
         events = 0
         steps: list[StepView] = []
-        zero_us = row.clock_us or row.created_us
+        told = Told(row.clock_us or row.created_us, talk.answers(), talk.buried())
         for event, damage in self._reader.events_as_found(row.pk):
             events = event.seq
-            ended, name = moment(zero_us + event.at_us), event.name or _KINDS.get(event.kind, "")
+            # A message's id may be that of a step.
+            attempts = failed.pop(event.step, []) if event.kind in _ENDS_OF_ACTIVITIES else []
             if damage:
-                attempts = failed.pop(event.step, [])
-                steps.append(_damaged(damage, event.step, name, ended, attempts))
-            elif event.step:
-                kind = Kind(event.kind)
-                attempts = failed.pop(event.step, [])
-                succeeded = kind == Kind.COMPLETED
-                steps.append(
-                    StepView(
-                        step=event.step,
-                        name=name,
-                        status=kind.name.lower(),
-                        tries=0 if kind == Kind.FIRED else max(1, len(attempts) + succeeded),
-                        ended=ended,
-                        took_us=None if kind == Kind.FIRED else event.took_us,
-                        next_try=None,
-                        error="" if kind != Kind.FAILED else summary_of_payload(event.result),
-                        arguments=cut(event.arguments),
-                        result=cut(event.result) if succeeded else "",
-                        attempts=attempts,
-                    )
-                )
+                steps.append(told.damaged(event, damage, attempts))
+            else:
+                steps.append(told.step_of(event, attempts))
+        talk.know(told)
         return events, steps
+
+    def _children(self, pk: int) -> Sequence[ChildView]:
+        found: list[ChildView] = []
+        for child, *_, step in self._reader.children(pk):
+            row = self._reader.find_run(child)
+            if row is not None:
+                status = row.status(self._is_alive)
+                found.append(
+                    ChildView(id=row.name, workflow=row.workflow, status=status, step=step or "")
+                )
+        return found
+
+    def _name_of(self, pk: int | None) -> str:
+        row = None if pk is None else self._reader.find_run(pk)
+        return "" if row is None else row.name
+
+    def _values(self, row: RunRow, *, whole: bool) -> Sequence[ValueView]:
+        return [
+            ValueView(
+                name=one.name,
+                value=self._preview(one.payload, one.checksum, whole=whole),
+                at=time_of(one.at_us),
+            )
+            for one in self._reader.values(row.pk)
+        ]
 
     def _pending(self, pk: int, failed: _Attempts) -> Sequence[StepView]:
         try:
             rows = self._reader.steps(pk)
         except FileCorrupt as error:
-            return [_damaged(f"what its pending steps remember does not read: {error}")]
+            return [damaged(f"what its pending steps remember does not read: {error}")]
         pending = [
             StepView(
                 step=row.step,
+                kind="activity",
                 name=row.name,
                 status=row.state,
                 tries=row.attempt - (row.state in {"retrying", "exhausted"}),
@@ -233,9 +275,9 @@ class Viewer:
         ]
         abandoned = [
             StepView(
-                step=step, name="", status="abandoned", tries=len(attempts), ended=None,
-                took_us=None, next_try=None, error=attempts[-1].error, arguments="", result="",
-                attempts=attempts,
+                step=step, kind="activity", name="", status="abandoned", tries=len(attempts),
+                ended=None, took_us=None, next_try=None, error=attempts[-1].error, arguments="",
+                result="", attempts=attempts,
             )
             for step, attempts in failed.items()
         ]  # fmt: skip
@@ -247,7 +289,7 @@ class Viewer:
         try:
             rows = self._reader.attempts(pk)
         except FileCorrupt as error:
-            return found, [_damaged(f"its failed attempts do not read: {error}")]
+            return found, [damaged(f"its failed attempts do not read: {error}")]
         for row in rows:
             record = decoded_record(row.error)
             found.setdefault(row.step, []).append(
@@ -280,10 +322,10 @@ class Viewer:
                     f"{waits.get('error') or 'a failure'}"
                 )
             case "sleeping":
-                step = waits.get("step", "")
-                return f"timer {step} {self._in(row.wake_at_us)}".replace("  ", " ")
+                return self._timer(row, waits.get("step", ""))
             case "waiting":
-                return "a message"
+                what = ", ".join(_texts(waits)) or "a message"
+                return what if row.wake_at_us is None else f"{what}; {self._timer(row)}"
             case "failed":
                 record, text = self._failure(row)
                 return str(record.get("durable_summary") or summary(record)) if record else text
@@ -303,6 +345,9 @@ class Viewer:
         if not any(row.workflow in names for _, names in self._names):
             return f"no living worker knows the workflow {row.workflow}"
         return "a worker will take it"
+
+    def _timer(self, row: RunRow, step: object = "") -> str:
+        return f"timer {step} {self._in(row.wake_at_us)}".replace("  ", " ")
 
     def _in(self, at_us: Any) -> str:
         if not isinstance(at_us, int):
@@ -326,19 +371,10 @@ class Viewer:
         return payload.decode("utf-8", "replace") if whole else cut(payload)
 
 
-def _damaged(
-    reason: str,
-    step: str = "",
-    name: str = "",
-    ended: dt.datetime | None = None,
-    attempts: Sequence[AttemptView] = (),
-) -> StepView:
-    """Return what stands in the place of a step that does not read."""
-    placeholder = f"<{reason}>"
-    return StepView(
-        step=step, name=name, status="damaged", tries=len(attempts), ended=ended, took_us=None,
-        next_try=None, error=reason, arguments=placeholder, result=placeholder, attempts=attempts,
-    )  # fmt: skip
+def _texts(waits: dict[str, Any]) -> Sequence[str]:
+    """Return what a run waits for from outside, as its worker wrote it down."""
+    found = waits.get("for")
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
 def _states_of(status: str | None) -> tuple[str | None, ...]:

@@ -54,24 +54,37 @@ class AttemptView:
 
 @attrs.frozen(kw_only=True)
 class StepView:
-    """One step or timer of a run.
+    """One thing that happened in a run, or is under way: a step, a timer, a message.
 
     Attributes:
-        step: Its id; timers have ``!`` in it.
-        name: The activity's name; ``timer`` for a timer.
-        status: ``completed``, ``failed``, ``fired``, ``running``, ``retrying``, ``exhausted``,
-            ``intent``, ``abandoned``, or ``damaged``: its row does not read; ``error`` says why.
-        tries: Attempts made.
+        step: Its id, with which the ids of what followed begin: ``2``, a timer's ``!t1``, a
+            signal's ``signal:NAME#1``, an update's ``update:ID``. Empty for what concerns the
+            whole run.
+        kind: ``activity``, ``timer``, ``child`` (its end), ``call`` (what the run did to another:
+            ``start NAME``, ``signal NAME``, ``cancel``), ``promise``, ``signal``, ``update``,
+            ``cancel`` (a request to stop), ``run_timeout`` or ``patch``.
+        name: Of the activity, the child's workflow, the promise, the signal, the update or the
+            patch; for the rest the kind.
+        status: ``completed``, ``failed``, ``fired`` (timers), ``resolved``, ``rejected``
+            (promises), ``received`` (signals), ``accepted`` (updates without an answer),
+            ``abandoned``, ``requested`` (a cancel), ``reached`` (a run_timeout), ``patched``;
+            pending: ``running``, ``retrying``, ``exhausted``, ``intent``, ``later`` (its code has
+            returned, and somebody outside answers); or ``damaged``: its row does not read;
+            ``error`` says why.
+        tries: Attempts made of an activity; 0 for the rest.
         ended: When, UTC, or None while it is pending.
-        took_us: Microseconds of the attempt that ended it, or None.
+        took_us: Microseconds of the attempt that ended it, of the child, or of the update, or None.
         next_try: When it is tried again, UTC, or None.
-        error: One line of the last failure, or empty.
-        arguments: As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is damaged.
-        result: As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is damaged.
+        error: One line of the last failure, the reason of a cancel, or empty.
+        arguments: What it was given, a message's content too. As stored: JSON text, at most 64 KiB
+            of it; ``<the reason>`` if it is damaged.
+        result: What came out. As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is
+            damaged.
         attempts: The failed ones.
     """
 
     step: str
+    kind: str
     name: str
     status: str
     tries: int
@@ -85,8 +98,123 @@ class StepView:
 
 
 @attrs.frozen(kw_only=True)
+class ChildView:
+    """A run that this run started.
+
+    Attributes:
+        id: As people write it.
+        workflow: The stored name.
+        status: One of `STATUSES`.
+        step: Where its end is delivered in this run.
+    """
+
+    id: str
+    workflow: str
+    status: str
+    step: str
+
+
+@attrs.frozen(kw_only=True)
+class ValueView:
+    """A published value.
+
+    Attributes:
+        name: Its name.
+        value: As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is damaged.
+        at: When it was set, UTC.
+    """
+
+    name: str
+    value: str
+    at: dt.datetime
+
+
+@attrs.frozen(kw_only=True)
+class StreamView:
+    """A stream, and how many items it has."""
+
+    name: str
+    items: int
+
+
+@attrs.frozen(kw_only=True)
+class UpdateView:
+    """An update that was accepted or refused, or that came too late.
+
+    Attributes:
+        id: Its id.
+        name: Its name.
+        status: ``accepted`` (without an answer yet), ``completed``, ``failed``, ``refused`` or
+            ``abandoned``: the run ended first.
+        answered: When, UTC, or None.
+        answer: As stored: JSON text, at most 64 KiB of it, or empty.
+        error: One line of why it failed or was refused, or empty.
+    """
+
+    id: str
+    name: str
+    status: str
+    answered: dt.datetime | None
+    answer: str
+    error: str
+
+
+@attrs.frozen(kw_only=True)
+class PromiseView:
+    """What somebody outside is to answer.
+
+    Attributes:
+        name: Of the promise, or of the activity that is completed later.
+        step: Its step.
+        token: What the answer is addressed to: ``durable answer TOKEN JSON``.
+    """
+
+    name: str
+    step: str
+    token: str
+
+
+@attrs.frozen(kw_only=True)
+class DeadLetter:
+    """A message that the run could not receive: its type did not fit, or the run had ended.
+
+    Attributes:
+        name: The signal's.
+        payload: As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is damaged.
+        why: Why nobody received it; one line.
+        at: When it came, UTC.
+    """
+
+    name: str
+    payload: str
+    why: str
+    at: dt.datetime
+
+
+@attrs.frozen(kw_only=True)
 class RunDetails(RunSummary):
-    """Everything about one run."""
+    """Everything about one run.
+
+    Attributes:
+        arguments: As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is damaged.
+        result: Likewise; of a cancelled or terminated run the reason.
+        traceback: Of what ended a failed run, or empty.
+        events: How many are recorded.
+        worker: The number of the one that has it in hand, or empty.
+        lost: How often its worker died with it in hand, without an event since.
+        parent: The run that started it, or empty.
+        root: The run at the top of its family, or empty.
+        deadline: When its ``run_timeout`` is over, UTC, or None.
+        waits_for: What an open run waits for from outside, a few of many: ``signal approval``,
+            ``child ship (step 3)``, ``promise ok (step 2)``. Known once it has waited for a second.
+        steps: What happened, in order; then what is under way.
+        children: The runs it started, oldest first, at most 1,000.
+        values: What it published, by name.
+        streams: What it and its activities appended to, by name.
+        updates: In the order in which they were accepted; then those refused or abandoned.
+        promises: What waits for an answer.
+        dead_letters: Messages it could not receive, at most 100.
+    """
 
     arguments: str
     result: str
@@ -94,4 +222,14 @@ class RunDetails(RunSummary):
     events: int
     worker: str
     lost: int
+    parent: str
+    root: str
+    deadline: dt.datetime | None
+    waits_for: Sequence[str]
     steps: Sequence[StepView]
+    children: Sequence[ChildView]
+    values: Sequence[ValueView]
+    streams: Sequence[StreamView]
+    updates: Sequence[UpdateView]
+    promises: Sequence[PromiseView]
+    dead_letters: Sequence[DeadLetter]

@@ -62,3 +62,17 @@ def _is_long(value: Any) -> bool:
     if isinstance(value, dict | list | tuple | set | frozenset):
         return len(value) > LARGE_MEMBERS
     return False
+
+
+def check_size(payload: bytes, bytes_max: int, what: str) -> bytes:
+    """Return the payload.
+
+    Raises:
+        PayloadTooLarge: It is over the limit.
+    """
+    if len(payload) > bytes_max:
+        raise PayloadTooLarge(
+            f"{what}: {len(payload):,} bytes are more than the limit of {bytes_max:,}; store the "
+            "data elsewhere and pass its name, or raise Limits.payload_bytes_max"
+        )
+    return payload

@@ -26,6 +26,7 @@ sys.path[:0] = [str(Path(__file__).parent)]
 
 import apsw  # noqa: E402
 import floor  # noqa: E402
+import talk  # noqa: E402
 
 import durable  # noqa: E402
 from durable import activity, workflow  # noqa: E402
@@ -385,9 +386,35 @@ def bench_h():
     }
 
 
+def bench_i():
+    """Signals from outside to a run and back: sent, received, answered by a watched value."""
+    return talk.signals_and_updates(talk.round_trips, REPEATS, folder)
+
+
+def bench_j():
+    """Updates, sent and answered."""
+    return talk.signals_and_updates(talk.updates, REPEATS, folder)
+
+
+def bench_k():
+    """A run with 500 children of one step, against 500 independent runs."""
+    return talk.fan_out(REPEATS, folder)
+
+
+def bench_l():
+    """Items of a stream: written by an activity and tailed; their delay in another process."""
+    return talk.streams(REPEATS, folder)
+
+
+def bench_m():
+    """Transactions on a table of the user's, against the bare floor that does the same."""
+    return talk.transactions_against_floor(REPEATS, folder)
+
+
 BENCHES = {
     "a": bench_a, "b": bench_b, "c": bench_c, "d": bench_d, "e": bench_e, "f": bench_f,
-    "g": bench_g, "h": bench_h,
+    "g": bench_g, "h": bench_h, "i": bench_i, "j": bench_j, "k": bench_k, "l": bench_l,
+    "m": bench_m,
 }  # fmt: skip
 
 

@@ -92,6 +92,46 @@ async def many_runs(path, runs, steps, tasks=True):
     return took
 
 
+class TransactionFloor(Floor):
+    """The floor of steps that change a table of the user's in the transaction that keeps them."""
+
+    def write(self):
+        execute = self.connection.execute
+        execute("CREATE TABLE IF NOT EXISTS stock (n INTEGER)")
+        while True:
+            item = self.queue.get()
+            batch = []
+            while item is not None:
+                batch.append(item)
+                try:
+                    item = self.queue.get_nowait()
+                except queue.Empty:
+                    break
+            else:
+                return
+            execute("BEGIN IMMEDIATE")
+            for row, _ in batch:  # The user's statement is theirs: one by one.
+                execute("INSERT INTO stock VALUES (?)", (row[1],))
+                execute(self.statements[1], row)
+            execute("COMMIT")
+            self.loop.call_soon_threadsafe(self.resolve, batch)
+
+
+async def many_transactions(path, runs, each):
+    """Return seconds for `runs` tasks of `each` changes of the user's table with their results."""
+    floor = TransactionFloor(path)
+    started = floor.loop.time()
+
+    async def sell(run):
+        for seq in range(each):
+            await floor.commit((run, seq, str(seq)))
+
+    await asyncio.gather(*(sell(run) for run in range(runs)))
+    took = floor.loop.time() - started
+    floor.close()
+    return took
+
+
 def sequential_commits(path, count, synchronous=2):
     """Return seconds for `count` commits of one row, one after the other, on this thread."""
     import time

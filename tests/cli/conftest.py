@@ -13,7 +13,7 @@ import pytest
 
 import durable
 from durable_cli import main
-from tests.cli import shop
+from tests.cli import desk, shop
 
 
 @attrs.frozen
@@ -96,12 +96,29 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def made_desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of runs that talk, made once; `desk_file` is a copy of it."""
+    path = tmp_path_factory.mktemp("made") / "desk.db"
+    asyncio.run(desk.fill(path))
+    return path
+
+
 @pytest.fixture
 def shop_file(made: Path, tmp_path: Path) -> Path:
-    """A copy of the made file, by way of SQLite: a bare copy would miss the log."""
+    return copy_of(made, tmp_path)
+
+
+@pytest.fixture
+def desk_file(made_desk: Path, tmp_path: Path) -> Path:
+    return copy_of(made_desk, tmp_path)
+
+
+def copy_of(made: Path, folder: Path) -> Path:
+    """Copy a file by way of SQLite: a bare copy would miss the log."""
     import apsw
 
-    path = tmp_path / "shop.db"
+    path = folder / made.name
     with (
         apsw.Connection(str(made)) as source,
         apsw.Connection(str(path)) as target,

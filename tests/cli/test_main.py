@@ -22,8 +22,14 @@ from tests.cli.conftest import Command, Done
 
 ROOT = Path(__file__).parents[2]
 PYTHONPATH = f"{ROOT}:{ROOT / 'cli'}"
-READING = [["ls"], ["ls", "--json"], ["show", "x"]]
-WRITING = [["retry", "x"], ["cancel", "x"], ["terminate", "x"]]
+READING = [
+    ["ls"], ["ls", "--json"], ["show", "x"], ["read", "x"], ["read", "x", "y"], ["tail", "x", "y"],
+    ["query", "x", "y"],
+]  # fmt: skip
+WRITING = [
+    ["retry", "x"], ["cancel", "x"], ["terminate", "x"], ["signal", "x", "y"],
+    ["update", "x", "y"], ["answer", "x", "1"],
+]  # fmt: skip
 
 
 def one_line(done: Done) -> str:
@@ -224,7 +230,12 @@ def test_a_locked_file_is_exit_code_5(
         ["lst"], ["--bogus"], ["ls", "--bogus"], ["ls", "extra"], ["ls", "--status", "stuck"],
         ["show"], ["show", "a", "b"], ["retry"], ["cancel"], ["terminate"], ["worker"],
         ["version", "x"], ["ls", "--color", "red"], ["\x1b[31m\u202e"], ["ls", "\x1b[31m"],
-        ["ls", "--status"], [""], ["-"], ["--"], ["ls", "-n"],
+        ["ls", "--status"], [""], ["-"], ["--"], ["ls", "-n"], ["signal"], ["signal", "x"],
+        ["signal", "x", "y", "z"], ["update", "x"], ["update", "x", "y", "{"], ["query", "x"],
+        ["query", "x", "y", "1", "no"], ["query", "x", "y", "--app", "z"], ["read"], ["tail", "x"],
+        ["tail", "x", "y", "--from", "-1"], ["answer"], ["answer", "x"],
+        ["answer", "x", "1", "--reject", "no"], ["answer", "x", "\x1b[31m\u202e"],
+        ["update", "x", "y", "--timeout", "soon"], ["update", "x", "y", "--timeout", "0"],
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line_with_a_hint_and_exit_code_2(
@@ -258,6 +269,11 @@ def test_every_command_has_help(name: str, durable_: Command) -> None:
     ("error", "code"),
     [
         (durable.RunNotFound("x"), 3),
+        (durable.TokenUnknown("x"), 3),
+        (durable.UpdateRefused("x"), 6),
+        (durable.UpdateFailed("x"), 6),
+        (durable.UpdateAbandoned("x"), 6),
+        (durable.QueryFailed("x"), 6),
         (durable.WrongState("x"), 4),
         (durable.RunClosed("x"), 4),
         (durable.UsageError("x"), 2),

@@ -265,7 +265,8 @@ DOCTORS = [
     ("result does not", "UPDATE run SET result = '1' WHERE pk = 2"),
     (
         "left 1 rows in inbox",
-        "INSERT INTO inbox (run, kind, payload, at_us) VALUES (2, 'retry', '', 1)",
+        "INSERT INTO inbox (run, kind, name, key, payload, at_us) "  # noqa: ISC004
+        "VALUES (2, 'retry', '', '', '', 1)",
     ),
     (
         "left 1 rows in step",

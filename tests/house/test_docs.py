@@ -106,7 +106,7 @@ def test_keywords_of_our_calls_exist(block: Block) -> None:
 
     known = {
         "activity": set(inspect.signature(durable.Activity.options).parameters),
-        "workflow": {"name", "aliases", "on_failure"},
+        "workflow": {"name", "aliases", "on_failure", "run_timeout"},
         "Retry": {field.name for field in attrs.fields(durable.Retry)},
         "Limits": {field.name for field in attrs.fields(durable.Limits)},
         "Engine": set(inspect.signature(durable.Engine).parameters),

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import gc
 import logging
 import multiprocessing
 import os
@@ -322,7 +321,7 @@ async def test_two_functions_of_one_name_block_the_run_and_say_where(tmp_path):
             lambda t: t.rows(
                 "insert_run",
                 [("t", 1, "twin", "ready", None, None, "default", 0, None, 1, "[]", 0, 0,
-                  "started", None, 1, None, None)],
+                  "started", None, 1, None, None, None, None, None, None, None)],
             )
         )  # fmt: skip
         handle = await harness.engine.get("t")
@@ -468,6 +467,14 @@ async def test_a_run_in_flight_keeps_out_of_a_patch_and_a_new_one_goes_through(t
         assert names == ["echo", "more", "echo", "", "later"]
 
 
+left_over = []
+
+
+def two_calls():
+    left_over.extend([echo(1), echo(2)])
+    return list(left_over)
+
+
 @pytest.mark.parametrize(
     ("call", "named"),
     [
@@ -477,7 +484,7 @@ async def test_a_run_in_flight_keeps_out_of_a_patch_and_a_new_one_goes_through(t
         (lambda: asyncio.get_running_loop().call_soon_threadsafe(print), "call_soon_threadsafe"),
         (lambda: asyncio.get_running_loop().add_signal_handler(1, print), "add_signal_handler"),
         (lambda: __import__("anyio").to_thread.run_sync(print), "anyio.to_thread.run_sync"),
-        (lambda: next(asyncio.as_completed([echo(1), echo(2)])), "as_completed"),
+        (lambda: next(asyncio.as_completed(two_calls())), "as_completed"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -499,7 +506,8 @@ async def test_what_cannot_be_durable_is_refused_even_if_swallowed(tmp_path, cal
     async with Harness(tmp_path / "app.db") as harness:
         with pytest.raises(durable.Blocked, match=named):
             await harness.run(touches_the_outside)
-    gc.collect()  # as_completed leaves coroutines behind that were never awaited
+    while left_over:  # as_completed leaves coroutines behind that were never awaited.
+        left_over.pop().close()
 
 
 @pytest.mark.parametrize("how", ["endless", "idle"])

@@ -38,7 +38,9 @@ def write(path):
     commits, row = 0, (1, "cancel", "{}", 1)
     while not ended.is_set():
         run, kind, payload, at_us = row
-        values = {"run": run, "kind": kind, "payload": payload, "at_us": at_us}
+        values = {
+            "run": run, "kind": kind, "name": "", "key": "", "payload": payload, "at_us": at_us,
+        }  # fmt: skip
         writer.commit_now(Change(operation=lambda t, v=values: t.one("insert_inbox", **v)))
         commits += 1
     say(commits)

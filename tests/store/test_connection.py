@@ -309,7 +309,9 @@ def test_a_planted_trigger_does_not_run(path, make_store):
     planted.close()
     store = make_store(path)
 
-    store.writer._transaction.one("insert_inbox", run=1, kind="cancel", payload='""', at_us=1)
+    store.writer._transaction.one(
+        "insert_inbox", run=1, kind="cancel", name="", key="", payload='""', at_us=1
+    )
 
     assert [
         run.id for run in store.reader.list_runs(state=None, workflow=None, before=9, limit=9)

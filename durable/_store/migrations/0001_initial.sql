@@ -34,8 +34,6 @@ CREATE TABLE run (
   fingerprint  INTEGER NOT NULL,
   checksum     INTEGER NOT NULL, -- of the arguments
   cause        TEXT    NOT NULL CHECK (cause IN ('started', 'restarted', 'retried', 'continued')),
-  parent_pk    INTEGER,
-  parent_step  TEXT,
   code         TEXT,
   created_us   INTEGER NOT NULL,
   started_us   INTEGER,          -- when its code first ran
@@ -44,6 +42,11 @@ CREATE TABLE run (
   result       ANY,              -- the value, the failure's record, or the reason
   result_checksum INTEGER,
   origin       INTEGER,          -- the event that produced the failure, or 0
+  root_pk      INTEGER,          -- a child's: the run at the top of its family
+  parent_pk    INTEGER,          -- a child's: the run that started it
+  parent_step  TEXT,             -- where its end is delivered in its parent; NULL: nowhere
+  on_parent_close TEXT CHECK (on_parent_close IN ('abandon', 'cancel', 'terminate')),
+  deadline_us  INTEGER,          -- when its run_timeout is over
   UNIQUE (id, ordinal),
   CHECK ((closed_us IS NULL) = (state IN ('ready', 'parked', 'paused', 'blocked'))),
   CHECK (worker_id IS NULL OR closed_us IS NULL)
@@ -57,12 +60,15 @@ CREATE INDEX run_owned ON run (worker_id) WHERE worker_id IS NOT NULL;
 CREATE INDEX run_blocked ON run (workflow) WHERE state = 'blocked';
 CREATE INDEX run_state ON run (state);
 CREATE INDEX run_workflow ON run (workflow);
+CREATE INDEX run_parent ON run (parent_pk, parent_step) WHERE parent_pk IS NOT NULL;
 
--- One row a fact. Kinds: 1 completed, 2 failed, 3 fired, 4 cancel requested, 5 patched.
+-- One row a fact. Kinds: 1 completed, 2 failed, 3 fired, 4 cancel requested, 5 patched, 6 received,
+-- 7 update accepted, 8 child completed, 9 child failed, 10 acted, 11 refused, 12 resolved,
+-- 13 rejected, 14 timed out.
 CREATE TABLE event (
   run         INTEGER NOT NULL,
   seq         INTEGER NOT NULL CHECK (seq >= 1),
-  kind        INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 5),
+  kind        INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 14),
   step        TEXT    NOT NULL,
   name        TEXT    NOT NULL,
   fingerprint INTEGER NOT NULL,
@@ -74,18 +80,23 @@ CREATE TABLE event (
   PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
 
+-- Messages are sent once: the ids of those that became events.
+CREATE INDEX event_message ON event (run, step) WHERE kind IN (6, 7, 12, 13);
+
 -- Pending steps that have something to remember: a retry, a long wait, an intent.
 CREATE TABLE step (
   run          INTEGER NOT NULL,
   step         TEXT    NOT NULL,
   name         TEXT    NOT NULL,
-  state        TEXT    NOT NULL CHECK (state IN ('running', 'retrying', 'intent', 'exhausted')),
+  state        TEXT    NOT NULL CHECK (state IN (
+                 'running', 'retrying', 'intent', 'exhausted', 'later', 'done')),
   attempt      INTEGER NOT NULL CHECK (attempt >= 1), -- the one running, or coming next
   counted_from INTEGER NOT NULL DEFAULT 1, -- earlier ones do not count against max_attempts
   scheduled_us INTEGER NOT NULL,
   retry_at_us  INTEGER,
   details      TEXT,   -- what its last heartbeat said, as JSON
   error        TEXT,   -- one line of the last failure
+  result       ANY,    -- done: what a transaction returned, in the transaction itself
   PRIMARY KEY (run, step)
 ) STRICT, WITHOUT ROWID;
 
@@ -106,12 +117,68 @@ CREATE TABLE attempt (
 CREATE TABLE inbox (
   id      INTEGER PRIMARY KEY AUTOINCREMENT,
   run     INTEGER NOT NULL,
-  kind    TEXT    NOT NULL CHECK (kind IN ('cancel', 'terminate', 'retry')),
-  payload TEXT    NOT NULL,
+  kind    TEXT    NOT NULL CHECK (kind IN (
+            'cancel', 'terminate', 'retry', 'signal', 'update', 'query', 'child', 'resolve',
+            'reject')),
+  name    TEXT    NOT NULL, -- of the signal, update or query
+  key     TEXT    NOT NULL, -- the message's id, or the step it answers; or empty
+  payload ANY     NOT NULL,
   at_us   INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX inbox_run ON inbox (run);
+CREATE INDEX inbox_run ON inbox (run, id);
+CREATE INDEX inbox_key ON inbox (run, key) WHERE key <> '';
+
+-- How updates and queries ended, for whoever asked. Of updates kept with the run.
+CREATE TABLE answer (
+  run     INTEGER NOT NULL,
+  key     TEXT    NOT NULL, -- the update's or query's id
+  name    TEXT    NOT NULL,
+  state   TEXT    NOT NULL CHECK (state IN ('completed', 'failed', 'refused', 'abandoned')),
+  result  ANY     NOT NULL, -- the value, or the record of the error
+  at_us   INTEGER NOT NULL,
+  PRIMARY KEY (run, key)
+) STRICT, WITHOUT ROWID;
+
+-- Signals that nobody received: their type did not fit, or the run had ended.
+CREATE TABLE letter (
+  id      INTEGER PRIMARY KEY,
+  run     INTEGER NOT NULL,
+  seq     INTEGER,          -- its event, if it became one
+  name    TEXT    NOT NULL,
+  key     TEXT    NOT NULL,
+  payload ANY     NOT NULL,
+  why     TEXT    NOT NULL,
+  at_us   INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX letter_run ON letter (run);
+CREATE UNIQUE INDEX letter_seq ON letter (run, seq) WHERE seq IS NOT NULL;
+
+-- Published values: the newest of each name.
+CREATE TABLE value (
+  run      INTEGER NOT NULL,
+  name     TEXT    NOT NULL,
+  payload  ANY     NOT NULL,
+  checksum INTEGER NOT NULL,
+  at_us    INTEGER NOT NULL,
+  PRIMARY KEY (run, name)
+) STRICT, WITHOUT ROWID;
+
+-- Streams: what runs and their activities append.
+CREATE TABLE item (
+  run      INTEGER NOT NULL,
+  stream   TEXT    NOT NULL,
+  position INTEGER NOT NULL CHECK (position >= 0),
+  step     TEXT    NOT NULL, -- who appended it
+  attempt  INTEGER NOT NULL, -- 0: the workflow itself
+  number   INTEGER NOT NULL, -- of the item in its attempt, from 0: one made again begins again
+  seq      INTEGER NOT NULL, -- events of the run so far
+  payload  ANY     NOT NULL,
+  checksum INTEGER NOT NULL,
+  at_us    INTEGER NOT NULL,
+  PRIMARY KEY (run, stream, position)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE blob (
   id       INTEGER PRIMARY KEY,
@@ -122,7 +189,7 @@ CREATE TABLE blob (
 
 CREATE VIEW v_runs AS
 SELECT pk, id, ordinal, workflow, state, worker_id, queue, priority, cause, lost, arguments, result,
-       waits, strftime('%Y-%m-%dT%H:%M:%fZ', created_us / 1e6, 'unixepoch') AS created,
+       waits, parent_pk, strftime('%Y-%m-%dT%H:%M:%fZ', created_us / 1e6, 'unixepoch') AS created,
        strftime('%Y-%m-%dT%H:%M:%fZ', started_us / 1e6, 'unixepoch') AS started,
        strftime('%Y-%m-%dT%H:%M:%fZ', closed_us / 1e6, 'unixepoch') AS closed,
        strftime('%Y-%m-%dT%H:%M:%fZ', wake_at_us / 1e6, 'unixepoch') AS wakes
@@ -131,7 +198,11 @@ SELECT pk, id, ordinal, workflow, state, worker_id, queue, priority, cause, lost
 CREATE VIEW v_events AS
 SELECT run.id AS run_id, run.ordinal, event.seq,
        CASE event.kind WHEN 1 THEN 'completed' WHEN 2 THEN 'failed' WHEN 3 THEN 'fired'
-                       WHEN 4 THEN 'cancel_requested' WHEN 5 THEN 'patched' END AS kind,
+                       WHEN 4 THEN 'cancel_requested' WHEN 5 THEN 'patched'
+                       WHEN 6 THEN 'received' WHEN 7 THEN 'update_accepted'
+                       WHEN 8 THEN 'child_completed' WHEN 9 THEN 'child_failed'
+                       WHEN 10 THEN 'acted' WHEN 11 THEN 'refused' WHEN 12 THEN 'resolved'
+                       WHEN 13 THEN 'rejected' WHEN 14 THEN 'timed_out' END AS kind,
        event.step, event.name, event.arguments, event.result,
        strftime('%Y-%m-%dT%H:%M:%fZ', (run.clock_us + event.at_us) / 1e6, 'unixepoch') AS at,
        event.took_us

@@ -40,6 +40,15 @@ SELECT step, name
  WHERE run = :run AND seq > :after AND kind = 1
  ORDER BY seq
 
+-- :name find_end_of_step
+-- :scan allowed (one run's history, when a person answers a token)
+-- Whether a step has ended.
+SELECT seq
+  FROM event
+ WHERE run = :run AND step = :step AND kind IN (1, 2, 12, 13)
+ ORDER BY seq
+ LIMIT 1
+
 -- :name copy_events
 -- A new ordinal keeps what was recorded before the failure's origin.
 INSERT INTO event (run, seq, kind, step, name, fingerprint, arguments, result, checksum, at_us,
@@ -84,3 +93,10 @@ VALUES (?, ?, ?, ?)
 SELECT size, data
   FROM blob
  WHERE id = :id
+
+-- :name delete_blob
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- A large message became an event, which has a blob of its own.
+DELETE FROM blob
+ WHERE id IN (VALUES (?))

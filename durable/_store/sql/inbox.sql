@@ -1,15 +1,57 @@
 -- :name insert_inbox
 -- A request to an open run; the caller is answered when this is committed.
-INSERT INTO inbox (run, kind, payload, at_us)
-SELECT pk, :kind, :payload, :at_us
+INSERT INTO inbox (run, kind, name, key, payload, at_us)
+SELECT pk, :kind, :name, :key, :payload, :at_us
   FROM run
  WHERE pk = :run AND closed_us IS NULL
 RETURNING id
 
+-- :name insert_child_ends
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- Children ended: their parents hear of it, if they are open.
+INSERT INTO inbox (run, kind, name, key, payload, at_us)
+SELECT run.pk, 'child', '', v.column2, v.column3, v.column4
+  FROM (VALUES (?, ?, ?, ?)) AS v JOIN run ON run.pk = v.column1
+ WHERE run.closed_us IS NULL
+
+-- :name cancel_children
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- The code of a run no longer waits for a child: the child is asked to stop.
+INSERT INTO inbox (run, kind, name, key, payload, at_us)
+SELECT run.pk, 'cancel', '', '', v.column3, v.column4
+  FROM (VALUES (?, ?, ?, ?)) AS v
+  JOIN run ON run.parent_pk = v.column1 AND run.parent_step = v.column2
+ WHERE run.closed_us IS NULL
+
+-- :name wake_children
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- Parked children that were asked to stop are looked at again.
+UPDATE run
+   SET state = 'ready', wake_at_us = NULL, waits = NULL
+ WHERE (parent_pk, parent_step) IN (VALUES (?, ?)) AND state = 'parked'
+
+-- :name find_message
+-- Whether a message of this id has come to any run of an id: it waits, or became an event.
+SELECT 1
+  FROM run JOIN inbox ON inbox.run = run.pk
+ WHERE run.id = :id AND inbox.key = :key AND inbox.kind = :kind
+ UNION ALL
+SELECT 1
+  FROM run JOIN event ON event.run = run.pk
+ WHERE run.id = :id AND event.step = :key AND event.kind IN (6, 7, 12, 13)
+   AND event.kind = :event_kind
+ UNION ALL
+SELECT 1
+  FROM run JOIN answer ON answer.run = run.pk
+ WHERE run.id = :id AND answer.key = :key
+
 -- :name list_inbox_of_worker
 -- :scan allowed (the inbox holds only what nobody has taken yet)
 -- Requests to the runs a worker owns, in the order they were committed.
-SELECT inbox.id, inbox.run, inbox.kind, inbox.payload
+SELECT inbox.id, inbox.run, inbox.kind, inbox.name, inbox.key, inbox.payload, inbox.at_us
   FROM inbox JOIN run ON run.pk = inbox.run
  WHERE run.worker_id = :worker AND inbox.id > :after
  ORDER BY inbox.id
@@ -17,7 +59,7 @@ SELECT inbox.id, inbox.run, inbox.kind, inbox.payload
 
 -- :name list_inbox_of_run
 -- Requests to one run, in the order they were committed.
-SELECT id, run, kind, payload
+SELECT id, run, kind, name, key, payload, at_us
   FROM inbox
  WHERE run = :run
  ORDER BY id
@@ -28,3 +70,47 @@ SELECT id, run, kind, payload
 -- The request became an event in this transaction.
 DELETE FROM inbox
  WHERE id IN (VALUES (?))
+
+-- :name bury_inbox_of_runs
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- Signals that came too late for runs that end: kept as dead letters.
+INSERT INTO letter (run, seq, name, key, payload, why, at_us)
+SELECT run, NULL, name, key, payload, 'the run ended before it was received', at_us
+  FROM inbox
+ WHERE run IN (VALUES (?)) AND kind = 'signal'
+ ORDER BY id
+
+-- :name abandon_updates_of_runs
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- Updates nobody took before their runs ended.
+INSERT INTO answer (run, key, name, state, result, at_us)
+SELECT run, key, name, 'abandoned', 'null', at_us
+  FROM inbox
+ WHERE run IN (VALUES (?)) AND kind = 'update'
+    ON CONFLICT DO NOTHING
+
+-- :name move_inbox
+-- Messages nobody took move along to the run's next ordinal.
+INSERT INTO inbox (run, kind, name, key, payload, at_us)
+SELECT :to, kind, name, key, payload, at_us
+  FROM inbox
+ WHERE run = :run AND kind IN ('signal', 'update')
+ ORDER BY id
+
+-- :name resend_signals
+-- Signals recorded from a place in a history on are sent again to the run that goes on from there.
+INSERT INTO inbox (run, kind, name, key, payload, at_us)
+SELECT :to, 'signal', event.name, event.step, event.result, run.clock_us + event.at_us
+  FROM event JOIN run ON run.pk = event.run
+ WHERE event.run = :run AND event.seq >= :from_seq AND event.kind = 6
+ ORDER BY event.seq
+
+-- :name resend_letters
+-- Signals that came too late for a run are sent again to the run that goes on from it.
+INSERT INTO inbox (run, kind, name, key, payload, at_us)
+SELECT :to, 'signal', name, key, payload, at_us
+  FROM letter
+ WHERE run = :run AND seq IS NULL
+ ORDER BY id

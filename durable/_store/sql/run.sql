@@ -2,19 +2,23 @@
 -- :rows
 -- A start. The unique key decides between two starts of one id; the loser gets no row back.
 INSERT INTO run (id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
-                 arguments, fingerprint, checksum, cause, code, created_us, started_us,
-                 clock_us)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                 arguments, fingerprint, checksum, cause, code, created_us, started_us, clock_us,
+                 root_pk, parent_pk, parent_step, on_parent_close, deadline_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id, ordinal) DO NOTHING
 RETURNING pk, salt
 
 -- :name update_run
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
--- An open run changes state: parked, handed back, ready again, paused or blocked.
+-- An open run changes state: parked, handed back, ready again, paused or blocked. It does not park
+-- if something for it came in meanwhile.
 UPDATE run
-   SET state = v.column2, worker_id = v.column3, wake_at_us = v.column4, waits = v.column5,
-       lost = v.column6, alone = v.column7
+   SET state = CASE WHEN v.column2 = 'parked'
+                     AND EXISTS (SELECT 1 FROM inbox WHERE inbox.run = run.pk)
+                    THEN 'ready' ELSE v.column2 END,
+       worker_id = v.column3, wake_at_us = v.column4, waits = v.column5, lost = v.column6,
+       alone = v.column7
   FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS v
  WHERE run.pk = v.column1 AND run.closed_us IS NULL
 
@@ -79,7 +83,8 @@ SELECT wake_at_us
 -- One run, whole.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       clock_us, closed_us, result, result_checksum, origin
+       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
+       on_parent_close, deadline_us
   FROM run
  WHERE pk = :pk
 
@@ -87,7 +92,8 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 -- The newest ordinal of an id.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       clock_us, closed_us, result, result_checksum, origin
+       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
+       on_parent_close, deadline_us
   FROM run
  WHERE id = :id
  ORDER BY ordinal DESC
@@ -97,7 +103,8 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 -- One ordinal of an id.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       clock_us, closed_us, result, result_checksum, origin
+       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
+       on_parent_close, deadline_us
   FROM run
  WHERE id = :id AND ordinal = :ordinal
 
@@ -105,7 +112,8 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 -- A page of runs, newest first, before a key.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       clock_us, closed_us, result, result_checksum, origin
+       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
+       on_parent_close, deadline_us
   FROM run
  WHERE pk < :before
  ORDER BY pk DESC
@@ -115,7 +123,8 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 -- A page of runs in one stored state, newest first.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       clock_us, closed_us, result, result_checksum, origin
+       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
+       on_parent_close, deadline_us
   FROM run
  WHERE state = :state AND pk < :before
  ORDER BY pk DESC
@@ -125,7 +134,8 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 -- A page of runs of one workflow, newest first.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       clock_us, closed_us, result, result_checksum, origin
+       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
+       on_parent_close, deadline_us
   FROM run
  WHERE workflow = :workflow AND pk < :before
  ORDER BY pk DESC
@@ -200,3 +210,41 @@ UPDATE run
 UPDATE run
    SET result = :result, result_checksum = :checksum, origin = :origin
  WHERE pk = :pk AND closed_us IS NULL
+
+-- :name wake_runs
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- Something for parked runs came in: they are looked at again.
+UPDATE run
+   SET state = 'ready', wake_at_us = NULL, waits = NULL
+ WHERE pk IN (VALUES (?)) AND state = 'parked'
+
+-- :name find_child
+-- The child that a step of a run started: the newest, should there be more.
+SELECT pk
+  FROM run
+ WHERE parent_pk = :parent AND parent_step = :step
+ ORDER BY pk DESC
+ LIMIT 1
+
+-- :name list_children
+-- :scan allowed (one run's children, in the order of their starts)
+-- The runs that a run started, oldest first.
+SELECT pk, id, ordinal, workflow, state, parent_step
+  FROM run
+ WHERE parent_pk = :parent
+ ORDER BY pk
+ LIMIT :limit
+
+-- :name list_open_children
+-- The open children that mind their parent's end.
+SELECT pk, on_parent_close
+  FROM run
+ WHERE parent_pk = :parent AND closed_us IS NULL AND on_parent_close <> 'abandon'
+ ORDER BY pk
+
+-- :name adopt_run
+-- A retried parent goes on with the child that its earlier ordinal started.
+UPDATE run
+   SET parent_pk = :parent, parent_step = :step
+ WHERE pk = :pk

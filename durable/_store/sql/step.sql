@@ -1,11 +1,13 @@
 -- :name upsert_step
 -- :rows
 -- A pending step begins to have something to remember.
-INSERT INTO step (run, step, name, state, attempt, scheduled_us, retry_at_us, details, error)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO step (run, step, name, state, attempt, scheduled_us, retry_at_us, details, error,
+                  result)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (run, step) DO UPDATE
    SET state = excluded.state, attempt = excluded.attempt, retry_at_us = excluded.retry_at_us,
-       details = COALESCE(excluded.details, details), error = COALESCE(excluded.error, error)
+       details = COALESCE(excluded.details, details), error = COALESCE(excluded.error, error),
+       result = excluded.result
 
 -- :name delete_step
 -- :rows
@@ -16,7 +18,8 @@ DELETE FROM step
 
 -- :name list_steps
 -- What one run's pending steps remember.
-SELECT step, name, state, attempt, counted_from, scheduled_us, retry_at_us, details, error
+SELECT step, name, state, attempt, counted_from, scheduled_us, retry_at_us, details, error,
+       result
   FROM step
  WHERE run = :run
  ORDER BY step

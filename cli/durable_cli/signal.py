@@ -1,0 +1,53 @@
+"""``durable signal``: a message into a run, without an answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from durable_cli._options import (
+    color_option,
+    file_option,
+    json_option,
+    message_id_option,
+    run_argument,
+    value_of,
+)
+from durable_cli._output import clean
+from durable_cli._verbs import ask
+
+if TYPE_CHECKING:
+    from durable import Run
+
+__all__ = ["command"]
+
+
+@click.command("signal", epilog="Example: durable signal order-42 approval true")
+@run_argument
+@click.argument("name")
+@click.argument("payload", metavar="[JSON]", default="null")
+@message_id_option("Of the message: a second one of this id is not delivered.")
+@json_option
+@file_option
+@color_option
+def command(run: str, name: str, payload: str, message_id: str, *, as_json: bool) -> None:
+    """Send a run a signal.
+
+    It is in the file when this returns, and the run receives it once: now, or when a worker starts,
+    or when its code asks for it. JSON is null if left out.
+    """
+    from durable.messages import Signal
+
+    signal, value = Signal[Any](name), value_of(payload)
+
+    async def verb(handle: Run[Any]) -> Run[Any]:
+        await handle.signal(signal, value, id=message_id)
+        return handle
+
+    asked = ask(run, verb)
+    if as_json:
+        asked.screen.json({"run": asked.after.id, "signal": name, "status": asked.after.status})
+        return
+    asked.screen.line(f"signal {clean(name)} is sent to {asked.name}")
+    asked.say_status()

@@ -1,0 +1,117 @@
+"""``durable tail``: a stream, as it is written."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import durable
+from durable_cli._errors import NOT_FOUND, Failed
+from durable_cli._options import color_option, file_option, json_option, run_argument, settings
+from durable_cli._output import clean, to_json
+from durable_cli._verbs import look
+
+if TYPE_CHECKING:
+    from durable import Item
+    from durable_cli._output import Screen
+
+__all__ = ["command"]
+
+
+@click.command("tail", epilog="Example: durable tail chat-1 tokens --join")
+@run_argument
+@click.argument("stream")
+@click.option(
+    "--from",
+    "first",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Begin at this position; the first item has 0.",
+)
+@click.option("--join", is_flag=True, help="Write texts one after another: tokens become prose.")
+@json_option
+@file_option
+@color_option
+def command(run: str, stream: str, first: int, *, join: bool, as_json: bool) -> None:
+    """Follow a stream of a run until the run ends: an item a line, from the beginning.
+
+    An activity that is tried again appends again: a line says so, and with --json each item has its
+    step, attempt and index, from 0 in each attempt.
+    """
+    path, before = look(run)
+    names = [one.name for one in before.streams]
+    # What an open run has not, it may have yet; one that continued may have it in what follows.
+    if before.closed is not None and before.status != "continued" and stream not in names:
+        known = ", ".join(names) or "none"
+        message = f"run {before.id} has no stream {stream!r}; it has: {known}"
+        raise Failed(message, code=NOT_FOUND)
+    follower = _Follower(settings().screen(), join=join, as_json=as_json)
+    asyncio.run(_follow(path, before.id, stream, first, follower))
+    follower.end()
+
+
+async def _follow(path: str, run: str, stream: str, first: int, follower: _Follower) -> None:
+    from durable.messages import Stream
+
+    async with durable.Client(path) as client:
+        handle = await client.get(run)
+        async for item in handle.tail(Stream[Any](stream), from_=first):
+            follower.write(item)
+
+
+class _Follower:
+    """Writes items as they come."""
+
+    def __init__(self, screen: Screen, *, join: bool, as_json: bool) -> None:
+        self._screen = screen
+        self._join = join
+        self._as_json = as_json
+        self._seen: set[tuple[int, str]] = set()
+        self._in_line = False
+
+    def write(self, item: Item[Any]) -> None:
+        """Write one item, at once."""
+        if self._as_json:
+            self._screen.json(
+                {
+                    "position": item.position,
+                    "ordinal": item.ordinal,
+                    "step": item.step,
+                    "attempt": item.attempt,
+                    "index": item.index,
+                    "at": item.at,
+                    "value": item.value,
+                },
+                is_line=True,
+            )
+        else:
+            self._tell_again(item)
+            self._write(item.value)
+        self._screen.flush()
+
+    def _write(self, value: Any) -> None:
+        if self._join and isinstance(value, str):
+            self._screen.text(value)
+            self._in_line = not value.endswith("\n") if value else self._in_line
+            return
+        self.end()
+        self._screen.line(clean(value) if isinstance(value, str) else to_json(value, is_line=True))
+
+    def _tell_again(self, item: Item[Any]) -> None:
+        """Say that an attempt is repeated: what it appended before comes once more."""
+        key = item.ordinal, item.step
+        is_again = item.index == 0 and key in self._seen
+        self._seen.add(key)
+        if is_again:
+            self.end()
+            text = f"-- step {clean(item.step)} again, attempt {item.attempt} --"
+            self._screen.line(self._screen.style(text, "dim"))
+
+    def end(self) -> None:
+        """End the line, if one is open."""
+        if self._in_line:
+            self._screen.line()
+            self._in_line = False

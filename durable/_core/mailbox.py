@@ -1,0 +1,299 @@
+"""The mailbox: what others say to a run, and which of its code listens.
+
+Laws:
+
+* A signal is kept until somebody receives it, in the order of its events; who receives it depends
+  on nothing but the history.
+* Each handler runs as a task of its own, under the path ``signal:NAME#k`` or ``update:ID``, so that
+  messages rename no step of the rest.
+* A message that does not decode blocks nothing: a signal becomes a dead letter, an update fails.
+* Queries, validators and predicates only look (see `WorkflowLoop.reading`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+
+from durable._core.commands import AnswerUpdate, BuryLetter
+from durable._core.failures import record_exception
+from durable.errors import Blocked, PayloadError, QueryFailed, UpdateRefused
+
+if TYPE_CHECKING:
+    import asyncio
+    from contextvars import Context
+
+    from durable._core.events import Event
+    from durable._core.loop import WorkflowLoop
+
+__all__ = ["Letter", "Listener", "Mailbox"]
+
+Decode = Callable[[bytes], Any]
+Encode = Callable[[Any], bytes]
+
+
+@attrs.define
+class Letter:
+    """A signal that came in; ``number`` counts those of its name, from 1."""
+
+    seq: int
+    name: str
+    number: int
+    payload: bytes
+    id: str
+
+
+@attrs.define
+class Listener:
+    """A function of the workflow's that listens, and the types of what it hears and says."""
+
+    fn: Callable[..., Any]
+    decode: Decode
+    encode: Encode | None = None
+    validator: Callable[..., Any] | None = None
+
+
+class Mailbox:
+    """One run's messages and handlers."""
+
+    def __init__(self, loop: WorkflowLoop, context: Context) -> None:
+        self._loop = loop
+        self._context = context
+        self._letters: dict[str, deque[Letter]] = {}
+        self._counts: dict[str, int] = {}
+        self._getters: dict[str, deque[asyncio.Future[None]]] = {}
+        self._handlers: dict[str, Listener] = {}
+        self._catch_all: Listener | None = None
+        self._updates: dict[str, Listener] = {}
+        self._queries: dict[str, Listener] = {}
+        self._tasks: list[asyncio.Task[Any]] = []
+        self.open_updates: dict[str, str] = {}
+        """Accepted updates that have no answer yet: id to name."""
+        self.failure: BaseException | None = None
+        """What a signal's handler raised: it ends the run."""
+
+    # -- what the workflow's code asks -----------------------------------------------------------
+
+    async def receive(self, name: str, decode: Decode) -> Any:
+        """Return the next signal of a name, as soon as there is one."""
+        getters = self._getters.setdefault(name, deque())
+        while True:
+            while not self._letters.get(name):
+                getter = self._loop.create_future()
+                getters.append(getter)
+                try:
+                    await getter
+                except BaseException:
+                    getter.cancel()
+                    if getter in getters:
+                        getters.remove(getter)
+                    elif self._letters.get(name):  # It was woken, and will not take the letter.
+                        self._wake(name)
+                    raise
+            found = self._take(name, decode)
+            if found is not None:
+                return found[0]
+
+    def receive_nowait(self, name: str, decode: Decode) -> tuple[Any] | None:
+        """Return the next signal of a name in a tuple, or None if none is here."""
+        while self._letters.get(name):
+            found = self._take(name, decode)
+            if found is not None:
+                return found
+        return None
+
+    def _take(self, name: str, decode: Decode) -> tuple[Any] | None:
+        letters = self._letters[name]
+        letter = letters[0]
+        try:
+            value = decode(letter.payload)
+        except PayloadError as error:
+            self._loop.record(BuryLetter(letter.seq, name, str(error)), "receive")
+            letters.popleft()
+            return None
+        letters.popleft()
+        return (value,)
+
+    def on_signal(self, name: str | None, listener: Listener) -> None:
+        """Handle each signal of a name, those that wait included; None handles all other names."""
+        if name is None:
+            self._catch_all = listener
+            waiting = sorted(
+                (one for letters in self._letters.values() for one in letters),
+                key=lambda letter: letter.seq,
+            )
+            self._letters.clear()
+        else:
+            self._handlers[name] = listener
+            waiting = list(self._letters.pop(name, ()))
+        for letter in waiting:
+            self._handle(letter, listener, catches_all=name is None)
+
+    def on_update(self, name: str, listener: Listener) -> None:
+        """Handle updates of a name from now on."""
+        self._updates[name] = listener
+
+    def on_query(self, name: str, listener: Listener) -> None:
+        """Answer queries of a name from now on."""
+        self._queries[name] = listener
+
+    # -- what the driver asks --------------------------------------------------------------------
+
+    @property
+    def can_wake(self) -> bool:
+        """Whether a message could make the run go on."""
+        return bool(
+            self._handlers
+            or self._updates
+            or self._catch_all
+            or any(any(not one.done() for one in getters) for getters in self._getters.values())
+        )
+
+    @property
+    def awaited(self) -> list[str]:
+        """The names of the signals the code waits for, in the order in which it asked."""
+        return [
+            name
+            for name, getters in self._getters.items()
+            if any(not one.done() for one in getters)
+        ]
+
+    @property
+    def heard(self) -> list[str]:
+        """What its handlers take, for people: ``signal NAME``, ``update NAME``."""
+        found = [f"signal {name}" for name in self._handlers]
+        found += [f"update {name}" for name in self._updates]
+        return [*found, "any other signal"] if self._catch_all else found
+
+    def unreceived(self) -> list[Letter]:
+        """Return the signals nobody has received, in order."""
+        letters = [one for letters in self._letters.values() for one in letters]
+        return sorted(letters, key=lambda letter: letter.seq)
+
+    def arrive(self, event: Event) -> None:
+        """Take a signal in."""
+        name = event.name
+        number = self._counts[name] = self._counts.get(name, 0) + 1
+        letter = Letter(event.seq, name, number, event.result, event.step)
+        listener = self._handlers.get(name)
+        if listener is not None:
+            self._handle(letter, listener, catches_all=False)
+        elif self._catch_all is not None and not self._getters.get(name):
+            self._handle(letter, self._catch_all, catches_all=True)
+        else:
+            self._letters.setdefault(name, deque()).append(letter)
+            self._wake(name)
+
+    def _wake(self, name: str) -> None:
+        getters = self._getters.get(name)
+        while getters:
+            getter = getters.popleft()
+            if not getter.done():
+                getter.set_result(None)
+                return
+
+    def _handle(self, letter: Letter, listener: Listener, *, catches_all: bool) -> None:
+        try:
+            value = listener.decode(letter.payload)
+        except PayloadError as error:
+            self._loop.record(BuryLetter(letter.seq, letter.name, str(error)), "handler")
+            return
+        args = (letter.name, value) if catches_all else (value,)
+        task = self._begin(listener.fn, args, f"signal:{letter.name}#{letter.number}")
+        task.add_done_callback(self._handled, context=self._context)
+
+    def _begin(self, fn: Callable[..., Any], args: tuple[Any, ...], path: str) -> asyncio.Task[Any]:
+        task = self._loop.make_task(_call(fn, args), path, self._context.copy())
+        self._tasks = [one for one in self._tasks if not one.done()]
+        self._tasks.append(task)
+        return task
+
+    def _handled(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and self.failure is None:
+            self.failure = task.exception()
+
+    def cancel_handlers(self, message: str | None) -> None:
+        """Cancel what handlers do: the run was asked to stop."""
+        for task in self._tasks:
+            task.cancel(message)
+
+    # -- updates ---------------------------------------------------------------------------------
+
+    def validate(self, name: str, payload: bytes) -> None:
+        """See whether an update would be accepted; to be called while the loop is `reading`.
+
+        Raises:
+            UpdateRefused: There is no handler, it does not decode, or its validator raised.
+        """
+        listener = self._updates.get(name)
+        if listener is None:
+            known = ", ".join(sorted(self._updates)) or "none"
+            raise UpdateRefused(f"the run takes no update {name!r} now; it takes: {known}")
+        try:
+            value = listener.decode(payload)
+        except PayloadError as error:
+            raise UpdateRefused(str(error)) from error
+        if listener.validator is not None:
+            try:
+                self._context.copy().run(listener.validator, value)
+            except Exception as error:
+                raise UpdateRefused(str(error) or type(error).__name__) from error
+
+    def accept(self, event: Event) -> None:
+        """Run the handler of an accepted update."""
+        update, name = event.step, event.name
+        listener = self._updates.get(name)
+        if listener is None or listener.encode is None:
+            raise Blocked(
+                f"update {update} ({name}, event {event.seq}) is in the history, but the code has "
+                "no handler for it at that point; restore it, or guard the new code with "
+                "durable.patched(...)"
+            )
+        encode = listener.encode
+        self.open_updates[update] = name
+
+        def handled(task: asyncio.Task[Any]) -> None:
+            del self.open_updates[update]
+            try:
+                payload, succeeded = encode(task.result()), True
+            except BaseException as error:  # noqa: BLE001  whatever it is, the asker gets it
+                payload, succeeded = msgspec.json.encode(record_exception(error)), False
+            self._loop.record(AnswerUpdate(update, name, succeeded, payload), "update")
+
+        task = self._begin(listener.fn, (listener.decode(event.arguments),), f"update:{update}")
+        task.add_done_callback(handled, context=self._context)
+
+    # -- queries ---------------------------------------------------------------------------------
+
+    def query(self, name: str, payload: bytes) -> bytes:
+        """Answer a query; to be called while the loop is `reading`.
+
+        Raises:
+            QueryFailed: There is no such query, or it raised.
+        """
+        listener = self._queries.get(name)
+        if listener is None or listener.encode is None:
+            known = ", ".join(sorted(self._queries)) or "none"
+            raise QueryFailed(f"the run answers no query {name!r}; it answers: {known}")
+        args, kwargs = listener.decode(payload)
+        try:
+            answer = self._context.copy().run(listener.fn, *args, **kwargs)
+        except Exception as error:
+            raise QueryFailed(f"query {name} raised {type(error).__name__}: {error}") from error
+        return listener.encode(answer)
+
+
+def _call(fn: Callable[..., Any], args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+    if inspect.iscoroutinefunction(fn):
+        coroutine: Coroutine[Any, Any, Any] = fn(*args)
+        return coroutine
+    return _call_plain(fn, args)
+
+
+async def _call_plain(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    return fn(*args)

@@ -1,0 +1,260 @@
+"""The inbox: what others asked of our runs becomes events, in the order in which it was committed.
+
+Law 3: a request is a row, acknowledged when it is in the file; its event and the row's deletion are
+one commit. A row is taken once in this process (`LiveRun.inbox_taken`); what cannot be taken yet
+waits in ``LiveRun.postponed``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from durable._core.events import Kind
+from durable._core.failures import record_exception
+from durable._runtime.runs import LiveRun, Rows, failure_json
+from durable._store.rows import InboxRow
+from durable._store.writer import Change
+from durable.errors import (
+    DurableError,
+    PayloadError,
+    PromiseRejected,
+    QueryFailed,
+    RunCancelled,
+    RunTerminated,
+    UpdateRefused,
+)
+
+if TYPE_CHECKING:
+    from durable._runtime.worker import Worker
+    from durable._store.rows import RunRow
+
+__all__ = ["Inbox"]
+
+# Requests read at once; the rest in the next turn of the loop.
+REQUESTS_PER_LOOK = 1_000
+
+
+class Inbox:
+    """Takes the requests to one worker's runs."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._seen = 0
+        self._will_look = False
+
+    def look_soon(self) -> None:
+        """Look in this turn of the loop, once however often it is asked for."""
+        if not self._will_look:
+            self._will_look = True
+            self._worker.call_soon(self._look_now)
+
+    def _look_now(self) -> None:
+        self._will_look = False
+        if self._worker.is_serving:
+            self.look()
+
+    def look(self) -> None:
+        """Take what came in for runs in memory; the others find theirs when they are loaded."""
+        requests = self._worker.store.reader.inbox_of_worker(
+            self._worker.id, self._seen, REQUESTS_PER_LOOK
+        )
+        for request in requests:
+            self._seen = request.id
+            run = self._worker.live.get(request.run)
+            if run is not None:
+                self.take(run, request)
+        if len(requests) == REQUESTS_PER_LOOK:
+            self.look_soon()
+
+    def look_again(self, run: LiveRun) -> None:
+        """Take what could not be taken before."""
+        if run.postponed:
+            postponed, run.postponed = run.postponed, []
+            for request in postponed:
+                run.inbox_taken.discard(request.id)
+                self.take(run, request)
+
+    def take(self, run: LiveRun, request: InboxRow) -> None:
+        """Turn one request into an event, or do what it asks."""
+        if request.id in run.inbox_taken or run.is_over:
+            return
+        run.inbox_taken.add(request.id)
+        rows: Rows = [("delete_inbox", (request.id,))]
+        try:
+            payload = self._worker.store.reader.payload(request.payload)
+        except PayloadError as error:
+            self._bury(run, request, rows, str(error))
+            return
+        if isinstance(request.payload, int):
+            rows.append(("delete_blob", (request.payload,)))
+        self._take(run, request, payload, rows)
+
+    def _take(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
+        match request.kind:
+            case "cancel":
+                run.deliver(Kind.CANCEL_REQUESTED, "", result=payload, rows=rows)
+            case "terminate":
+                run.terminate(msgspec.json.decode(payload, type=str), rows)
+            case "retry":
+                self._worker.submit(Change(rows))
+                self._worker.activities.hurry(run)
+            case "signal":
+                run.deliver(Kind.RECEIVED, request.key, request.name, result=payload, rows=rows)
+            case "update":
+                self._take_update(run, request, payload, rows)
+            case "query":
+                self._take_query(run, request, payload, rows)
+            case "child":
+                self._take_child_end(run, request, int(payload), rows)
+            case "resolve" | "reject":
+                self._take_answer(run, request, payload, rows)
+
+    def _postpone(self, run: LiveRun, request: InboxRow) -> None:
+        run.postponed.append(request)
+
+    def _bury(self, run: LiveRun, request: InboxRow, rows: Rows, why: str) -> None:
+        """Keep what cannot be delivered as a dead letter; the run goes on."""
+        self._worker.log.warning(
+            "run %s: a %s %s is kept as a dead letter: %s",
+            run.row.name, request.kind, request.name or request.key, why,
+        )  # fmt: skip
+        rows[:] = [row for row in rows if row[0] != "delete_blob"]  # The letter keeps it.
+        rows.append(
+            (
+                "insert_letter",
+                (
+                    run.row.pk, None, request.name or request.kind, request.key, request.payload,
+                    why, request.at_us,
+                ),
+            )
+        )  # fmt: skip
+        self._worker.submit(Change(rows))
+
+    # -- updates and queries ---------------------------------------------------------------------
+
+    def _take_update(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
+        loop = run.driver.loop
+        try:
+            with loop.reading():
+                run.driver.mailbox.validate(request.name, payload)
+        except UpdateRefused as refusal:
+            self._answer(run, request, rows, "refused", msgspec.json.encode(str(refusal)))
+        else:
+            run.deliver(
+                Kind.UPDATE_ACCEPTED, request.key, request.name, arguments=payload, rows=rows
+            )
+            return
+        if loop.read_only_broken:
+            self._mend(run)
+
+    def _take_query(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
+        if run.uncommitted:  # It is answered after the last committed event.
+            self._postpone(run, request)
+            return
+        try:
+            answer, state = self.query(run, request.name, payload), "completed"
+        except DurableError as error:
+            answer, state = msgspec.json.encode(str(error)), "failed"
+        self._answer(run, request, rows, state, answer)
+
+    def query(self, run: LiveRun, name: str, payload: bytes) -> bytes:
+        """Answer a query to a run in memory, all of whose events are committed.
+
+        Raises:
+            QueryFailed: There is no such query, or it raised.
+        """
+        loop = run.driver.loop
+        try:
+            with loop.reading():
+                return run.driver.mailbox.query(name, payload)
+        except PayloadError as error:
+            raise QueryFailed(str(error)) from error
+        finally:
+            if loop.read_only_broken:
+                self._mend(run)
+
+    def _mend(self, run: LiveRun) -> None:
+        """What only may look has tried to change the run: build the code again from the file."""
+        if not run.is_over:
+            run.needs_rebuild = True
+            run.mend()
+
+    def _answer(
+        self, run: LiveRun, request: InboxRow, rows: Rows, state: str, payload: bytes
+    ) -> None:
+        worker, pk = self._worker, run.row.pk
+        stored = worker.stored(payload, rows)
+        values = (pk, request.key, request.name, state, stored, worker.now_us())
+        rows.append(("upsert_answer", values))
+        worker.submit(Change(rows, partial(_ring, worker, pk)))
+
+    # -- ends of other runs ----------------------------------------------------------------------
+
+    def _take_child_end(self, run: LiveRun, request: InboxRow, child: int, rows: Rows) -> None:
+        loop, step_id = run.driver.loop, request.key
+        step = loop.steps.get(step_id)
+        if step is None:
+            if step_id.removesuffix("!end") in loop.steps:  # Its start has no event yet.
+                self._postpone(run, request)
+            else:
+                self._worker.submit(Change(rows))
+            return
+        row = self._worker.store.reader.find_run(child)
+        if row is None:
+            self._worker.submit(Change(rows))
+            return
+        kind, payload = self._end_of_child(row)
+        run.deliver(
+            kind, step_id, step.name, step.fingerprint, step.arguments, payload,
+            max(0, (row.closed_us or 0) - (row.started_us or row.created_us)), rows,
+        )  # fmt: skip
+
+    def _end_of_child(self, row: RunRow) -> tuple[Kind, bytes]:
+        try:
+            payload = self._worker.store.reader.payload(row.result, row.result_checksum)
+        except PayloadError as error:
+            return Kind.CHILD_FAILED, failure_json(error)
+        match row.state:
+            case "completed":
+                return Kind.CHILD_COMPLETED, payload
+            case "failed":
+                return Kind.CHILD_FAILED, payload
+            case "cancelled":
+                reason = msgspec.json.decode(payload, type=str)
+                return Kind.CHILD_FAILED, failure_json(RunCancelled(row.name, reason))
+            case _:
+                reason = msgspec.json.decode(payload, type=str)
+                return Kind.CHILD_FAILED, failure_json(RunTerminated(row.name, reason))
+
+    # -- tokens ----------------------------------------------------------------------------------
+
+    def _take_answer(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
+        step = run.driver.loop.steps.get(request.key)
+        if step is None:
+            self._worker.submit(Change(rows))
+            return
+        rejects = request.kind == "reject"
+        if not rejects:
+            try:
+                step.decode(payload)
+            except PayloadError as error:
+                self._bury(run, request, rows, str(error))
+                return
+        if step.kind == Kind.COMPLETED:
+            self._worker.activities.answered(run, step, payload, rows, rejects=rejects)
+            return
+        if rejects:
+            message = msgspec.json.decode(payload, type=str)
+            payload = msgspec.json.encode(record_exception(PromiseRejected(message)))
+        kind = Kind.REJECTED if rejects else Kind.RESOLVED
+        run.deliver(kind, request.key, step.name, 0, b"", payload, 0, rows)
+
+
+def _ring(worker: Worker, pk: int, change: Change) -> None:
+    if change.error is not None:
+        worker.commit_failed(change.error)
+    else:
+        worker.notify(pk, "news")

@@ -1,0 +1,250 @@
+"""What a run does to other runs: starting children, signalling, cancelling, waiting for tokens.
+
+Each is a step. It is done by one transaction, keyed by (run, step), so that asking twice after a
+crash does nothing twice; its end is an event like that of an activity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from durable._core.events import Kind
+from durable._runtime.runs import LiveRun, Rows, failure_json
+from durable._runtime.specs import Act, ChildCall
+from durable._store import messages, requests
+from durable._store.rows import RunRow, new_run, row_of
+from durable._store.writer import Change, Transaction
+from durable.errors import IdConflict, RunNotFound, UsageError
+from durable.payloads import checksum
+
+if TYPE_CHECKING:
+    from durable._core.loop import Step
+    from durable._runtime.worker import Worker
+
+__all__ = ["Outside"]
+
+RUN_ID_CHARACTERS_MAX = 200
+
+
+def child_id(parent: RunRow, step: str) -> str:
+    """Return the id of a child that was given none: its parent's, and the step that started it."""
+    found = f"{parent.id}/{step}"
+    if len(found) <= RUN_ID_CHARACTERS_MAX and "#" not in found:
+        return found
+    digest = hashlib.blake2b(found.encode(), digest_size=8).hexdigest()
+    return f"{parent.id[: RUN_ID_CHARACTERS_MAX - 20]}/{digest}"
+
+
+class Outside:
+    """Performs the steps of one worker's runs that concern other runs."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def begin(self, run: LiveRun, step: Step, *, again: bool) -> None:
+        """Do what a step asks for; ``again`` after a crash, when it may be done already."""
+        match step.spec:
+            case ChildCall():
+                self._begin_child(run, step, step.spec, again=again)
+            case Act():
+                self._begin_act(run, step, step.spec)
+            case _:
+                pass  # It ends when an answer comes in.
+
+    # -- children --------------------------------------------------------------------------------
+
+    def _begin_child(self, run: LiveRun, step: Step, call: ChildCall, *, again: bool) -> None:
+        worker = self._worker
+        worker.know(call.workflow)
+        if again:
+            known = worker.store.reader.find_child(run.row.pk, call.end_step)
+            if known is not None:
+                self._child_is_there(run, step, known)
+                return
+        rows: Rows = []
+        values = self._values(run, step, call, rows)
+        run.uncommitted += 1
+
+        def done(change: Change) -> None:
+            if change.error is not None:
+                worker.commit_failed(change.error)
+                return
+            run.uncommitted -= 1
+            if change.value is None:  # The id is taken: by an earlier ordinal's child, perhaps.
+                self._take_child(run, step, call, values)
+                return
+            worker.begin_started(row_of(change.value, values), call.workflow)
+            self._child_is_there(run, step, change.value)
+
+        worker.submit(Change(rows, done, None, values))
+
+    def _values(
+        self, run: LiveRun, step: Step, call: ChildCall, rows: Rows, ordinal: int = 1
+    ) -> tuple[Any, ...]:
+        worker, workflow, parent = self._worker, call.workflow, run.row
+        options, now_us = workflow.start_options, worker.now_us()
+        delayed = options.start_delay_us > 0
+        begins_us = now_us + options.start_delay_us
+        limits = [parent.deadline_us] if parent.deadline_us is not None else []
+        if options.run_timeout_us is not None:
+            limits.append(begins_us + options.run_timeout_us)
+        return new_run(
+            id=call.run_id or child_id(parent, step.step_id),
+            ordinal=ordinal,
+            workflow=workflow.name,
+            state="parked" if delayed else "ready",
+            worker_id=None if delayed else worker.id,
+            wake_at_us=begins_us if delayed else None,
+            queue=parent.queue if options.queue == "default" else options.queue,
+            priority=options.priority or parent.priority,
+            headers=(
+                msgspec.json.encode({**run.headers, **options.headers}).decode()
+                if run.headers or options.headers
+                else None
+            ),
+            salt=worker.new_salt(),
+            arguments=worker.stored(step.arguments, rows),
+            fingerprint=step.fingerprint,
+            checksum=checksum(step.arguments),
+            cause="started",
+            code=workflow.fingerprint,
+            now_us=now_us,
+            started_us=None if delayed else now_us,
+            clock_us=None if delayed else now_us,
+            root_pk=parent.root_pk or parent.pk,
+            parent_pk=parent.pk,
+            parent_step=call.end_step,
+            on_parent_close=options.on_parent_close,
+            deadline_us=min(limits, default=None),
+        )
+
+    def _take_child(
+        self, run: LiveRun, step: Step, call: ChildCall, values: tuple[Any, ...]
+    ) -> None:
+        """The id is taken: go on with that run if it is ours, else say so."""
+        worker, now_us = self._worker, self._worker.now_us()
+        run.uncommitted += 1
+
+        def done(change: Change) -> None:
+            run.uncommitted -= 1
+            if isinstance(change.error, IdConflict):
+                self._refuse(run, step, change.error)
+            elif change.error is not None:
+                worker.commit_failed(change.error)
+            else:
+                self._child_is_there(run, step, change.value)
+                worker.look_soon()
+
+        operation = partial(_take_over_child, run.row, call, values, now_us)
+        worker.submit(Change((), done, None, None, operation))
+
+    def _child_is_there(self, run: LiveRun, step: Step, pk: int) -> None:
+        if step.kind == Kind.ACTED and not step.done() and not run.is_over:
+            row = self._worker.store.reader.find_run(pk)
+            assert row is not None
+            self._end(run, step, Kind.ACTED, msgspec.json.encode([row.id, row.ordinal]))
+            self._worker.inbox.look_again(run)
+        else:
+            run.look_idle()
+
+    # -- acts ------------------------------------------------------------------------------------
+
+    def _begin_act(self, run: LiveRun, step: Step, act: Act) -> None:
+        worker = self._worker
+        now_us = worker.now_us()
+        parcel = messages.pack(act.payload, worker.new_salt())
+        key = act.key or f"{run.row.id}/{run.row.salt:x}/{step.step_id}"
+
+        def operation(transaction: Transaction) -> None:
+            base, _, number = act.target.rpartition("#")
+            if number.isdecimal() and base:
+                found = transaction.one("find_ordinal", id=base, ordinal=int(number))
+            else:
+                found = transaction.one("find_newest", id=act.target)
+            if found is None:
+                raise RunNotFound(f"no run {act.target!r} is in the file")
+            pk = RunRow(*found).pk
+            if act.verb == "signal":
+                messages.signal(pk, act.name, parcel, key, now_us)(transaction)
+            else:
+                reason = msgspec.json.decode(act.payload, type=str)
+                requests.cancel(pk, reason, now_us)(transaction)
+
+        run.uncommitted += 1
+
+        def done(change: Change) -> None:
+            run.uncommitted -= 1
+            if change.error is None:
+                self._end(run, step, Kind.ACTED, b"null")
+                worker.look_soon()
+            elif isinstance(change.error, UsageError):
+                self._refuse(run, step, change.error)
+            else:
+                worker.commit_failed(change.error)
+
+        worker.submit(Change((), done, None, None, operation))
+
+    # -- ends ------------------------------------------------------------------------------------
+
+    def _refuse(self, run: LiveRun, step: Step, error: BaseException) -> None:
+        self._end(run, step, Kind(step.kind + 1), failure_json(error))
+
+    def _end(self, run: LiveRun, step: Step, kind: Kind, result: bytes) -> None:
+        if run.is_over or step.done():
+            return
+        run.deliver(
+            kind, step.step_id, step.name, step.fingerprint, step.arguments, result, rows=None
+        )
+
+
+def _take_over_child(
+    parent: RunRow,
+    call: ChildCall,
+    values: tuple[Any, ...],
+    now_us: int,
+    transaction: Transaction,
+) -> int:
+    """Find or make the child of a step whose id is taken; return its key.
+
+    A retried parent goes on with the children of its earlier ordinal: with an open one's end, a
+    completed one's result; one that failed is retried from the step that failed. A parent that
+    began anew (``continue_as_new``, a restart) gets a new ordinal of the id.
+
+    Raises:
+        IdConflict: The id is somebody else's.
+    """
+    found = transaction.one("find_newest", id=values[0])
+    if found is None:  # It was deleted a moment ago.
+        row = transaction.rows("insert_run", [values])
+        return int(row[0][0])
+    child = RunRow(*found)
+    above = None
+    if child.parent_pk is not None:
+        found = transaction.one("get_run", pk=child.parent_pk)
+        above = None if found is None else RunRow(*found)
+    conflict = IdConflict(
+        f"the child run {child.id} of {parent.name} cannot start: the id is taken by "
+        f"{child.name}, of workflow {child.workflow}; choose another id"
+    )
+    if above is None or above.id != parent.id:
+        raise conflict
+    if above.salt != parent.salt:
+        if call.run_id is not None and child.is_open:
+            raise conflict
+        again = (values[0], child.ordinal + 1, *values[2:4], None, *values[5:])
+        return int(transaction.rows("insert_run", [again])[0][0])
+    if child.workflow != values[2] or child.fingerprint != values[11]:
+        raise conflict
+    if child.parent_pk == parent.pk and child.parent_step == call.end_step:
+        return child.pk
+    pk = child.pk
+    if not child.is_open and child.state != "completed":
+        pk = requests.retry_closed(transaction, child, now_us, anyway=True)
+    transaction.all("adopt_run", pk=pk, parent=parent.pk, step=call.end_step)
+    if child.state == "completed":
+        requests.put(transaction, parent.pk, "child", "", call.end_step, str(pk), now_us)
+    return pk

@@ -1,0 +1,109 @@
+-- :name upsert_answer
+-- :rows
+-- An update or query ended.
+INSERT INTO answer (run, key, name, state, result, at_us)
+VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (run, key) DO UPDATE
+   SET state = excluded.state, result = excluded.result, at_us = excluded.at_us
+
+-- :name find_answer
+-- How an update or query ended, in any ordinal of the run's id.
+SELECT answer.state, answer.name, answer.result
+  FROM run JOIN answer ON answer.run = run.pk
+ WHERE run.id = :id AND answer.key = :key
+ ORDER BY run.ordinal DESC
+ LIMIT 1
+
+-- :name list_answers
+-- How the updates of one run ended; the answers to its queries, until they are read, too.
+SELECT key, name, state, result, at_us
+  FROM answer
+ WHERE run = :run
+ ORDER BY key
+ LIMIT :limit
+
+-- :name delete_answer
+-- Whoever asked has read it.
+DELETE FROM answer
+ WHERE run = :run AND key = :key
+
+-- :name insert_letter
+-- :rows
+-- A signal that does not decode: kept, and no hindrance.
+INSERT INTO letter (run, seq, name, key, payload, why, at_us)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO NOTHING
+
+-- :name list_letters
+-- A run's dead letters.
+SELECT seq, name, payload, why, at_us
+  FROM letter
+ WHERE run = :run
+ ORDER BY id
+ LIMIT :limit
+
+-- :name upsert_value
+-- :rows
+-- A value was published.
+INSERT INTO value (run, name, payload, checksum, at_us)
+VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (run, name) DO UPDATE
+   SET payload = excluded.payload, checksum = excluded.checksum, at_us = excluded.at_us
+
+-- :name find_value
+-- A published value.
+SELECT payload, checksum, at_us
+  FROM value
+ WHERE run = :run AND name = :name
+
+-- :name list_values
+-- All that a run has published.
+SELECT name, payload, checksum, at_us
+  FROM value
+ WHERE run = :run
+ ORDER BY name
+
+-- :name copy_values
+-- A new ordinal begins with what the last one published.
+INSERT INTO value (run, name, payload, checksum, at_us)
+SELECT :to, name, payload, checksum, at_us
+  FROM value
+ WHERE run = :run
+
+-- :name insert_item
+-- :rows
+-- Items of streams. Of a start that is made again after a crash, they are there already.
+INSERT INTO item (run, stream, position, step, attempt, number, seq, payload, checksum, at_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (run, stream, position) DO NOTHING
+
+-- :name find_last_position
+-- Where a stream ends.
+SELECT position
+  FROM item
+ WHERE run = :run AND stream = :stream
+ ORDER BY position DESC
+ LIMIT 1
+
+-- :name list_items
+-- A page of a stream, in order.
+SELECT position, step, attempt, number, payload, checksum, at_us
+  FROM item
+ WHERE run = :run AND stream = :stream AND position >= :from_position
+ ORDER BY position
+ LIMIT :limit
+
+-- :name list_streams
+-- The streams of a run, and how many items they have.
+SELECT stream, COUNT(*)
+  FROM item
+ WHERE run = :run
+ GROUP BY stream
+ ORDER BY stream
+
+-- :name copy_items
+-- A new ordinal begins with what was appended before the place it goes on from.
+INSERT INTO item (run, stream, position, step, attempt, number, seq, payload, checksum, at_us)
+SELECT :to, stream, position, step, attempt, number, seq, payload, checksum, at_us
+  FROM item
+ WHERE run = :run AND seq < :before

@@ -1,0 +1,60 @@
+"""Starting runs from outside, alone or together with a first message, as one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from durable._store.rows import RunRow
+from durable._store.writer import Transaction
+
+__all__ = ["restart", "start"]
+
+Letter = Callable[[Transaction, int], object]
+"""Sends a message to the run of this key, inside the same transaction."""
+
+
+def start(
+    values: tuple[object, ...],
+    rows: list[tuple[str, tuple[object, ...]]],
+    letter: Letter | None = None,
+) -> Callable[[Transaction], tuple[int, bool]]:
+    """Return the operation that starts a run nobody holds yet, or finds the newest of its id.
+
+    Args:
+        values: Those of ``insert_run``.
+        rows: What goes with it: the blob of large arguments.
+        letter: A first message; to an open run of that id if there is one.
+
+    Returns:
+        The operation; its value is the run's key, and whether it was started now.
+    """
+
+    def operation(transaction: Transaction) -> tuple[int, bool]:
+        found = transaction.one("find_newest", id=values[0])
+        if found is not None:
+            run = RunRow(*found)
+            if letter is not None and run.is_open:
+                letter(transaction, run.pk)
+            return run.pk, False
+        for name, row in rows:
+            transaction.rows(name, [row])
+        pk = int(transaction.rows("insert_run", [values])[0][0])
+        if letter is not None:
+            letter(transaction, pk)
+        return pk, True
+
+    return operation
+
+
+def restart(row: RunRow, values: tuple[object, ...]) -> Callable[[Transaction], int]:
+    """Return the operation that starts the next ordinal of a closed run, from the start."""
+
+    def operation(transaction: Transaction) -> int:
+        newest = transaction.one("find_newest", id=row.id)
+        assert newest is not None
+        if isinstance(row.arguments, int):
+            transaction.all("share_blob", id=row.arguments)
+        again = (values[0], RunRow(*newest).ordinal + 1, *values[2:])
+        return int(transaction.rows("insert_run", [again])[0][0])
+
+    return operation

@@ -1,0 +1,17 @@
+"""Clients and run handles: the verbs, without executing anything; async and for plain functions."""
+
+from durable.client._blocking import BlockingClient, BlockingRun
+from durable.client._client import Client
+from durable.client._run import HistoryEvent, Item, Run
+from durable.client._starts import conflict, new_start
+
+__all__ = [
+    "BlockingClient",
+    "BlockingRun",
+    "Client",
+    "HistoryEvent",
+    "Item",
+    "Run",
+    "conflict",
+    "new_start",
+]

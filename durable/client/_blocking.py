@@ -1,0 +1,229 @@
+"""The client's verbs for plain functions: Flask views, scripts, notebook cells.
+
+One generic portal: each verb here is the async one, called on a thread that runs an event loop.
+Nothing is written twice; signatures and types are the originals'.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from durable.client._client import Client
+from durable.client._run import Item, Run
+from durable.errors import UsageError
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
+    from durable.messages import Stream, Value
+
+__all__ = ["BlockingClient", "BlockingRun"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+Stub = Callable[[Any], None]
+"""The place of a verb in the class: a name and a docstring."""
+
+
+def _of_client(
+    verb: Callable[Concatenate[Client, P], Coroutine[Any, Any, R]],
+) -> Callable[[Stub], Callable[Concatenate[BlockingClient, P], R]]:
+    def call(self: BlockingClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._call(lambda: verb(self._client, *args, **kwargs))
+
+    return _in_place_of(call, verb)
+
+
+def _run_of_client(
+    verb: Callable[Concatenate[Client, P], Coroutine[Any, Any, Run[R]]],
+) -> Callable[[Stub], Callable[Concatenate[BlockingClient, P], BlockingRun[R]]]:
+    def call(self: BlockingClient, /, *args: P.args, **kwargs: P.kwargs) -> BlockingRun[R]:
+        run = self._call(lambda: verb(self._client, *args, **kwargs))
+        return BlockingRun(self, run)
+
+    return _in_place_of(call, verb)
+
+
+def _of_run(
+    verb: Callable[Concatenate[Run[Any], P], Coroutine[Any, Any, R]],
+) -> Callable[[Stub], Callable[Concatenate[BlockingRun[Any], P], R]]:
+    def call(self: BlockingRun[Any], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._client._call(lambda: verb(self._run, *args, **kwargs))
+
+    return _in_place_of(call, verb)
+
+
+def _in_place_of(call: F, verb: Callable[..., Any]) -> Callable[[Stub], F]:
+    def decorate(_stub: Stub) -> F:
+        functools.update_wrapper(call, verb)
+        return call
+
+    return decorate
+
+
+class BlockingRun(Generic[R_co]):
+    """A handle on one run, for plain functions; see `Run`."""
+
+    def __init__(self, client: BlockingClient, run: Run[R_co]) -> None:
+        self._client = client
+        self._run = run
+        self.id: str = run.id
+        self.ordinal: int = run.ordinal
+        self.workflow: str = run.workflow
+
+    @property
+    def name(self) -> str:
+        """The id as people write it: with the ordinal from the second on."""
+        return self._run.name
+
+    def result(self) -> R_co:
+        """See `Run.result`."""
+        return self._client._call(self._run.result)
+
+    def retry(self, *, anyway: bool = False) -> BlockingRun[R_co]:
+        """See `Run.retry`."""
+        run = self._client._call(lambda: self._run.retry(anyway=anyway))
+        return BlockingRun(self._client, run)
+
+    @_of_run(Run[Any].status)
+    def status(self) -> None:
+        """See `Run.status`."""
+
+    @_of_run(Run[Any].details)
+    def details(self) -> None:
+        """See `Run.details`."""
+
+    @_of_run(Run[Any].history)
+    def history(self) -> None:
+        """See `Run.history`."""
+
+    @_of_run(Run[Any].cancel)
+    def cancel(self) -> None:
+        """See `Run.cancel`."""
+
+    @_of_run(Run[Any].terminate)
+    def terminate(self) -> None:
+        """See `Run.terminate`."""
+
+    @_of_run(Run[Any].signal)
+    def signal(self) -> None:
+        """See `Run.signal`."""
+
+    @_of_run(Run[Any].update)
+    def update(self) -> None:
+        """See `Run.update`."""
+
+    @_of_run(Run[Any].update_result)
+    def update_result(self) -> None:
+        """See `Run.update_result`."""
+
+    @_of_run(Run[Any].query)
+    def query(self) -> None:
+        """See `Run.query`."""
+
+    @_of_run(Run[Any].read)
+    def read(self) -> None:
+        """See `Run.read`."""
+
+    def watch(self, value: Value[T]) -> Iterator[T]:
+        """See `Run.watch`."""
+        return self._client._iterate(self._run.watch(value))
+
+    def tail(self, stream: Stream[T], *, from_: int = 0) -> Iterator[Item[T]]:
+        """See `Run.tail`."""
+        return self._client._iterate(self._run.tail(stream, from_=from_))
+
+    def __repr__(self) -> str:
+        return repr(self._run)
+
+
+class BlockingClient:
+    """A client for plain functions, from any thread; made by `Client.blocking`.
+
+    Use it as a context manager: it opens the file on a thread that runs an event loop.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._portal: BlockingPortal | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        from anyio.from_thread import start_blocking_portal
+
+        with contextlib.ExitStack() as stack:
+            portal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(portal.wrap_async_context_manager(self._client))
+            self._portal = portal
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._portal = None
+        self._stack.__exit__(kind, error, traceback)
+
+    def _call(self, make: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        if self._portal is None:
+            raise UsageError("the client is not open; use `with client.blocking() as c`")
+        result: R = self._portal.call(make)
+        return result
+
+    def _iterate(self, found: AsyncIterator[T]) -> Iterator[T]:
+        end: Any = object()
+
+        async def following() -> Any:
+            return await anext(found, end)
+
+        try:
+            while (item := self._call(following)) is not end:
+                yield item
+        finally:
+            close = getattr(found, "aclose", None)
+            if close is not None and self._portal is not None:
+                self._portal.call(close)
+
+    @_run_of_client(Client.start)
+    def start(self) -> None:
+        """See `Client.start`."""
+
+    @_run_of_client(Client.get)
+    def get(self) -> None:
+        """See `Client.get`."""
+
+    @_run_of_client(Client.signal_with_start)
+    def signal_with_start(self) -> None:
+        """See `Client.signal_with_start`."""
+
+    @_of_client(Client.update_with_start)
+    def update_with_start(self) -> None:
+        """See `Client.update_with_start`."""
+
+    @_of_client(Client.list)
+    def list(self) -> None:
+        """See `Client.list`."""
+
+    @_of_client(Client.count)
+    def count(self) -> None:
+        """See `Client.count`."""
+
+    @_run_of_client(Client.resolve)
+    def resolve(self) -> None:
+        """See `Client.resolve`."""
+
+    @_run_of_client(Client.reject)
+    def reject(self) -> None:
+        """See `Client.reject`."""

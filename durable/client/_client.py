@@ -1,0 +1,495 @@
+"""The client: looks at a file, and asks of its runs; never executes anything.
+
+`Client` and `Engine` share these verbs. Opening a file never starts work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+
+import msgspec
+
+from durable import definitions
+from durable._clock import Clock, SystemClock, new_id, new_salt
+from durable._store import messages, starts
+from durable._store.messages import Parcel
+from durable._store.rows import OPEN_STATES, RunRow
+from durable._store.store import Store
+from durable._store.writer import Change, Transaction
+from durable.client._run import Run, reason_text
+from durable.client._starts import conflict, new_start, restarted
+from durable.definitions import OnClosed, Workflow
+from durable.errors import (
+    IdConflict,
+    QueryFailed,
+    RunClosed,
+    RunNotFound,
+    UsageError,
+)
+from durable.inspection import RunSummary, Viewer
+from durable.payloads import INLINE_BYTES_MAX, check_size
+from durable.policies import Limits
+
+if TYPE_CHECKING:
+    from durable._store.reader import Reader
+    from durable._store.starts import Letter
+    from durable.client._blocking import BlockingClient
+    from durable.messages import Signal, Update
+
+__all__ = ["Client"]
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+A = TypeVar("A")
+D = TypeVar("D")
+P = ParamSpec("P")
+
+# How often a client looks for commits of other processes while it waits.
+POLL_S = 0.005
+# How long a query waits for the worker that has the run in hand.
+QUERY_DEADLINE_S = 10.0
+
+
+class Client:
+    """Looks at a file, and asks of its runs; never executes anything.
+
+    Args:
+        path: The file; it must exist.
+
+    Use it as an async context manager.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.fspath(path)
+        self._clock: Clock = SystemClock()
+        self._opened: Store | None = None
+        self._payload_bytes_max = Limits().payload_bytes_max
+        self._starting: dict[str, asyncio.Lock] = {}
+
+    async def __aenter__(self) -> Self:
+        self._opened = Store(
+            self._path,
+            durability="full",
+            deliver=_ignore,
+            on_foreign_commit=_ignore,
+            create=False,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        store, self._opened = self._opened, None
+        if store is not None:
+            store.close()
+
+    @property
+    def _store(self) -> Store:
+        if self._opened is None:
+            kind = type(self).__name__
+            raise UsageError(f"the {kind} is not open; use `async with durable.{kind}(...)`")
+        return self._opened
+
+    @property
+    def _reader(self) -> Reader:
+        reader = self._store.reader
+        reader.refuse_moved()
+        return reader
+
+    @property
+    def _viewer(self) -> Viewer:
+        return Viewer(self._reader, self._store.locks.is_held, self._clock)
+
+    # -- verbs -----------------------------------------------------------------------------------
+
+    async def get(self, run_id: str) -> Run[Any]:
+        """Return a run.
+
+        Args:
+            run_id: An id, which means its newest ordinal, or ``id#n``, which means exactly one.
+
+        Raises:
+            RunNotFound: There is none.
+        """
+        return Run(self, self._viewer.get_row(run_id))
+
+    async def list(
+        self,
+        *,
+        status: str | None = None,
+        workflow: str | None = None,
+        limit: int = 100,
+    ) -> Sequence[RunSummary]:
+        """Return runs, newest first.
+
+        Args:
+            status: Only runs shown with this status.
+            workflow: Only runs of this workflow.
+            limit: At most so many, 1 to 1,000.
+        """
+        return self._viewer.list(status=status, workflow=workflow, limit=limit)
+
+    async def count(
+        self, *, status: str | None = None, workflow: str | None = None
+    ) -> int | dict[str, int]:
+        """Count runs: by shown status, or of one status."""
+        counts = self._viewer.count(workflow=workflow)
+        return counts if status is None else counts.get(status, 0)
+
+    async def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+        """Start a run; on return it is in the file, and survives the process.
+
+        With an id (``workflow.options(id=...)``) the same workflow and arguments mean the same run,
+        open or closed: it is returned. ``.options(on_closed=...)`` chooses otherwise for closed
+        ones. A client executes nothing: a worker that knows the workflow takes the run.
+
+        Args:
+            workflow: The workflow, with its options.
+            *args: Passed to it, and stored.
+            **kwargs: Passed to it, and stored.
+
+        Raises:
+            IdConflict: The id belongs to another workflow or to other arguments; or its run is
+                closed and ``on_closed`` is ``"error"``.
+            TypeError: The arguments do not fit its signature.
+            PayloadError: An argument cannot be stored.
+        """
+        return await self._start(workflow, args, kwargs, "return", None)
+
+    async def signal_with_start(
+        self,
+        signal: Signal[T],
+        value: T,
+        workflow: Workflow[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Run[R]:
+        """Start a run and send it a signal, in one transaction; an open run of its id gets it too.
+
+        The run's code finds the signal before its first step.
+
+        Raises:
+            RunClosed: The id's newest run is closed, and ``on_closed`` is not ``"restart"``.
+            IdConflict: The id belongs to another workflow or to other arguments.
+        """
+        parcel = await self._pack(signal._encode(value), f"signal {signal.name}")
+        now_us = self._clock.wall_us()
+
+        def letter(transaction: Transaction, pk: int) -> None:
+            messages.signal(pk, signal.name, parcel, "", now_us)(transaction)
+
+        return await self._start(workflow, args, kwargs, "return", letter)
+
+    async def update_with_start(
+        self,
+        update: Update[T, A],
+        value: T,
+        workflow: Workflow[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> A:
+        """Start a run and send it an update, in one transaction; return the update's answer.
+
+        An open run of its id gets the update too.
+
+        Raises:
+            RunClosed: The id's newest run is closed, and ``on_closed`` is not ``"restart"``.
+            IdConflict: The id belongs to another workflow or to other arguments.
+            UpdateRefused: Its validator refused, or the run has no handler for it.
+            UpdateFailed: Its handler raised; see ``__cause__``.
+            UpdateAbandoned: The run ended first.
+        """
+        parcel = await self._pack(update._encode(value), f"update {update.name}")
+        now_us = self._clock.wall_us()
+        key = new_id(now_us)
+
+        def letter(transaction: Transaction, pk: int) -> None:
+            messages.update(pk, update.name, parcel, key, now_us)(transaction)
+
+        run = await self._start(workflow, args, kwargs, "return", letter)
+        return await run._answer_of(update, key, run._pk)
+
+    async def resolve(self, token: str, value: object) -> Run[Any]:
+        """Keep a promise, or complete an activity that asked for it, by its token.
+
+        On return the answer is in the file. One that does not fit the promise's type is kept as a
+        dead letter, and the run goes on waiting.
+
+        Returns:
+            The run that waited for it.
+
+        Raises:
+            TokenUnknown: It is no token, or no open run waits for it any more.
+            PayloadError: The value cannot be stored.
+        """
+        from durable.payloads import codec_for
+
+        parcel = await self._pack(codec_for(Any, "answer").encode(value), "answer")
+        return await self._answer_token(token, parcel, rejects=False)
+
+    async def reject(self, token: str, message: str) -> Run[Any]:
+        """Reject a promise, or fail an activity that asked for an answer, by its token.
+
+        Where it is awaited, `PromiseRejected` is raised with the message.
+
+        Returns:
+            The run that waited for it.
+
+        Raises:
+            TokenUnknown: It is no token, or no open run waits for it any more.
+        """
+        parcel = await self._pack(msgspec.json.encode(reason_text(message)), "message")
+        return await self._answer_token(token, parcel, rejects=True)
+
+    async def _answer_token(self, token: str, parcel: Parcel, *, rejects: bool) -> Run[Any]:
+        now_us = self._clock.wall_us()
+        operation = messages.answer_token(token, parcel, now_us, rejects=rejects)
+        pk: int = await self._commit(operation)
+        return Run(self, self._get_row(pk))
+
+    def blocking(self) -> BlockingClient:
+        """Return the same verbs for plain functions: ``with client.blocking() as c: c.get(...)``.
+
+        It opens the file itself, on a thread of its own, and may be used from any thread.
+        """
+        from durable.client._blocking import BlockingClient
+
+        return BlockingClient(self)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
+        from anyio import to_thread
+
+        return await to_thread.run_sync(self._store.writer.commit_now, Change(operation=operation))
+
+    def _notify_closed(self, pk: int, state: str) -> None:
+        """Tell waiters of this process, where there are any."""
+
+    def _get_row(self, pk: int) -> RunRow:
+        row = self._reader.find_run(pk)
+        if row is None:
+            raise RunNotFound("the run was deleted")
+        return row
+
+    async def _start(
+        self,
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        on_closed: OnClosed,
+        letter: Letter | None,
+    ) -> Run[Any]:
+        if not isinstance(workflow, Workflow):
+            raise UsageError(f"{workflow!r} is no workflow; decorate the function with @workflow")
+        on_closed = workflow.start_options.on_closed or on_closed
+        encoded = workflow.codec.encode(args, kwargs)
+        check_size(encoded, self._payload_bytes_max, f"arguments of {workflow.name}")
+        workflow.codec.decode(encoded)  # What does not fit the annotations is refused here.
+        self._know(workflow)
+        run_id = workflow.start_options.id
+        if run_id is None:
+            pk, _ = await self._insert(workflow, args, kwargs, encoded, letter)
+            return Run(self, self._get_row(pk), workflow.codec.result.decode)
+        lock = self._starting.setdefault(run_id, asyncio.Lock())
+        try:
+            async with lock:
+                existing = self._reader.find_newest(run_id)
+                if existing is None or letter is not None:
+                    if existing is not None:
+                        self._refuse_conflict(existing, workflow, args, kwargs)
+                    pk, is_new = await self._insert(workflow, args, kwargs, encoded, letter)
+                    existing = self._get_row(pk)
+                    if is_new:
+                        return Run(self, existing, workflow.codec.result.decode)
+                return await self._existing(existing, workflow, args, kwargs, on_closed, letter)
+        finally:
+            if not lock.locked():
+                self._starting.pop(run_id, None)
+
+    def _know(self, workflow: Workflow[Any, Any]) -> None:
+        """Remember a workflow that was started here, where that matters."""
+
+    async def _insert(
+        self,
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        encoded: bytes,
+        letter: Letter | None,
+    ) -> tuple[int, bool]:
+        """Store a new run, for any worker to take; return its key, and whether it is new."""
+        parcel = await self._pack(encoded, f"arguments of {workflow.name}")
+        rows: list[tuple[str, tuple[object, ...]]] = []
+        if parcel.text is None:
+            rows.append(("insert_blob", (parcel.blob, 1, parcel.size, parcel.data)))
+        arguments = parcel.blob if parcel.text is None else parcel.text
+        values = new_start(
+            workflow, args, kwargs, encoded, arguments, self._clock.wall_us(), new_salt()
+        )
+        found: tuple[int, bool] = await self._commit(starts.start(values, rows, letter))
+        return found
+
+    async def _existing(
+        self,
+        row: RunRow,
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        on_closed: OnClosed,
+        letter: Letter | None,
+    ) -> Run[Any]:
+        self._refuse_conflict(row, workflow, args, kwargs)
+        run: Run[Any] = Run(self, row, workflow.codec.result.decode)
+        if row.is_open:
+            return run
+        if letter is not None and on_closed != "restart":
+            raise RunClosed(
+                f"run {row.name} is {row.state}; it takes no more messages. Choose another id, or "
+                '.options(on_closed="restart")'
+            )
+        match on_closed:
+            case "return":
+                return run
+            case "error":
+                raise IdConflict(f"run {row.name} is {row.state} already, and on_closed is error")
+            case "retry":
+                return run if row.state == "completed" else await run.retry()
+            case _:
+                again = starts.restart(row, restarted(row, self._clock.wall_us(), new_salt()))
+
+                def operation(transaction: Transaction) -> int:
+                    pk = again(transaction)
+                    if letter is not None:
+                        letter(transaction, pk)
+                    return pk
+
+                pk: int = await self._commit(operation)
+                return Run(self, self._get_row(pk), workflow.codec.result.decode)
+
+    def _refuse_conflict(
+        self,
+        row: RunRow,
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        # The ordinal whose arguments count is the first; later ones may go on with others.
+        first = row if row.ordinal == 1 else self._reader.find_ordinal(row.id, 1) or row
+        error = conflict(first, workflow, args, kwargs)
+        if error is not None:
+            raise error
+
+    async def _pack(self, payload: bytes, what: str) -> Parcel:
+        check_size(payload, self._payload_bytes_max, what)
+        if len(payload) <= INLINE_BYTES_MAX:
+            return messages.pack(payload, 0)
+        from anyio import to_thread
+
+        return await to_thread.run_sync(messages.pack, payload, new_salt())
+
+    async def _wait_answer(self, run_id: str, pk: int, key: str) -> tuple[str, bytes]:
+        while True:
+            version = self._version()
+            found = self._reader.find_answer(run_id, key)
+            if found is not None:
+                return found[0], found[2]
+            row = self._reader.find_run(pk)
+            if row is None or (not row.is_open and row.state != "continued"):
+                # Its end is a commit that answers what is open: look once more, then it is lost.
+                found = self._reader.find_answer(run_id, key)
+                return ("abandoned", b"null") if found is None else (found[0], found[2])
+            if row.state == "continued":
+                following = self._reader.find_ordinal(row.id, row.ordinal + 1)
+                pk = pk if following is None else following.pk
+            await self._wait_change(pk, version)
+
+    async def _query(self, pk: int, name: str, encoded: bytes) -> bytes:
+        row = Run(self, self._get_row(pk))._newest()
+        alive = row.worker_id is not None and self._store.locks.is_held(row.worker_id)
+        if not alive and not await self._is_served(row):
+            return self._query_by_replay(row, name, encoded)
+        return await self._query_owner(row, name, encoded)
+
+    async def _is_served(self, row: RunRow) -> bool:
+        """Say whether a worker lives that would take the run to answer for it."""
+        if row.state not in {"ready", "parked"}:
+            return False
+        return any(
+            row.workflow in msgspec.json.decode(one.workflows)
+            for one in self._reader.live_workers()
+            if self._store.locks.is_held(one.id)
+        )
+
+    async def _query_owner(self, row: RunRow, name: str, encoded: bytes) -> bytes:
+        now_us = self._clock.wall_us()
+        key = new_id(now_us)
+        parcel = await self._pack(encoded, f"query {name}")
+        pk: int = await self._commit(messages.ask("query", row.pk, name, parcel, key, now_us))
+        try:
+            async with asyncio.timeout(QUERY_DEADLINE_S):
+                state, payload = await self._wait_answer(row.id, pk, key)
+        except TimeoutError:
+            raise QueryFailed(
+                f"run {row.name} did not answer query {name} within {QUERY_DEADLINE_S:g} s; its "
+                "worker may be busy, or stopped"
+            ) from None
+        if state == "abandoned":
+            return self._query_by_replay(self._get_row(pk), name, encoded)
+        await self._commit(lambda transaction: transaction.all("delete_answer", run=pk, key=key))
+        if state != "completed":
+            raise QueryFailed(msgspec.json.decode(payload, type=str))
+        return payload
+
+    def _query_by_replay(self, row: RunRow, name: str, encoded: bytes) -> bytes:
+        from durable._runtime.replay import query_by_replay
+
+        found = self._resolve(row.workflow)
+        if isinstance(found, str):
+            raise QueryFailed(
+                f"run {row.name} is in no worker's memory, and it cannot be replayed here: {found}"
+            )
+        return query_by_replay(self._reader, row, found, name, encoded)
+
+    def _resolve(self, name: str) -> Workflow[Any, Any] | str:
+        """Find the one workflow of a stored name, or say why there is none; nothing is guessed."""
+        found = list(definitions.candidates().get(name, ()))
+        if not found:
+            return (
+                f"no workflow {name!r} is known to this process; import the module that defines it"
+            )
+        if len(found) > 1:
+            places = " and ".join(one.place for one in found)
+            return f"two workflows are called {name!r}: {places}; rename one"
+        return found[0]
+
+    async def _wait_closed(self, pk: int) -> RunRow:
+        while True:
+            version = self._version()
+            row = self._get_row(pk)
+            if row.state == "continued":
+                following = self._reader.find_ordinal(row.id, row.ordinal + 1)
+                if following is not None:
+                    pk = following.pk
+                    continue
+            if row.state not in OPEN_STATES:
+                return row
+            await self._wait_change(pk, version)
+
+    def _version(self) -> int:
+        """Return what to hand to `_wait_change`: taken before looking, nothing is missed."""
+        return self._reader.data_version()
+
+    async def _wait_change(self, pk: int, version: int) -> None:
+        """Wait until there may be news of a run since ``version``."""
+        del pk
+        while self._reader.data_version() == version:  # noqa: ASYNC110  another process commits
+            await asyncio.sleep(POLL_S)
+
+
+def _ignore(*_: object) -> None:
+    """Nobody waits for news."""
