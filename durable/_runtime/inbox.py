@@ -89,7 +89,9 @@ class Inbox:
             self._bury(run, request, rows, str(error))
             return
         if isinstance(request.payload, int):
-            rows.append(("delete_blob", (request.payload,)))
+            # The order is the writer's: what is shared is not unshared and then deleted.
+            rows.append(("unshare_blobs_of_inbox", (request.payload,)))
+            rows.append(("delete_blobs_of_inbox", (request.payload,)))
         self._take(run, request, payload, rows)
 
     def _take(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
@@ -121,7 +123,9 @@ class Inbox:
             "run %s: a %s %s is kept as a dead letter: %s",
             run.row.name, request.kind, request.name or request.key, why,
         )  # fmt: skip
-        rows[:] = [row for row in rows if row[0] != "delete_blob"]  # The letter keeps it.
+        rows[:] = [
+            row for row in rows if not row[0].endswith("_blobs_of_inbox")
+        ]  # The letter keeps it.
         rows.append(
             (
                 "insert_letter",

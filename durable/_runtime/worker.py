@@ -481,7 +481,7 @@ class Worker:
         ]
         wanted += [pk for _, pk in sorted(due)[:CLAIM_PER_ROUND]]
         if self.only is not None:
-            wanted = [pk for pk in wanted if pk == self.only]
+            wanted = [pk for pk in wanted if self._is_of_only(pk)]
         if not wanted:
             self._set_wake()
             return
@@ -496,6 +496,13 @@ class Worker:
             ]
 
         self.submit(Change(done=self._claimed, operation=operation))
+
+    def _is_of_only(self, pk: int) -> bool:
+        """Say whether a run is the only one to be served, or of its family."""
+        if pk == self.only:
+            return True
+        row = self.store.reader.find_run(pk)
+        return row is not None and row.root_pk == self.only
 
     def _claimed(self, change: Change) -> None:
         self._claiming = False
