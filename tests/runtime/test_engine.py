@@ -467,7 +467,7 @@ async def test_a_run_in_flight_keeps_out_of_a_patch_and_a_new_one_goes_through(t
         assert names == ["echo", "more", "echo", "", "later"]
 
 
-left_over = []
+left_over: list[object] = []
 
 
 def two_calls():

@@ -56,7 +56,7 @@ async def test_a_large_signal_outlives_the_retry_of_the_run_that_received_it(tmp
         broken = False
         again = await run.retry()
         assert await again.result() == 200_001
-        assert [event.kind for event in await run.history()][0] == "received"
+        assert (await run.history())[0].kind == "received"
         assert len((await again.history())[0].result) == 100_000
 
     assert invariants.check_file(path) == []
