@@ -151,7 +151,8 @@ class Run(Generic[R_co]):
 
     async def status(self) -> str:
         """Return the run's status as shown: see the table of statuses in the documentation."""
-        return (await self.details()).status
+        client = self._client
+        return client._viewer.summary_of(client._get_row(self._pk)).status
 
     async def details(self) -> RunDetails:
         """Return everything about the run: header, why it waits, steps with their attempts.
