@@ -43,6 +43,8 @@ class Inbox:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._seen = 0
+        self._early: dict[int, list[InboxRow]] = {}
+        """Requests to runs of ours that are in the file, and not yet in memory."""
         self._will_look = False
 
     def look_soon(self) -> None:
@@ -57,7 +59,7 @@ class Inbox:
             self.look()
 
     def look(self) -> None:
-        """Take what came in for runs in memory; the others find theirs when they are loaded."""
+        """Take what came in for runs in memory; the others find theirs when they begin."""
         requests = self._worker.store.reader.inbox_of_worker(
             self._worker.id, self._seen, REQUESTS_PER_LOOK
         )
@@ -66,8 +68,15 @@ class Inbox:
             run = self._worker.live.get(request.run)
             if run is not None:
                 self.take(run, request)
+            else:
+                self._early.setdefault(request.run, []).append(request)
         if len(requests) == REQUESTS_PER_LOOK:
             self.look_soon()
+
+    def begun(self, run: LiveRun) -> None:
+        """Take what came in for a run between its commit and its begin."""
+        for request in self._early.pop(run.row.pk, ()):
+            self.take(run, request)
 
     def look_again(self, run: LiveRun) -> None:
         """Take what could not be taken before."""

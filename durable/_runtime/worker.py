@@ -452,6 +452,7 @@ class Worker:
         run = LiveRun(self, row, workflow)
         self.live[row.pk] = run
         run.begin()
+        self.inbox.begun(run)
 
     def started(self, pk: int) -> None:
         """Begin a run that was committed as ours, from its row."""
@@ -561,6 +562,7 @@ class Worker:
         for request in requests:
             if not run.gone:
                 self.inbox.take(run, request)
+        self.inbox.begun(run)
 
     def _refuse(self, row: RunRow, kind: str, message: str) -> None:
         """Block a run, in memory or not."""
