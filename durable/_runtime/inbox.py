@@ -43,6 +43,8 @@ class Inbox:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._seen = 0
+        self._early: dict[int, list[InboxRow]] = {}
+        """Requests to runs of ours that are in the file, and not yet in memory."""
         self._will_look = False
 
     def look_soon(self) -> None:
@@ -57,7 +59,7 @@ class Inbox:
             self.look()
 
     def look(self) -> None:
-        """Take what came in for runs in memory; the others find theirs when they are loaded."""
+        """Take what came in for runs in memory; the others find theirs when they begin."""
         requests = self._worker.store.reader.inbox_of_worker(
             self._worker.id, self._seen, REQUESTS_PER_LOOK
         )
@@ -66,8 +68,15 @@ class Inbox:
             run = self._worker.live.get(request.run)
             if run is not None:
                 self.take(run, request)
+            else:
+                self._early.setdefault(request.run, []).append(request)
         if len(requests) == REQUESTS_PER_LOOK:
             self.look_soon()
+
+    def begun(self, run: LiveRun) -> None:
+        """Take what came in for a run between its commit and its begin."""
+        for request in self._early.pop(run.row.pk, ()):
+            self.take(run, request)
 
     def look_again(self, run: LiveRun) -> None:
         """Take what could not be taken before."""
@@ -89,7 +98,9 @@ class Inbox:
             self._bury(run, request, rows, str(error))
             return
         if isinstance(request.payload, int):
-            rows.append(("delete_blob", (request.payload,)))
+            # The order is the writer's: what is shared is not unshared and then deleted.
+            rows.append(("unshare_blobs_of_inbox", (request.payload,)))
+            rows.append(("delete_blobs_of_inbox", (request.payload,)))
         self._take(run, request, payload, rows)
 
     def _take(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
@@ -121,7 +132,9 @@ class Inbox:
             "run %s: a %s %s is kept as a dead letter: %s",
             run.row.name, request.kind, request.name or request.key, why,
         )  # fmt: skip
-        rows[:] = [row for row in rows if row[0] != "delete_blob"]  # The letter keeps it.
+        rows[:] = [
+            row for row in rows if not row[0].endswith("_blobs_of_inbox")
+        ]  # The letter keeps it.
         rows.append(
             (
                 "insert_letter",

@@ -452,6 +452,7 @@ class Worker:
         run = LiveRun(self, row, workflow)
         self.live[row.pk] = run
         run.begin()
+        self.inbox.begun(run)
 
     def started(self, pk: int) -> None:
         """Begin a run that was committed as ours, from its row."""
@@ -481,7 +482,7 @@ class Worker:
         ]
         wanted += [pk for _, pk in sorted(due)[:CLAIM_PER_ROUND]]
         if self.only is not None:
-            wanted = [pk for pk in wanted if pk == self.only]
+            wanted = [pk for pk in wanted if self._is_of_only(pk)]
         if not wanted:
             self._set_wake()
             return
@@ -496,6 +497,13 @@ class Worker:
             ]
 
         self.submit(Change(done=self._claimed, operation=operation))
+
+    def _is_of_only(self, pk: int) -> bool:
+        """Say whether a run is the only one to be served, or of its family."""
+        if pk == self.only:
+            return True
+        row = self.store.reader.find_run(pk)
+        return row is not None and row.root_pk == self.only
 
     def _claimed(self, change: Change) -> None:
         self._claiming = False
@@ -554,6 +562,7 @@ class Worker:
         for request in requests:
             if not run.gone:
                 self.inbox.take(run, request)
+        self.inbox.begun(run)
 
     def _refuse(self, row: RunRow, kind: str, message: str) -> None:
         """Block a run, in memory or not."""

@@ -203,6 +203,7 @@ def _drop_from_origin(transaction: Transaction, run: RunRow, now_us: int) -> Non
     if run.origin:
         # What was said to it meanwhile is said again.
         transaction.all("resend_signals", to=run.pk, run=run.pk, from_seq=run.origin)
+        transaction.all("resend_updates", run=run.pk, from_seq=run.origin)
         transaction.all("delete_events_from", run=run.pk, from_seq=run.origin)
 
 
@@ -270,4 +271,5 @@ def retry_closed(transaction: Transaction, run: RunRow, now_us: int, *, anyway: 
     transaction.all("copy_items", run=run.pk, to=to, before=before)
     transaction.all("resend_signals", run=run.pk, to=to, from_seq=before)
     transaction.all("resend_letters", run=run.pk, to=to)
+    transaction.all("share_blobs_of_inbox", run=to)
     return to

@@ -163,10 +163,12 @@ def check_payloads(file):
 
 def check_blobs(file):
     used = Counter()
-    for table in ("run", "event"):
-        for column in ("arguments", "result"):
-            rows = file.all(f"SELECT {column} FROM {table} WHERE typeof({column}) = 'integer'")
-            used.update(row[0] for row in rows)
+    columns = [("run", "arguments"), ("run", "result"), ("event", "arguments"), ("event", "result")]
+    columns += [("inbox", "payload"), ("letter", "payload"), ("item", "payload")]
+    columns += [("value", "payload"), ("answer", "result"), ("step", "result")]
+    for table, column in columns:
+        rows = file.all(f"SELECT {column} FROM {table} WHERE typeof({column}) = 'integer'")
+        used.update(row[0] for row in rows)
     kept = dict(file.all("SELECT id, refs FROM blob"))
     return [
         f"blob {one} has {kept.get(one)} references noted and {used.get(one, 0)} rows that use it"

@@ -13,6 +13,9 @@ import pytest
 
 import durable
 from durable import Retry, activity, workflow
+from durable._store import requests
+from durable._store.store import Store
+from durable._store.writer import Change
 from durable.testing import Harness, ManualClock
 
 
@@ -467,7 +470,7 @@ async def test_a_run_in_flight_keeps_out_of_a_patch_and_a_new_one_goes_through(t
         assert names == ["echo", "more", "echo", "", "later"]
 
 
-left_over = []
+left_over: list[object] = []
 
 
 def two_calls():
@@ -1174,3 +1177,27 @@ async def test_changed_arguments_and_results_are_noticed(tmp_path):
             await (await harness.engine.get("done")).result()
         with pytest.raises(durable.Blocked, match="checksum"):
             await harness.finish(await harness.engine.get("later"))
+
+
+async def test_a_request_between_a_run_s_commit_and_its_begin_is_not_missed(tmp_path):
+    @workflow(name="sleeper")
+    async def sleeper() -> None:
+        await durable.sleep(3600)
+
+    async with durable.Engine(tmp_path / "app.db") as engine:
+        worker = engine._running()
+        starting = asyncio.ensure_future(engine.start(sleeper.options(id="x")))
+        await asyncio.sleep(0)
+        while (row := engine._reader.find_newest("x")) is None:
+            pass  # The writer's thread commits; the loop has not heard of it yet.
+        other = Store(
+            str(tmp_path / "app.db"), durability="normal", deliver=print, on_foreign_commit=print
+        )
+        other.writer.commit_now(Change(operation=requests.cancel(row.pk, "enough", 1)))
+        other.close()
+        assert row.pk not in worker.live
+        worker.inbox.look()
+
+        run = await starting
+        with pytest.raises(durable.RunCancelled, match="enough"):
+            await run.result()

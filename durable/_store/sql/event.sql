@@ -94,9 +94,28 @@ SELECT size, data
   FROM blob
  WHERE id = :id
 
--- :name delete_blob
+-- :name delete_blobs_of_inbox
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
--- A large message became an event, which has a blob of its own.
+-- Large messages became events, which have blobs of their own; nobody else uses these.
 DELETE FROM blob
- WHERE id IN (VALUES (?))
+ WHERE id IN (VALUES (?)) AND refs = 1
+
+-- :name unshare_blobs_of_inbox
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- Large messages that were sent again became events; the first one's row still uses the blob.
+UPDATE blob
+   SET refs = refs - 1
+ WHERE id IN (VALUES (?)) AND refs > 1
+
+-- :name share_blobs_of_inbox
+-- :scan allowed (the inner list is one run's inbox)
+-- Messages that were sent again share their blobs with the first ones.
+UPDATE blob
+   SET refs = refs + v.uses
+  FROM (SELECT payload, COUNT(*) AS uses
+          FROM inbox
+         WHERE run = :run AND typeof(payload) = 'integer'
+         GROUP BY payload) AS v
+ WHERE blob.id = v.payload

@@ -107,6 +107,15 @@ SELECT :to, 'signal', event.name, event.step, event.result, run.clock_us + event
  WHERE event.run = :run AND event.seq >= :from_seq AND event.kind = 6
  ORDER BY event.seq
 
+-- :name resend_updates
+-- Updates that a paused run accepted after the place it goes on from, and has not answered.
+INSERT INTO inbox (run, kind, name, key, payload, at_us)
+SELECT run.pk, 'update', event.name, event.step, event.arguments, run.clock_us + event.at_us
+  FROM event JOIN run ON run.pk = event.run
+ WHERE event.run = :run AND event.seq >= :from_seq AND event.kind = 7
+   AND NOT EXISTS (SELECT 1 FROM answer WHERE answer.run = run.pk AND answer.key = event.step)
+ ORDER BY event.seq
+
 -- :name resend_letters
 -- Signals that came too late for a run are sent again to the run that goes on from it.
 INSERT INTO inbox (run, kind, name, key, payload, at_us)
