@@ -45,13 +45,19 @@ async def takes_and_answers() -> int:
     return found
 
 
+def send_two(tx: durable.EngineTransaction, run_id: str) -> None:
+    """Send both in one commit, for the run fails as soon as it has received one."""
+    tx.signal(run_id, text, LARGE)
+    tx.signal(run_id, text, LARGE + "y")
+
+
 async def test_a_large_signal_outlives_the_retry_of_the_run_that_received_it(tmp_path):
     global broken
     broken = True
     path = tmp_path / "app.db"
     async with durable.Engine(path) as engine:
-        run = await engine.signal_with_start(text, LARGE, takes_text.options(id="x"))
-        await run.signal(text, LARGE + "y")
+        run = await engine.start(takes_text.options(id="x"))
+        await engine.transaction(send_two, "x")
         await asyncio.wait([asyncio.ensure_future(run.result())])
         broken = False
         again = await run.retry()
