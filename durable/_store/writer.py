@@ -558,9 +558,11 @@ class Writer:
         for name, rows in by_statement.items():
             if rows:
                 self._transaction.rows(name, rows)
-        for change in batch:
-            if change.operation is not None:
-                self._operate(change)
+        # Rows and operation of one change are one: others must not see a run that went on (a row)
+        # before its next ordinal (made by the operation) is there.
+        operations = [change for change in batch if change.operation is not None]
+        for change in sorted(operations, key=lambda change: not change.rows):
+            self._operate(change)
 
     @staticmethod
     def _sorted(batch: list[Change]) -> dict[str, list[tuple[Any, ...]]]:
