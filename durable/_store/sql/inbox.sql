@@ -46,7 +46,7 @@ SELECT 1
  UNION ALL
 SELECT 1
   FROM run JOIN answer ON answer.run = run.pk
- WHERE run.id = :id AND answer.key = :key
+ WHERE run.id = :id AND answer.key = :key AND :kind = 'update'
 
 -- :name list_inbox_of_worker
 -- :scan allowed (the inbox holds only what nobody has taken yet)
