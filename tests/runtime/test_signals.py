@@ -24,9 +24,16 @@ async def echo_signal(value: int) -> int:
 
 
 async def tell(harness, handle, signal, value, **options):
-    """Send one signal, opening the file again first if the engine vanished."""
-    run = await harness.again(handle)
-    await run.signal(signal, value, **options)
+    """Send one signal, opening the file again if the engine vanished, also while it is packed."""
+    while True:
+        run = await harness.again(handle)
+        try:
+            await run.signal(signal, value, **options)
+        except durable.UsageError as error:
+            if "not open" not in str(error):  # Said before anything was stored.
+                raise
+        else:
+            return
 
 
 @pytest.fixture
