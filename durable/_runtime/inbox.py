@@ -35,6 +35,8 @@ __all__ = ["Inbox"]
 
 # Requests read at once; the rest in the next turn of the loop.
 REQUESTS_PER_LOOK = 1_000
+# Runs kept in mind whose requests came before they were begun here; more of them are looked up.
+EARLY_MAX = 1_000
 
 
 class Inbox:
@@ -44,6 +46,7 @@ class Inbox:
         self._worker = worker
         self._seen = 0
         self._will_look = False
+        self._early: set[int] = set()
 
     def look_soon(self) -> None:
         """Look in this turn of the loop, once however often it is asked for."""
@@ -57,7 +60,11 @@ class Inbox:
             self.look()
 
     def look(self) -> None:
-        """Take what came in for runs in memory; the others find theirs when they are loaded."""
+        """Take what came in for runs in memory; the others find theirs when they are loaded.
+
+        A run that was just stored is not loaded: it begins when this thread hears of its commit,
+        and others may have seen it in the file, and written to it, before.
+        """
         requests = self._worker.store.reader.inbox_of_worker(
             self._worker.id, self._seen, REQUESTS_PER_LOOK
         )
@@ -66,8 +73,22 @@ class Inbox:
             run = self._worker.live.get(request.run)
             if run is not None:
                 self.take(run, request)
+            else:
+                self._early.add(request.run)
+        if len(self._early) > EARLY_MAX:
+            find = self._worker.store.reader.find_run
+            rows = [find(pk) for pk in self._early]
+            mine = self._worker.id
+            self._early = {row.pk for row in rows if row is not None and row.worker_id == mine}
         if len(requests) == REQUESTS_PER_LOOK:
             self.look_soon()
+
+    def look_early(self, run: LiveRun) -> None:
+        """Take what came in before a run that was just stored had begun."""
+        if run.row.pk in self._early:
+            self._early.discard(run.row.pk)
+            for request in self._worker.store.reader.inbox_of_run(run.row.pk):
+                self.take(run, request)
 
     def look_again(self, run: LiveRun) -> None:
         """Take what could not be taken before."""

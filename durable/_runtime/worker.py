@@ -452,6 +452,7 @@ class Worker:
         run = LiveRun(self, row, workflow)
         self.live[row.pk] = run
         run.begin()
+        self.inbox.look_early(run)
 
     def started(self, pk: int) -> None:
         """Begin a run that was committed as ours, from its row."""

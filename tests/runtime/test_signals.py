@@ -2,6 +2,7 @@
 
 import asyncio
 
+import apsw
 import pytest
 
 import durable
@@ -343,3 +344,23 @@ async def test_signal_with_start_to_a_run_that_went_on_reaches_its_newest(engine
         run = await engine.signal_with_start(number, value, start, 3, [])
 
     assert await run.result() == [1, 2, 3]
+
+
+async def test_a_signal_to_a_run_that_is_about_to_begin_is_received(engine):
+    """Others see a run in the file before its engine hears of the commit that put it there."""
+    worker = engine._running()
+    begin_started = worker.begin_started
+
+    def begin_late(row, workflow):
+        worker.begin_started = begin_started
+        with apsw.Connection(engine.path) as other:
+            put = "INSERT INTO inbox (run, kind, name, key, payload, at_us) VALUES (?,?,?,?,?,?)"
+            other.execute(put, (row.pk, "signal", "blob", "", '"early"', 1))
+        worker.inbox.look()
+        begin_started(row, workflow)
+
+    worker.begin_started = begin_late
+    run = await engine.start(hears_in_turn, 1)
+
+    async with asyncio.timeout(5):
+        assert await run.result() == ["e"]
