@@ -42,12 +42,14 @@ SELECT step, name
 
 -- :name find_end_of_step
 -- :scan allowed (one run's history, when a person answers a token)
--- Whether a step has ended.
+-- Whether a step has ended, or its answer waits to be taken.
 SELECT seq
   FROM event
  WHERE run = :run AND step = :step AND kind IN (1, 2, 12, 13)
- ORDER BY seq
- LIMIT 1
+ UNION ALL
+SELECT id
+  FROM inbox
+ WHERE run = :run AND key = :step AND kind IN ('resolve', 'reject')
 
 -- :name copy_events
 -- A new ordinal keeps what was recorded before the failure's origin.
