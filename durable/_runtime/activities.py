@@ -475,14 +475,21 @@ class Activities:
 
     def _wait_for_answer(self, attempt: Attempt) -> None:
         """Let the step wait for its token; its time limits go on."""
+        if attempt.over:
+            return
         attempt.is_later, attempt.is_in_hand = True, False
+        # Its function has ended, the step has not. A limit that was reached meanwhile was not
+        # judged, so all are set again.
+        attempt.has_ended = False
+        for timer in attempt.timers or ():
+            self._worker.timers.cancel(timer)
+        attempt.timers = None
         policy = attempt.activity.policy
-        if attempt.timers is None:
-            if policy.schedule_to_close_us is not None:
-                self._limit_all(attempt, policy.schedule_to_close_us)
-            if policy.start_to_close_us is not None:
-                attempt.started_us = attempt.started_us or attempt.scheduled_us
-                self._limit_attempt(attempt, policy.start_to_close_us)
+        if policy.schedule_to_close_us is not None:
+            self._limit_all(attempt, policy.schedule_to_close_us)
+        if policy.start_to_close_us is not None:
+            attempt.started_us = attempt.started_us or attempt.scheduled_us
+            self._limit_attempt(attempt, policy.start_to_close_us)
         attempt.run.look_idle()
 
     def answered(
@@ -738,12 +745,15 @@ class Activities:
         self, attempt: Attempt, due_us: int, callback: Callable[[Attempt], None]
     ) -> None:
         def fire() -> None:
+            if attempt.timers is not None and handle in attempt.timers:
+                attempt.timers.remove(handle)
             # Judged only after the loop had one free turn: a result that is there counts.
             self._loop.call_soon(self._judge, attempt, callback)
 
+        handle = self._worker.timers.at(due_us, fire)
         if attempt.timers is None:
             attempt.timers = []
-        attempt.timers.append(self._worker.timers.at(due_us, fire))
+        attempt.timers.append(handle)
 
     def _judge(self, attempt: Attempt, callback: Callable[[Attempt], None]) -> None:
         if not attempt.over and not attempt.has_ended and not attempt.run.is_over:

@@ -566,7 +566,9 @@ class LiveRun:
         now_us = self.worker.now_us()
         wake_at_us, waits = self.waits()
         if wake_at_us is not None and wake_at_us - now_us <= PARK_AFTER_US:
-            self.park_timer = self.worker.timers.at(wake_at_us + PARK_AFTER_US, self._park)
+            # What is due in the past fires in a moment: looking again at once would starve it.
+            look_at_us = max(wake_at_us, now_us) + PARK_AFTER_US
+            self.park_timer = self.worker.timers.at(look_at_us, self._park)
             return
         stay = self.worker.keep_warm(self)
         self.stored_state = "parked"

@@ -182,3 +182,7 @@ async def test_an_activity_is_completed_after_its_worker_died(tmp_path, verb, sa
 
         async with asyncio.timeout(5):
             assert await run.result() == said
+
+
+async def test_nobody_completes_the_activity_in_time(durable_harness):
+    assert await durable_harness.run(waits_for_a_hand) == "ScheduleToCloseTimeout"
