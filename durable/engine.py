@@ -16,17 +16,18 @@ from durable._clock import Clock, SystemClock, new_salt
 from durable._runtime.worker import Worker
 from durable._store import messages, requests, starts
 from durable._store.cursor import Cursor
+from durable._store.rows import RunRow
 from durable._store.writer import Transaction
-from durable.client import Client, conflict, new_start
+from durable.client import Client, conflict, message_id, new_start
 from durable.definitions import Activity, Workflow, register
 from durable.errors import (
     Blocked,
     DefinitionError,
     ForkedEngine,
-    RunNotFound,
     UsageError,
     WrongState,
 )
+from durable.payloads import check_size
 from durable.policies import Duration, Limits, duration_us
 
 if TYPE_CHECKING:
@@ -224,7 +225,9 @@ class Engine(Client):
 
         def operation(transaction: Transaction) -> R:
             def perform(cursor: Cursor) -> R:
-                mine = EngineTransaction(cursor, transaction, now_us, known)
+                mine = EngineTransaction(
+                    cursor, transaction, now_us, known, self._payload_bytes_max
+                )
                 return fn(mine, *args, **kwargs)
 
             return transaction.perform(perform, "engine.transaction()")
@@ -307,8 +310,10 @@ class EngineTransaction:
         transaction: Transaction,
         now_us: int,
         known: list[Workflow[Any, Any]],
+        payload_bytes_max: int,
     ) -> None:
         self._cursor = cursor
+        self._payload_bytes_max = payload_bytes_max
         self._transaction = transaction
         self._now_us = now_us
         self._known = known
@@ -322,14 +327,17 @@ class EngineTransaction:
         return self._cursor.executemany(sql, rows)
 
     def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Start a run with this transaction; return its id. An open run of its id is left alone.
+        """Start a run with this transaction; return its id. A run of its id is left alone.
 
         Raises:
             IdConflict: The id belongs to another workflow or to other arguments.
+            PayloadError: An argument cannot be stored.
         """
+        if not isinstance(workflow, Workflow):
+            raise UsageError(f"{workflow!r} is no workflow; decorate the function with @workflow")
         encoded = workflow.codec.encode(args, kwargs)
         workflow.codec.decode(encoded)
-        parcel = messages.pack(encoded, new_salt())
+        parcel = self._pack(encoded, f"arguments of {workflow.name}")
         rows: list[tuple[str, tuple[object, ...]]] = []
         if parcel.text is None:
             rows.append(("insert_blob", (parcel.blob, 1, parcel.size, parcel.data)))
@@ -338,6 +346,9 @@ class EngineTransaction:
         with self._transaction.unguarded():
             pk, is_new, _ = starts.start(values, rows)(self._transaction)
             row = requests.get(self._transaction, pk)
+            # The ordinal whose arguments count is the first; later ones may go on with others.
+            first = self._transaction.one("find_ordinal", id=row.id, ordinal=1)
+            row = row if first is None else RunRow(*first)
         if not is_new and (error := conflict(row, workflow, args, kwargs)) is not None:
             raise error
         self._known.append(workflow)
@@ -346,16 +357,26 @@ class EngineTransaction:
     def signal(self, run_id: str, signal: Signal[T], value: T, *, id: str = "") -> None:
         """Send a signal with this transaction.
 
+        Args:
+            run_id: An id, which means its newest ordinal, or ``id#n``, which means exactly one.
+            signal: The declared signal.
+            value: What it carries.
+            id: Of the message, at most 200 characters: a second one of this id is not delivered.
+
         Raises:
-            RunNotFound: There is no run of that id.
+            RunNotFound: There is no such run.
             RunClosed: It has ended.
+            PayloadError: The value cannot be stored, or does not fit the signal's type.
         """
-        parcel = messages.pack(signal._encode(value), new_salt())
+        key = message_id(id)
+        parcel = self._pack(signal._encode(value), f"signal {signal.name}")
         with self._transaction.unguarded():
-            found = self._transaction.one("find_newest", id=run_id)
-            if found is None:
-                raise RunNotFound(f"no run {run_id!r} is in the file")
-            messages.signal(found[0], signal.name, parcel, id, self._now_us)(self._transaction)
+            pk = requests.find_named(self._transaction, run_id).pk
+            messages.signal(pk, signal.name, parcel, key, self._now_us)(self._transaction)
+
+    def _pack(self, payload: bytes, what: str) -> messages.Parcel:
+        check_size(payload, self._payload_bytes_max, what)
+        return messages.pack(payload, new_salt())
 
 
 def _require_fcntl() -> None:

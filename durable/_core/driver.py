@@ -25,6 +25,7 @@ from durable._core.mailbox import Mailbox
 from durable.errors import Blocked, PayloadError, RunTimedOut
 
 __all__ = [
+    "EARLY",
     "UNDECODED",
     "Cancelled",
     "Completed",
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 
+EARLY = ""
+"""The name of the event of an answer that came before the code asked for the promise."""
 UNDECODED: Any = object()
 """In place of a value: the driver is to decode it."""
 
@@ -45,6 +48,7 @@ _SUCCESSES = {
     for kind in (Kind.COMPLETED, Kind.CHILD_COMPLETED, Kind.ACTED, Kind.RESOLVED)
 }
 _ENDS_OF_STEPS = _SUCCESSES | {kind + 1: kind for kind in _SUCCESSES}
+_ANSWERS = {int(Kind.RESOLVED), int(Kind.REJECTED)}
 _FIRED, _CANCEL_REQUESTED = int(Kind.FIRED), int(Kind.CANCEL_REQUESTED)
 _PATCHED, _RECEIVED = int(Kind.PATCHED), int(Kind.RECEIVED)
 _UPDATE_ACCEPTED, _TIMED_OUT = int(Kind.UPDATE_ACCEPTED), int(Kind.TIMED_OUT)
@@ -132,6 +136,7 @@ class Driver:
         self.cancel_reason: str | None = None
         self.timed_out_seq = 0
         self._patches: dict[str, bool] = {}
+        self._early: dict[str, Event] = {}
 
     # -- what the runtime calls ------------------------------------------------------------------
 
@@ -244,6 +249,8 @@ class Driver:
     def _drain(self) -> list[Command]:
         loop = self.loop
         loop.drain()
+        if isinstance(loop.violation, Blocked):
+            raise loop.violation
         if loop.violation is not None:
             raise Blocked(str(loop.violation), "not-durable") from loop.violation
         if loop.stalled_drains > self._stalled_drains_max:
@@ -270,7 +277,7 @@ class Driver:
         return commands
 
     def _end_step(self, step: Step, event: Event, value: Any) -> None:
-        if step.name != event.name or step.kind != _ENDS_OF_STEPS[event.kind]:
+        if step.name != (event.name or step.name) or step.kind != _ENDS_OF_STEPS[event.kind]:
             was, now = event.name, step.name
             if was == now:
                 was = f"{_WORDS[_ENDS_OF_STEPS[event.kind]]} {was}"
@@ -307,7 +314,20 @@ class Driver:
             failure.add_note(f"in the child run of step {event.step} ({event.name})")
         step.set_exception(failure)
 
+    def promise(self, step: Step) -> None:
+        """Answer a promise that was just asked for, if its answer came before."""
+        event = self._early.pop(step.step_id, None)
+        if event is None:
+            return
+        try:
+            self._end_step(step, event, UNDECODED)
+        except Blocked as refusal:
+            self.loop.violation = refusal
+
     def _unasked(self, event: Event) -> None:
+        if event.kind in _ANSWERS and event.name == EARLY:
+            self._early[event.step] = event
+            return
         if event.step in self.loop.dropped:
             return  # Asked for and abandoned: its late end is of no interest.
         raise Blocked(

@@ -323,7 +323,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.timers: dict[str, Timer] = {}
         self.dropped: set[str] = set()
         self.commands: list[Command] = []
-        self.violation: NotDurable | None = None
+        self.violation: NotDurable | Blocked | None = None
         self.silent = False
         anyio_support.install(WorkflowLoop)  # type: ignore[type-abstract]
 

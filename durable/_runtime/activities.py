@@ -25,7 +25,7 @@ import msgspec
 from durable._clock import uniform
 from durable._core import context
 from durable._core.events import Kind
-from durable._core.failures import record_exception, summary
+from durable._core.failures import rebuild_exception, record_exception, summary
 from durable._core.loop import HostAway
 from durable._runtime.inside import attempt_info
 from durable._runtime.runs import LiveRun, Rows, failure_json, step_row
@@ -38,7 +38,6 @@ from durable.errors import (
     HeartbeatTimeout,
     OutcomeUnknown,
     PayloadError,
-    PromiseRejected,
     RetryAfter,
     ScheduleToCloseTimeout,
     ScheduleToStartTimeout,
@@ -501,7 +500,7 @@ class Activities:
             self._worker.submit(Change(rows))
             return
         if rejects:
-            error = PromiseRejected(msgspec.json.decode(payload, type=str))
+            error = rebuild_exception(msgspec.json.decode(payload))
             rows.append(self._attempt_row(attempt, error, self._now_us()))
             self._end_failed(attempt, error, rows)
             return
@@ -691,11 +690,13 @@ class Activities:
         self._set_timer(attempt, attempt.retry_at_us, self._enqueue)
 
     def hurry(self, run: LiveRun) -> None:
-        """Try everything that waits for a retry now."""
+        """Try everything that waits for a retry now; earlier attempts count no more."""
+        now_us = self._now_us()
         for attempt in list(run.attempts.values()):
             if attempt.retry_at_us is not None:
-                self._cancel_attempt_timers(attempt)
                 attempt.retry_at_us = None
+                attempt.counted_from, attempt.scheduled_us = attempt.number, now_us
+                self._cancel_attempt_timers(attempt)
                 self._enqueue(attempt)
 
     # -- cancellation ----------------------------------------------------------------------------

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from durable._core.driver import EARLY
 from durable._core.events import Kind
-from durable._core.failures import record_exception
 from durable._runtime.runs import LiveRun, Rows, failure_json
 from durable._store.rows import InboxRow
 from durable._store.writer import Change
 from durable.errors import (
     DurableError,
     PayloadError,
-    PromiseRejected,
     QueryFailed,
     RunCancelled,
     RunTerminated,
@@ -245,11 +244,15 @@ class Inbox:
     # -- tokens ----------------------------------------------------------------------------------
 
     def _take_answer(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
+        rejects = request.kind == "reject"
+        kind = Kind.REJECTED if rejects else Kind.RESOLVED
         step = run.driver.loop.steps.get(request.key)
         if step is None:
-            self._worker.submit(Change(rows))
+            if request.key in run.driver.loop.dropped:
+                self._worker.submit(Change(rows))
+            else:  # Said to an earlier try of this run: it has not come so far yet.
+                run.deliver(kind, request.key, EARLY, result=payload, rows=rows)
             return
-        rejects = request.kind == "reject"
         if not rejects:
             try:
                 step.decode(payload)
@@ -259,10 +262,6 @@ class Inbox:
         if step.kind == Kind.COMPLETED:
             self._worker.activities.answered(run, step, payload, rows, rejects=rejects)
             return
-        if rejects:
-            message = msgspec.json.decode(payload, type=str)
-            payload = msgspec.json.encode(record_exception(PromiseRejected(message)))
-        kind = Kind.REJECTED if rejects else Kind.RESOLVED
         run.deliver(kind, request.key, step.name, 0, b"", payload, 0, rows)
 
 

@@ -154,6 +154,7 @@ class InWorkflow:
     def promise(self, name: str, decode: Callable[[bytes], Any]) -> tuple[str, Step]:
         """Return a token, and what ends when somebody answers it."""
         step = self._ask(name, 0, b"", Answer(), decode, True, Kind.RESOLVED)
+        self._driver.promise(step)
         return make_token(self._row.id, self._row.salt, step.step_id), step
 
     def wait_until(self, predicate: Callable[[], object]) -> Awaitable[None]:

@@ -15,10 +15,10 @@ import msgspec
 from durable._core.events import Kind
 from durable._runtime.runs import LiveRun, Rows, failure_json
 from durable._runtime.specs import Act, ChildCall
-from durable._store import messages, requests
+from durable._store import messages, requests, restarts
 from durable._store.rows import RunRow, new_run, row_of
 from durable._store.writer import Change, Transaction
-from durable.errors import IdConflict, RunNotFound, UsageError
+from durable.errors import IdConflict, UsageError
 from durable.payloads import checksum
 
 if TYPE_CHECKING:
@@ -160,14 +160,7 @@ class Outside:
         key = act.key or f"{run.row.id}/{run.row.salt:x}/{step.step_id}"
 
         def operation(transaction: Transaction) -> None:
-            base, _, number = act.target.rpartition("#")
-            if number.isdecimal() and base:
-                found = transaction.one("find_ordinal", id=base, ordinal=int(number))
-            else:
-                found = transaction.one("find_newest", id=act.target)
-            if found is None:
-                raise RunNotFound(f"no run {act.target!r} is in the file")
-            pk = RunRow(*found).pk
+            pk = requests.find_named(transaction, act.target).pk
             if act.verb == "signal":
                 messages.signal(pk, act.name, parcel, key, now_us)(transaction)
             else:
@@ -243,7 +236,7 @@ def _take_over_child(
         return child.pk
     pk = child.pk
     if not child.is_open and child.state != "completed":
-        pk = requests.retry_closed(transaction, child, now_us, anyway=True)
+        pk = restarts.retried(transaction, child, now_us)
     transaction.all("adopt_run", pk=pk, parent=parent.pk, step=call.end_step)
     if child.state == "completed":
         requests.put(transaction, parent.pk, "child", "", call.end_step, str(pk), now_us)

@@ -793,9 +793,6 @@ class LiveRun:
         stored = self.worker.stored(encoded, rows)
         mark = self.workflow.codec.fingerprint(args, kwargs, encoded)
         row, now_us = self.row, self.worker.now_us()
-        limit_us = None
-        if row.deadline_us is not None:  # Each ordinal has the whole time.
-            limit_us = now_us + row.deadline_us - (row.started_us or row.created_us)
         return new_run(
             id=row.id,
             ordinal=row.ordinal + 1,
@@ -817,7 +814,7 @@ class LiveRun:
             parent_pk=row.parent_pk,
             parent_step=row.parent_step,
             on_parent_close=row.on_parent_close,
-            deadline_us=limit_us,
+            deadline_us=row.deadline_again_us(now_us),
         )
 
     def terminate(self, reason: str, rows: Rows) -> None:

@@ -51,7 +51,12 @@ def pack(payload: bytes, blob: int) -> Parcel:
 
 
 def _is_known(transaction: Transaction, run: RunRow, kind: str, key: str, event: Kind) -> bool:
-    found = transaction.all("find_message", id=run.id, key=key, kind=kind, event_kind=int(event))
+    line = transaction.one("find_line", id=run.id, ordinal=run.ordinal)
+    assert line is not None
+    found = transaction.all(
+        "find_message",
+        id=run.id, first=line[0], last=line[1], key=key, kind=kind, event_kind=int(event),
+    )  # fmt: skip
     return bool(found)
 
 

@@ -243,9 +243,10 @@ class Reader:
         rows = self._all("list_children", parent=parent, limit=limit)
         return [(pk, run_id, ordinal, name, state) for pk, run_id, ordinal, name, state, _ in rows]
 
-    def find_answer(self, run_id: str, key: str) -> tuple[str, str, bytes] | None:
-        """Return (state, name, result) of how an update or query ended."""
-        rows = self._all("find_answer", id=run_id, key=key)
+    def find_answer(self, run: RunRow, key: str) -> tuple[str, str, bytes] | None:
+        """Return (state, name, result) of how an update or query ended, in a run or its line."""
+        first, last = self._line(run)
+        rows = self._all("find_answer", id=run.id, first=first, last=last, key=key)
         if not rows:
             return None
         state, name, result = rows[0]
@@ -255,10 +256,16 @@ class Reader:
         """Return how a run's updates ended, in the order of their ids."""
         return [AnswerRow(*row) for row in self._all("list_answers", run=run, limit=limit)]
 
-    def find_update(self, run_id: str, key: str) -> bool:
-        """Return whether an update of this id was ever sent to any run of an id."""
-        values = {"id": run_id, "key": key, "kind": "update", "event_kind": 7}
-        return bool(self._all("find_message", **values))
+    def find_update(self, run: RunRow, key: str) -> bool:
+        """Return whether an update of this id was ever sent to a run, or to its line."""
+        first, last = self._line(run)
+        values = {"id": run.id, "first": first, "last": last, "key": key}
+        return bool(self._all("find_message", **values, kind="update", event_kind=7))
+
+    def _line(self, run: RunRow) -> tuple[int, int]:
+        """Return the first and last of the ordinals that go on from each other, with this one."""
+        first, last = self._all("find_line", id=run.id, ordinal=run.ordinal)[0]
+        return first, last
 
     def find_value(self, run: int, name: str) -> bytes | None:
         """Return a published value.

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from durable._store.rows import LOST_ALONE, RunRow, new_run
+from durable._store import restarts
+from durable._store.rows import LOST_ALONE, RunRow
 from durable._store.writer import Transaction
 from durable.errors import RunClosed, RunNotFound, WrongState
 from durable.payloads import checksum
@@ -18,11 +19,11 @@ from durable.payloads import checksum
 __all__ = [
     "cancel",
     "end_children",
+    "find_named",
     "get",
     "get_open",
     "put",
     "retry",
-    "retry_closed",
     "terminate",
 ]
 
@@ -37,6 +38,22 @@ def get(transaction: Transaction, pk: int) -> RunRow:
     if row is None:
         raise RunNotFound("the run was deleted")
     return RunRow(*row)
+
+
+def find_named(transaction: Transaction, name: str) -> RunRow:
+    """Return the newest run of an id, or exactly the one that ``id#n`` names.
+
+    Raises:
+        RunNotFound: There is none.
+    """
+    base, _, number = name.rpartition("#")
+    if number.isdecimal() and base:
+        found = transaction.one("find_ordinal", id=base, ordinal=int(number))
+    else:
+        found = transaction.one("find_newest", id=name)
+    if found is None:
+        raise RunNotFound(f"no run {name!r} is in the file")
+    return RunRow(*found)
 
 
 def get_open(transaction: Transaction, pk: int, what: str) -> RunRow:
@@ -156,11 +173,14 @@ def retry(
             case "completed" | "continued":
                 raise WrongState(f"run {run.name} is {run.state}; there is nothing to retry")
             case "failed" | "cancelled" | "terminated":
-                return retry_closed(transaction, run, now_us, anyway=anyway)
+                restarts.require_newest(transaction, run)
+                if run.state == "failed":
+                    _refuse_if_later(transaction, run, anyway=anyway)
+                return restarts.retried(transaction, run, now_us)
             case "paused" | "blocked":
                 if run.origin is not None:
                     _refuse_if_later(transaction, run, anyway=anyway)
-                    _drop_from_origin(transaction, run, now_us)
+                    restarts.rewind(transaction, run)
                 transaction.all("retry_steps_now", run=pk, now_us=now_us)
                 transaction.one("ready_run", pk=pk)
                 return pk
@@ -198,15 +218,6 @@ def _refuse_if_nothing_waits(
     raise WrongState(f"run {run.name} is {status}, and no step of it waits for a retry")
 
 
-def _drop_from_origin(transaction: Transaction, run: RunRow, now_us: int) -> None:
-    del now_us
-    if run.origin:
-        # What was said to it meanwhile is said again.
-        transaction.all("resend_signals", to=run.pk, run=run.pk, from_seq=run.origin)
-        transaction.all("resend_updates", run=run.pk, from_seq=run.origin)
-        transaction.all("delete_events_from", run=run.pk, from_seq=run.origin)
-
-
 def _refuse_if_later(transaction: Transaction, run: RunRow, *, anyway: bool) -> None:
     if anyway or not run.origin:
         return
@@ -218,58 +229,3 @@ def _refuse_if_later(transaction: Transaction, run: RunRow, *, anyway: bool) -> 
             "compensation, perhaps); a retry would do the failed step again with these undone. "
             "Retry with --anyway if that is right"
         )
-
-
-def retry_closed(transaction: Transaction, run: RunRow, now_us: int, *, anyway: bool) -> int:
-    """Make the next ordinal of a closed run, with what was recorded before the failure.
-
-    Raises:
-        WrongState: It is not the newest, or steps completed after the failure.
-    """
-    newest = transaction.one("find_newest", id=run.id)
-    assert newest is not None
-    ordinal = RunRow(*newest).ordinal
-    if ordinal != run.ordinal:
-        raise WrongState(
-            f"run {run.name} was retried or restarted already: {run.id}#{ordinal} is the newest"
-        )
-    if run.state == "failed":
-        _refuse_if_later(transaction, run, anyway=anyway)
-    # A copied history keeps its salt and its clock: the order of sets, chance and the times of its
-    # events stay what they were.
-    inserted = transaction.rows(
-        "insert_run",
-        [
-            new_run(
-                id=run.id,
-                ordinal=ordinal + 1,
-                workflow=run.workflow,
-                queue=run.queue,
-                priority=run.priority,
-                headers=run.headers,
-                salt=run.salt,
-                arguments=run.arguments,
-                fingerprint=run.fingerprint,
-                checksum=run.checksum,
-                cause="retried",
-                code=run.code,
-                now_us=now_us,
-                clock_us=run.clock_us,
-                root_pk=run.root_pk,
-                parent_pk=run.parent_pk,
-            )
-        ],
-    )
-    to: int = inserted[0][0]
-    # Without an origin the code alone failed: everything recorded is kept.
-    before = run.origin or (1 << 62)
-    transaction.all("copy_events", run=run.pk, to=to, before=before)
-    transaction.all("share_blobs_of_events", run=run.pk, before=before)
-    if isinstance(run.arguments, int):
-        transaction.all("share_blob", id=run.arguments)
-    transaction.all("copy_values", run=run.pk, to=to)
-    transaction.all("copy_items", run=run.pk, to=to, before=before)
-    transaction.all("resend_signals", run=run.pk, to=to, from_seq=before)
-    transaction.all("resend_letters", run=run.pk, to=to)
-    transaction.all("share_blobs_of_inbox", run=to)
-    return to

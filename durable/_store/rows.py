@@ -76,6 +76,12 @@ class RunRow:
         """The id as people write it: with the ordinal from the second on."""
         return self.id if self.ordinal == 1 else f"{self.id}#{self.ordinal}"
 
+    def deadline_again_us(self, now_us: int) -> int | None:
+        """Return the limit of an ordinal that follows now: each has the whole time, or None."""
+        if self.deadline_us is None:
+            return None
+        return now_us + self.deadline_us - (self.started_us or self.created_us)
+
     def status(self, is_alive: Callable[[int], bool]) -> str:
         """Return the status it is shown with; whether its worker lives is asked of the kernel."""
         match self.state:

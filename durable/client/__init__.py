@@ -2,7 +2,7 @@
 
 from durable.client._blocking import BlockingClient, BlockingRun
 from durable.client._client import Client
-from durable.client._run import HistoryEvent, Item, Run
+from durable.client._run import HistoryEvent, Item, Run, message_id
 from durable.client._starts import conflict, new_start
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "Item",
     "Run",
     "conflict",
+    "message_id",
     "new_start",
 ]

@@ -24,6 +24,7 @@ from durable.client._starts import conflict, new_start, restarted
 from durable.definitions import OnClosed, Workflow
 from durable.errors import (
     IdConflict,
+    PromiseRejected,
     QueryFailed,
     RunClosed,
     RunNotFound,
@@ -242,7 +243,10 @@ class Client:
         Raises:
             TokenUnknown: It is no token, or no open run waits for it any more.
         """
-        parcel = await self._pack(msgspec.json.encode(reason_text(message)), "message")
+        from durable._core.failures import record_exception
+
+        record = record_exception(PromiseRejected(reason_text(message)))
+        parcel = await self._pack(msgspec.json.encode(record), "message")
         return await self._answer_token(token, parcel, rejects=True)
 
     async def _answer_token(self, token: str, parcel: Parcel, *, rejects: bool) -> Run[Any]:
@@ -400,16 +404,17 @@ class Client:
 
         return await to_thread.run_sync(messages.pack, payload, new_salt())
 
-    async def _wait_answer(self, run_id: str, pk: int, key: str) -> tuple[str, bytes]:
+    async def _wait_answer(self, pk: int, key: str) -> tuple[str, bytes]:
+        asked = self._get_row(pk)
         while True:
             version = self._version()
-            found = self._reader.find_answer(run_id, key)
+            found = self._reader.find_answer(asked, key)
             if found is not None:
                 return found[0], found[2]
             row = self._reader.find_run(pk)
             if row is None or (not row.is_open and row.state != "continued"):
                 # Its end is a commit that answers what is open: look once more, then it is lost.
-                found = self._reader.find_answer(run_id, key)
+                found = self._reader.find_answer(asked, key)
                 return ("abandoned", b"null") if found is None else (found[0], found[2])
             if row.state == "continued":
                 following = self._reader.find_ordinal(row.id, row.ordinal + 1)
@@ -440,7 +445,7 @@ class Client:
         pk: int = await self._commit(messages.ask("query", row.pk, name, parcel, key, now_us))
         try:
             async with asyncio.timeout(QUERY_DEADLINE_S):
-                state, payload = await self._wait_answer(row.id, pk, key)
+                state, payload = await self._wait_answer(pk, key)
         except TimeoutError:
             raise QueryFailed(
                 f"run {row.name} did not answer query {name} within {QUERY_DEADLINE_S:g} s; its "

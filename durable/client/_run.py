@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from durable.client._client import Client
     from durable.messages import Query, Signal, Stream, Update, Value
 
-__all__ = ["HistoryEvent", "Item", "Run", "reason_text"]
+__all__ = ["HistoryEvent", "Item", "Run", "message_id", "reason_text"]
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -252,7 +252,7 @@ class Run(Generic[R_co]):
         client = self._client
         parcel = await client._pack(signal._encode(value), f"signal {signal.name}")
         operation = messages.signal(
-            self._pk, signal.name, parcel, _message_id(id), client._clock.wall_us()
+            self._pk, signal.name, parcel, message_id(id), client._clock.wall_us()
         )
         await client._commit(operation)
 
@@ -274,7 +274,7 @@ class Run(Generic[R_co]):
             RunClosed: The run had ended before.
         """
         client = self._client
-        key = _message_id(id) or new_id(client._clock.wall_us())
+        key = message_id(id) or new_id(client._clock.wall_us())
         parcel = await client._pack(update._encode(value), f"update {update.name}")
         operation = messages.update(self._pk, update.name, parcel, key, client._clock.wall_us())
         pk: int = await client._commit(operation)
@@ -289,13 +289,13 @@ class Run(Generic[R_co]):
             UpdateFailed: Its handler raised; see ``__cause__``.
             UpdateAbandoned: The run ended first.
         """
-        known = self._client._reader.find_update(self.id, _message_id(id))
+        known = self._client._reader.find_update(self._client._get_row(self._pk), message_id(id))
         if not known:
             raise UsageError(f"no update {id!r} was ever sent to run {self.name}")
         return await self._answer_of(update, id, self._pk)
 
     async def _answer_of(self, update: Update[Any, R], key: str, pk: int) -> R:
-        state, payload = await self._client._wait_answer(self.id, pk, key)
+        state, payload = await self._client._wait_answer(pk, key)
         match state:
             case "completed":
                 answer: R = update._codec(1).decode(payload)
@@ -426,7 +426,7 @@ class Run(Generic[R_co]):
         return f"<run {self.name} of {self.workflow}>"
 
 
-def _message_id(given: object) -> str:
+def message_id(given: object) -> str:
     if (
         not isinstance(given, str)
         or len(given) > MESSAGE_ID_CHARACTERS_MAX

@@ -53,9 +53,6 @@ def new_start(
 
 def restarted(row: RunRow, now_us: int, salt: int) -> tuple[Any, ...]:
     """Return the row of a closed run's next ordinal, from the start."""
-    limit_us = None
-    if row.deadline_us is not None:
-        limit_us = now_us + row.deadline_us - (row.started_us or row.created_us)
     return new_run(
         id=row.id,
         ordinal=row.ordinal + 1,
@@ -72,7 +69,8 @@ def restarted(row: RunRow, now_us: int, salt: int) -> tuple[Any, ...]:
         now_us=now_us,
         root_pk=row.root_pk,
         parent_pk=row.parent_pk,
-        deadline_us=limit_us,
+        on_parent_close=row.on_parent_close,
+        deadline_us=row.deadline_again_us(now_us),
     )
 
 

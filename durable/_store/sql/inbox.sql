@@ -34,19 +34,22 @@ UPDATE run
  WHERE (parent_pk, parent_step) IN (VALUES (?, ?)) AND state = 'parked'
 
 -- :name find_message
--- Whether a message of this id has come to any run of an id: it waits, or became an event.
+-- Whether a message of this id has come to the ordinals that go on from each other: it waits, or
+-- became an event. One that began anew has heard nothing of what was said before.
 SELECT 1
   FROM run JOIN inbox ON inbox.run = run.pk
- WHERE run.id = :id AND inbox.key = :key AND inbox.kind = :kind
+ WHERE run.id = :id AND run.ordinal BETWEEN :first AND :last
+   AND inbox.key = :key AND inbox.kind = :kind
  UNION ALL
 SELECT 1
   FROM run JOIN event ON event.run = run.pk
- WHERE run.id = :id AND event.step = :key AND event.kind IN (6, 7, 12, 13)
-   AND event.kind = :event_kind
+ WHERE run.id = :id AND run.ordinal BETWEEN :first AND :last
+   AND event.step = :key AND event.kind IN (6, 7, 12, 13) AND event.kind = :event_kind
  UNION ALL
 SELECT 1
   FROM run JOIN answer ON answer.run = run.pk
- WHERE run.id = :id AND answer.key = :key AND :kind = 'update'
+ WHERE run.id = :id AND run.ordinal BETWEEN :first AND :last
+   AND answer.key = :key AND :kind = 'update'
 
 -- :name list_inbox_of_worker
 -- :scan allowed (the inbox holds only what nobody has taken yet)
@@ -99,21 +102,20 @@ SELECT :to, kind, name, key, payload, at_us
  WHERE run = :run AND kind IN ('signal', 'update')
  ORDER BY id
 
--- :name resend_signals
--- Signals recorded from a place in a history on are sent again to the run that goes on from there.
+-- :name resend_messages
+-- What others said from a place in a history on is said again to the run that goes on from there:
+-- signals (6), updates (7), answers to promises (12, 13), but not the one that made the run fail.
 INSERT INTO inbox (run, kind, name, key, payload, at_us)
-SELECT :to, 'signal', event.name, event.step, event.result, run.clock_us + event.at_us
+SELECT :to,
+       CASE event.kind WHEN 6 THEN 'signal' WHEN 7 THEN 'update'
+                       WHEN 12 THEN 'resolve' ELSE 'reject' END,
+       CASE WHEN event.kind IN (6, 7) THEN event.name ELSE '' END,
+       event.step,
+       CASE event.kind WHEN 7 THEN event.arguments ELSE event.result END,
+       run.clock_us + event.at_us
   FROM event JOIN run ON run.pk = event.run
- WHERE event.run = :run AND event.seq >= :from_seq AND event.kind = 6
- ORDER BY event.seq
-
--- :name resend_updates
--- Updates that a paused run accepted after the place it goes on from, and has not answered.
-INSERT INTO inbox (run, kind, name, key, payload, at_us)
-SELECT run.pk, 'update', event.name, event.step, event.arguments, run.clock_us + event.at_us
-  FROM event JOIN run ON run.pk = event.run
- WHERE event.run = :run AND event.seq >= :from_seq AND event.kind = 7
-   AND NOT EXISTS (SELECT 1 FROM answer WHERE answer.run = run.pk AND answer.key = event.step)
+ WHERE event.run = :run AND event.seq >= :from_seq AND event.seq <> :but
+   AND event.kind IN (6, 7, 12, 13)
  ORDER BY event.seq
 
 -- :name resend_letters

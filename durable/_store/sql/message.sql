@@ -7,10 +7,10 @@ VALUES (?, ?, ?, ?, ?, ?)
    SET state = excluded.state, result = excluded.result, at_us = excluded.at_us
 
 -- :name find_answer
--- How an update or query ended, in any ordinal of the run's id.
+-- How an update or query ended, in the newest of the ordinals that go on from each other.
 SELECT answer.state, answer.name, answer.result
   FROM run JOIN answer ON answer.run = run.pk
- WHERE run.id = :id AND answer.key = :key
+ WHERE run.id = :id AND run.ordinal BETWEEN :first AND :last AND answer.key = :key
  ORDER BY run.ordinal DESC
  LIMIT 1
 

@@ -108,6 +108,17 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
   FROM run
  WHERE id = :id AND ordinal = :ordinal
 
+-- :name find_line
+-- The ordinals that go on from each other, this one among them: from the last that began anew to the
+-- one before the next that did.
+SELECT COALESCE((SELECT MAX(ordinal)
+                   FROM run
+                  WHERE id = :id AND ordinal <= :ordinal AND cause IN ('started', 'restarted')), 1),
+       COALESCE((SELECT MIN(ordinal) - 1
+                   FROM run
+                  WHERE id = :id AND ordinal > :ordinal AND cause IN ('started', 'restarted')),
+                1 << 62)
+
 -- :name list_runs
 -- A page of runs, newest first, before a key.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
