@@ -234,8 +234,16 @@ class Activities:
             attempt.retry_at_us = row.retry_at_us
         return False
 
+    def look_again(self, attempt: Attempt) -> None:
+        """Its run goes on after all: what was not begun meanwhile is begun."""
+        if not attempt.is_in_hand and not attempt.is_later:
+            if attempt.retry_at_us is None:
+                self._enqueue(attempt)
+            else:
+                self._wait_for_retry(attempt)
+
     def _enqueue(self, attempt: Attempt, now_us: int | None = None) -> None:
-        if attempt.over:
+        if attempt.over or attempt.run.pausing is not None:
             return
         attempt.is_in_hand = True
         if attempt.run.lost >= LOST_ALONE:
@@ -661,6 +669,8 @@ class Activities:
         run, row = attempt.run, attempt.remembered(state)
         run.steps[attempt.step_id] = row
         rows.append(("upsert_step", step_row(run, attempt.step, row)))
+        if state == "intent":
+            rows.append(("insert_once", (run.row.pk, attempt.step_id)))
         run.uncommitted += 1
         ends_alone = False
         if run.alone and state == "retrying":
@@ -706,15 +716,20 @@ class Activities:
         attempt = run.attempts.get(step.step_id)
         if attempt is None:
             return
-        rows: Rows = []
-        if attempt.started_us:
-            reason = ActivityError("the workflow no longer waits for this step")
-            rows.append(self._attempt_row(attempt, reason, self._now_us(), "abandoned"))
-        if run.steps.pop(step.step_id, None) is not None:
-            rows.append(("delete_step", (run.row.pk, step.step_id)))
+        rows = self.give_up(attempt, "the workflow no longer waits for this step")
         if rows:
             self._worker.submit(Change(rows))
+
+    def give_up(self, attempt: Attempt, why: str) -> Rows:
+        """End an attempt without an event; return the rows that say so."""
+        run, step_id = attempt.run, attempt.step_id
+        rows: Rows = []
+        if attempt.started_us:
+            rows.append(self._attempt_row(attempt, ActivityError(why), self._now_us(), "abandoned"))
+        if run.steps.pop(step_id, None) is not None:
+            rows.append(("delete_step", (run.row.pk, step_id)))
         self.abandon(attempt)
+        return rows
 
     def abandon(self, attempt: Attempt) -> None:
         """Tell an attempt's code that its end is of no interest; it keeps its place until then."""

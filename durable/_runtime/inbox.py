@@ -15,6 +15,7 @@ import msgspec
 from durable._core.driver import EARLY
 from durable._core.events import Kind
 from durable._runtime.runs import LiveRun, Rows, failure_json
+from durable._store.restarts import Plan
 from durable._store.rows import InboxRow
 from durable._store.writer import Change
 from durable.errors import (
@@ -89,6 +90,8 @@ class Inbox:
         """Turn one request into an event, or do what it asks."""
         if request.id in run.inbox_taken or run.is_over:
             return
+        if run.pausing is not None and request.kind not in _WHILE_PAUSING:
+            return  # It is in the file, and found when the run is resumed.
         run.inbox_taken.add(request.id)
         rows: Rows = [("delete_inbox", (request.id,))]
         try:
@@ -100,7 +103,10 @@ class Inbox:
             # The order is the writer's: what is shared is not unshared and then deleted.
             rows.append(("unshare_blobs_of_inbox", (request.payload,)))
             rows.append(("delete_blobs_of_inbox", (request.payload,)))
-        self._take(run, request, payload, rows)
+        try:
+            self._take(run, request, payload, rows)
+        except msgspec.MsgspecError as error:  # Nobody of ours wrote this row.
+            self._bury(run, request, rows, str(error))
 
     def _take(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
         match request.kind:
@@ -108,9 +114,6 @@ class Inbox:
                 run.deliver(Kind.CANCEL_REQUESTED, "", result=payload, rows=rows)
             case "terminate":
                 run.terminate(msgspec.json.decode(payload, type=str), rows)
-            case "retry":
-                self._worker.submit(Change(rows))
-                self._worker.activities.hurry(run)
             case "signal":
                 run.deliver(Kind.RECEIVED, request.key, request.name, result=payload, rows=rows)
             case "update":
@@ -121,6 +124,25 @@ class Inbox:
                 self._take_child_end(run, request, int(payload), rows)
             case "resolve" | "reject":
                 self._take_answer(run, request, payload, rows)
+            case _:
+                self._take_repair(run, request, payload, rows)
+
+    def _take_repair(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
+        match request.kind:
+            case "retry":
+                self._worker.submit(Change(rows))
+                self._worker.activities.hurry(run)
+            case "skip" | "fail":
+                self._take_skip(run, request, payload, rows)
+            case "restart":
+                plan = msgspec.json.decode(payload, type=Plan)
+                run.terminate(f"restarted from {plan.place}", rows, plan)
+            case "pause":
+                run.pause_soon(msgspec.json.decode(payload, type=str), rows)
+            case "resume":
+                run.resume_now(rows)
+                for row in self._worker.store.reader.inbox_of_run(run.row.pk):
+                    self.take(run, row)
 
     def _postpone(self, run: LiveRun, request: InboxRow) -> None:
         run.postponed.append(request)
@@ -241,6 +263,29 @@ class Inbox:
                 reason = msgspec.json.decode(payload, type=str)
                 return Kind.CHILD_FAILED, failure_json(RunTerminated(row.name, reason))
 
+    # -- steps done by hand ----------------------------------------------------------------------
+
+    def _take_skip(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
+        """A person says how a pending step ends."""
+        fails = request.kind == "fail"
+        step = run.driver.loop.steps.get(request.key)
+        if step is None:
+            self._bury(run, request, rows, f"step {request.key} is not pending")
+            return
+        if not fails:
+            try:
+                step.decode(payload)
+            except PayloadError as error:
+                self._bury(run, request, rows, str(error))
+                return
+        attempt = run.attempts.get(request.key)
+        if attempt is not None:
+            rows += self._worker.activities.give_up(attempt, "it was ended by hand")
+        run.deliver(
+            step.kind + fails, step.step_id, step.name, step.fingerprint, step.arguments, payload,
+            0, rows,
+        )  # fmt: skip
+
     # -- tokens ----------------------------------------------------------------------------------
 
     def _take_answer(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
@@ -263,6 +308,10 @@ class Inbox:
             self._worker.activities.answered(run, step, payload, rows, rejects=rejects)
             return
         run.deliver(kind, request.key, step.name, 0, b"", payload, 0, rows)
+
+
+# What a run takes that waits for its running attempts before it is paused.
+_WHILE_PAUSING = {"terminate", "restart", "resume"}
 
 
 def _ring(worker: Worker, pk: int, change: Change) -> None:

@@ -229,15 +229,17 @@ def attempt_info(attempt: Attempt) -> AttemptInfo:
     """Return what an activity may know about its attempt.
 
     The key is made of the run's id and salt: both stay when a run is retried as a new ordinal, so a
-    service that saw the failed attempt recognises the next one.
+    service that saw the failed attempt recognises the next one. A step that completed, and is done
+    again by a restart, is another call, and has the ordinal that does it in its key.
     """
     row = attempt.run.row
+    key, again = f"{row.id}/{row.salt:x}/{attempt.step_id}", attempt.run.redone.get(attempt.step_id)
     return AttemptInfo(
         run_id=row.name,
         step_id=attempt.step_id,
         activity=attempt.activity.name,
         number=attempt.number,
-        idempotency_key=f"{row.id}/{row.salt:x}/{attempt.step_id}",
+        idempotency_key=key if again is None else f"{key}#{again}",
         started=moment(attempt.started_us),
         deadline=None if attempt.deadline_us is None else moment(attempt.deadline_us),
         details=None if attempt.details is None else msgspec.json.decode(attempt.details),

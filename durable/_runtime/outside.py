@@ -225,15 +225,15 @@ def _take_over_child(
     )
     if above is None or above.id != parent.id:
         raise conflict
-    if above.salt != parent.salt:
-        if call.run_id is not None and child.is_open:
+    if child.parent_pk == parent.pk and child.parent_step == call.end_step:
+        return child.pk
+    if above.salt != parent.salt or not parent.adopts:
+        if child.is_open and above.is_open:
             raise conflict
         again = (values[0], child.ordinal + 1, *values[2:4], None, *values[5:])
         return int(transaction.rows("insert_run", [again])[0][0])
     if child.workflow != values[2] or child.fingerprint != values[11]:
         raise conflict
-    if child.parent_pk == parent.pk and child.parent_step == call.end_step:
-        return child.pk
     pk = child.pk
     if not child.is_open and child.state != "completed":
         pk = restarts.retried(transaction, child, now_us)

@@ -34,7 +34,8 @@ from durable._core.failures import record_exception, summary
 from durable._core.loop import COMPLETED, Step
 from durable._runtime.inside import InWorkflow
 from durable._runtime.specs import ChildCall
-from durable._store import messages, requests
+from durable._store import messages, requests, restarts
+from durable._store.restarts import Plan
 from durable._store.rows import new_run
 from durable._store.writer import Change, Transaction
 from durable.errors import Blocked, PayloadError, RowRefused, RunTimedOut
@@ -76,8 +77,9 @@ class LiveRun:
 
     __slots__ = (
         "alone", "attempts", "clock_us", "driver", "gone", "headers", "inbox_taken", "inside",
-        "limit_timer", "lost", "needs_rebuild", "park_timer", "paused", "positions", "postponed",
-        "row", "steps", "stored_state", "timers", "uncommitted", "worker", "workflow",
+        "limit_timer", "lost", "needs_rebuild", "park_timer", "pausing", "positions",
+        "postponed", "redone", "row", "steps", "stored_state", "timers", "uncommitted", "worker",
+        "workflow",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
@@ -98,7 +100,13 @@ class LiveRun:
         """Its row says, or is about to say, that its attempts run and no other run's."""
         self.uncommitted = 0
         self.gone = False
-        self.paused = False
+        self.pausing: tuple[str, Rows] | None = None
+        """It was asked to pause, and waits for its running attempts: the reason, and what is
+        committed then."""
+        self.redone: Mapping[str, int] = (
+            {} if row.source_pk is None else worker.store.reader.redone(row.pk)
+        )
+        """Steps that completed in an earlier ordinal and are done again, and since which one."""
         self.park_timer: TimerHandle | None = None
         self.limit_timer: TimerHandle | None = None
         self.inbox_taken: set[int] = set()
@@ -158,35 +166,40 @@ class LiveRun:
             if first is None:  # Nothing of it is recorded: whatever it did, it does now.
                 return driver.start()
             driver.know_patches(reader.patches(pk))
-            driver.replay(itertools.chain([first], events))
-            return []
+            driver.accept(reader.accepted(pk))
+            return driver.replay(itertools.chain([first], events), self.row.redo_seq)
 
         commands = self._drive(replay, [])
         if commands is None:
             return False
         if commands:
-            self._record_start_again(commands)
+            self._record_again(commands)
         elif driver.outcome is not None:
             # Its last event and its end are one commit, so an open run whose code ends is changed.
             self.commit([], [])
         driver.loop.commands.clear()
         return driver.outcome is None
 
-    def _record_start_again(self, commands: list[Command]) -> None:
-        """Commit what the start records once more: without any event, nobody knows if it was.
+    def _record_again(self, commands: list[Command]) -> None:
+        """Commit what the last drain records: without any later event, nobody knows if it was.
 
+        That is the start of a run without events, and the drain from which a run goes on anew.
         What is there already stays as it is: the same items at the same positions.
         """
-        recordings: list[Command] = [one for one in commands if isinstance(one, Recording)]
+        recordings: list[Command] = [
+            one for one in commands if isinstance(one, Recording | DropStep)
+        ]
         if not recordings and self.driver.outcome is None:
             return
-        self.positions = dict.fromkeys(
-            (one.stream for one in recordings if isinstance(one, AppendItem)), 0
-        )
+        reader, pk, seq = self.worker.store.reader, self.row.pk, self.driver.seq
+        self.positions = {
+            one.stream: reader.next_position(pk, one.stream, before=seq)
+            for one in recordings
+            if isinstance(one, AppendItem)
+        }
         self.commit([], recordings)
         for stream, position in self.positions.items():
-            there = self.worker.store.reader.next_position(self.row.pk, stream)
-            self.positions[stream] = max(position, there)
+            self.positions[stream] = max(position, reader.next_position(pk, stream))
 
     def resume(self, remembered: Iterable[StepRow]) -> None:
         """After a replay: do again whatever the code waits for and has no event."""
@@ -264,7 +277,9 @@ class LiveRun:
         try:
             commands = driver.deliver(event, value)
         except (Blocked, PayloadError) as error:
-            self._block(error, [*(rows or ()), ("insert_event", event_row)])
+            # Nothing of this drain is done: code that fits does it anew.
+            redo = ("mark_redo", (self.row.pk, event.seq))
+            self._block(error, [*(rows or ()), ("insert_event", event_row), redo])
             return
         finally:
             watchdog.draining = None
@@ -458,6 +473,9 @@ class LiveRun:
         """
         worker = self.worker
         begun = False
+        if self.pausing is not None:  # What it asks for is asked for again when it is resumed.
+            self.look_idle()
+            return
         for command in commands:
             if type(command) is Step:  # By far the most frequent: before the match.
                 if command.done():
@@ -494,7 +512,7 @@ class LiveRun:
 
     def _fire(self, step_id: str) -> None:
         self.timers.pop(step_id, None)
-        if not self.is_over and step_id in self.driver.loop.timers:
+        if self.pausing is None and not self.is_over and step_id in self.driver.loop.timers:
             self.deliver(Kind.FIRED, step_id)
 
     def mend(self) -> None:
@@ -555,6 +573,9 @@ class LiveRun:
 
     def look_idle(self) -> None:
         """See, a second from now, whether the run only waits."""
+        if self.pausing is not None:
+            self._pause_if_idle()
+            return
         if self.park_timer is None and not self.gone and not self.is_working:
             due_us = self.worker.now_us() + PARK_AFTER_US
             self.park_timer = self.worker.timers.at(due_us, self._park)
@@ -653,6 +674,32 @@ class LiveRun:
         """Store the run as paused, until a person retries it; running attempts are abandoned."""
         rows.append(self._paused_row(why))
         self._leave(rows, "paused")
+
+    def pause_soon(self, why: str, rows: Rows) -> None:
+        """Begin nothing more, and be paused once the running attempts have ended."""
+        self.pausing = why, rows
+        self._pause_if_idle()
+
+    def _pause_if_idle(self) -> None:
+        if self.pausing is None or self.gone or self.uncommitted:
+            return
+        if any(one.started_us and one.is_in_hand for one in self.attempts.values()):
+            return
+        why, rows = self.pausing
+        self.pause(why, rows)
+
+    def resume_now(self, rows: Rows) -> None:
+        """Go on after all: a person resumes it before its running attempts have ended."""
+        if self.pausing is not None:
+            rows += self.pausing[1]
+            self.pausing = None
+        self.worker.submit(Change(rows))
+        loop = self.driver.loop
+        timers = [one for step, one in loop.timers.items() if step not in self.timers]
+        steps = [one for step, one in loop.steps.items() if step not in self.attempts]
+        self.perform([*map(ArmTimer, timers), *steps], again=True)
+        for attempt in list(self.attempts.values()):
+            self.worker.activities.look_again(attempt)
 
     def _paused_row(self, why: str) -> tuple[str, tuple[Any, ...]]:
         waits = msgspec.json.encode({"kind": "paused", "message": why}).decode()
@@ -815,10 +862,11 @@ class LiveRun:
             parent_step=row.parent_step,
             on_parent_close=row.on_parent_close,
             deadline_us=row.deadline_again_us(now_us),
+            source_pk=row.pk,
         )
 
-    def terminate(self, reason: str, rows: Rows) -> None:
-        """End the run without running any of its code."""
+    def terminate(self, reason: str, rows: Rows, plan: Plan | None = None) -> None:
+        """End the run without running any of its code; with a plan, as it is restarted."""
         payload = msgspec.json.encode(reason)
         pk = self.row.pk
         now_us = self._ends_at_us()
@@ -830,7 +878,10 @@ class LiveRun:
         rows.append(("delete_steps_of_run", (pk,)))
         self._end_rows(rows, now_us)
         is_alive = self.worker.store.locks.is_held
+        operation: Callable[[Transaction], Any]
         operation = partial(requests.end_children, pk=pk, now_us=now_us, is_alive=is_alive)
+        if plan is not None:
+            operation = partial(_restart, end_children=operation, pk=pk, plan=plan, now_us=now_us)
         self.worker.submit(self._leaving(rows, "terminated", operation))
 
     def release(self) -> None:
@@ -844,6 +895,19 @@ class LiveRun:
             self.worker.activities.abandon(attempt)
         self.attempts.clear()
         self.driver.evict()
+
+
+def _restart(
+    transaction: Transaction,
+    *,
+    end_children: Callable[[Transaction], None],
+    pk: int,
+    plan: Plan,
+    now_us: int,
+) -> None:
+    """Make the next ordinal of a run in the very commit that ends it."""
+    end_children(transaction)
+    restarts.restarted(transaction, requests.get(transaction, pk), plan, now_us)
 
 
 def step_row(run: LiveRun, step: Step, row: StepRow) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from durable._store.queries import QUERIES
 from durable._store.rows import (
     AnswerRow,
     AttemptRow,
+    AuditRow,
     InboxRow,
     ItemRow,
     LetterRow,
@@ -238,10 +239,14 @@ class Reader:
         rows = self._all("find_child", parent=parent, step=step)
         return rows[0][0] if rows else None
 
-    def children(self, parent: int, limit: int = 1_000) -> list[tuple[int, str, int, str, str]]:
-        """Return (key, id, ordinal, workflow, state) of the runs that a run started."""
+    def children(self, parent: int, limit: int = 1_000) -> list[tuple[int, str]]:
+        """Return the runs that a run started: the key, and where its end is delivered."""
         rows = self._all("list_children", parent=parent, limit=limit)
-        return [(pk, run_id, ordinal, name, state) for pk, run_id, ordinal, name, state, _ in rows]
+        return [(pk, step or "") for pk, step in rows]
+
+    def followers(self, run: int) -> list[int]:
+        """Return the keys of the runs that go on from a run, oldest first."""
+        return [pk for (pk,) in self._all("list_followers", run=run)]
 
     def find_answer(self, run: RunRow, key: str) -> tuple[str, str, bytes] | None:
         """Return (state, name, result) of how an update or query ended, in a run or its line."""
@@ -287,10 +292,22 @@ class Reader:
         )
         return [ItemRow(*row) for row in rows]
 
-    def next_position(self, run: int, stream: str) -> int:
-        """Return where the next item of a stream goes."""
-        rows = self._all("find_last_position", run=run, stream=stream)
+    def next_position(self, run: int, stream: str, before: int = 1 << 62) -> int:
+        """Return where the next item of a stream goes, of those written before an event."""
+        rows = self._all("find_last_position", run=run, stream=stream, before=before)
         return rows[0][0] + 1 if rows else 0
+
+    def redone(self, run: int) -> dict[str, int]:
+        """Return the steps that completed before and are done again, and since which ordinal."""
+        return {step: ordinal for step, ordinal in self._all("list_redone", run=run)}  # noqa: C416
+
+    def accepted(self, run: int) -> list[str]:
+        """Return the steps whose recorded ends a person let pass."""
+        return [step for (step,) in self._all("list_accepted", run=run)]
+
+    def audit(self, run: int, limit: int = 1_000) -> list[AuditRow]:
+        """Return what was done to a run by people, oldest first."""
+        return [AuditRow(*row) for row in self._all("list_audit", run=run, limit=limit)]
 
     def streams(self, run: int) -> list[tuple[str, int]]:
         """Return (name, items) of a run's streams."""

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from durable._store import restarts
+from durable._clock import new_salt
 from durable._store.rows import LOST_ALONE, RunRow
 from durable._store.writer import Transaction
-from durable.errors import RunClosed, RunNotFound, WrongState
-from durable.payloads import checksum
+from durable.errors import RunClosed, RunNotFound
+from durable.payloads import INLINE_BYTES_MAX, checksum, compress
 
 __all__ = [
     "cancel",
@@ -22,8 +22,8 @@ __all__ = [
     "find_named",
     "get",
     "get_open",
+    "packed",
     "put",
-    "retry",
     "terminate",
 ]
 
@@ -77,6 +77,15 @@ def _put(transaction: Transaction, run: RunRow, kind: str, payload: str, now_us:
     put(transaction, run.pk, kind, "", "", payload, now_us)
 
 
+def packed(transaction: Transaction, payload: bytes) -> str | int:
+    """Return what a payload column holds, with a large one put into a blob."""
+    if len(payload) <= INLINE_BYTES_MAX:
+        return payload.decode()
+    blob = new_salt()
+    transaction.rows("insert_blob", [(blob, 1, len(payload), compress(payload))])
+    return blob
+
+
 def put(
     transaction: Transaction,
     pk: int,
@@ -108,9 +117,16 @@ def cancel(pk: int, reason: str, now_us: int) -> Callable[[Transaction], None]:
 
 
 def terminate(
-    pk: int, reason: str, now_us: int, is_alive: Callable[[int], bool]
+    pk: int,
+    reason: str,
+    now_us: int,
+    is_alive: Callable[[int], bool],
+    kind: str = "terminate",
+    request: object = None,
 ) -> Callable[[Transaction], bool]:
     """Return the operation that ends a run without running its code; True if it is closed now.
+
+    Else its owner is told to: by a request of this kind, with its reason or something else.
 
     Raises:
         RunClosed: It has ended already.
@@ -148,47 +164,9 @@ def terminate(
                 transaction.rows("wake_runs", [(run.parent_pk,)])
             end_children(transaction, pk, now_us, is_alive)
             return True
-        _put(transaction, run, "terminate", payload.decode(), now_us)
+        asked = payload if request is None else msgspec.json.encode(request)
+        put(transaction, pk, kind, "", "", packed(transaction, asked), now_us)
         return False
-
-    return operation
-
-
-def retry(
-    pk: int, now_us: int, is_alive: Callable[[int], bool], *, anyway: bool
-) -> Callable[[Transaction], int]:
-    """Return the operation that lets a run go on; its value is the key of the run that goes on.
-
-    An open run goes on in place: what waits for a retry is tried now, a paused or blocked one
-    starts again. A closed one never changes: a new ordinal gets a copy of what was recorded before
-    the failure's origin.
-
-    Raises:
-        WrongState: It completed, or nothing of it failed, or steps completed after the failure.
-    """
-
-    def operation(transaction: Transaction) -> int:
-        run = get(transaction, pk)
-        match run.state:
-            case "completed" | "continued":
-                raise WrongState(f"run {run.name} is {run.state}; there is nothing to retry")
-            case "failed" | "cancelled" | "terminated":
-                restarts.require_newest(transaction, run)
-                if run.state == "failed":
-                    _refuse_if_later(transaction, run, anyway=anyway)
-                return restarts.retried(transaction, run, now_us)
-            case "paused" | "blocked":
-                if run.origin is not None:
-                    _refuse_if_later(transaction, run, anyway=anyway)
-                    restarts.rewind(transaction, run)
-                transaction.all("retry_steps_now", run=pk, now_us=now_us)
-                transaction.one("ready_run", pk=pk)
-                return pk
-            case _:
-                _refuse_if_nothing_waits(transaction, run, now_us, is_alive)
-                transaction.all("retry_steps_now", run=pk, now_us=now_us)
-                _put(transaction, run, "retry", "null", now_us)
-                return pk
 
     return operation
 
@@ -203,29 +181,3 @@ def end_children(
             cancel(child, reason, now_us)(transaction)
         else:
             terminate(child, reason, now_us, is_alive)(transaction)
-
-
-def _refuse_if_nothing_waits(
-    transaction: Transaction, run: RunRow, now_us: int, is_alive: Callable[[int], bool]
-) -> None:
-    """Refuse a run none of whose steps waits for its next attempt.
-
-    The rows of its steps tell: a run is written down as retrying only once it waited for a second.
-    """
-    status = run.status(is_alive)
-    if status == "retrying" or transaction.all("find_waiting_retry", run=run.pk, now_us=now_us):
-        return
-    raise WrongState(f"run {run.name} is {status}, and no step of it waits for a retry")
-
-
-def _refuse_if_later(transaction: Transaction, run: RunRow, *, anyway: bool) -> None:
-    if anyway or not run.origin:
-        return
-    later = transaction.all("find_completed_after", run=run.pk, after=run.origin)
-    if later:
-        names = ", ".join(f"step {step} ({name})" for step, name in later[:5])
-        raise WrongState(
-            f"run {run.name}: {names} completed after the step that failed (clean-up or "
-            "compensation, perhaps); a retry would do the failed step again with these undone. "
-            "Retry with --anyway if that is right"
-        )

@@ -1,23 +1,58 @@
 """New ordinals of closed runs, and open runs that go back to a place in their history.
 
-A closed run never changes. Its next ordinal begins with a copy of what was recorded before a place
-in the history, and keeps its salt and its clock: the order of sets, chance, the times of its events
-and its tokens stay what they were.
+Laws:
 
-What others said from that place on was acknowledged, so it is said again: signals, updates (their
-handlers run again; whoever asked has his answer) and answers to promises.
+* A closed run never changes. Its next ordinal begins with a copy of what was recorded before a
+  place in the history, and keeps its salt and its clock: the order of sets, chance, the times of
+  its events and its tokens stay what they were.
+* The last drain that is kept was never done for the new ordinal: it is done anew, by today's code,
+  so patches are decided there, and what it publishes is published again (``redo_seq``).
+* What others said from that place on was acknowledged, so it is said again: signals, updates (their
+  handlers run again; whoever asked has his answer) and answers to promises.
+* A step that completed, and is done again because somebody wants so, is another call to the world:
+  its idempotency key changes (table ``redone``). One that failed keeps its key.
 """
 
 from __future__ import annotations
 
+import msgspec
+
+from durable._clock import new_salt
+from durable._store.requests import packed
 from durable._store.rows import RunRow, new_run
 from durable._store.writer import Transaction
 from durable.errors import WrongState
+from durable.payloads import checksum, checksum_of_two, decompress, fingerprint
 
-__all__ = ["require_newest", "retried", "rewind"]
+__all__ = ["Plan", "refuse", "require_newest", "restarted", "retried", "rewind"]
 
 # Of a run whose failure no event produced: the code alone failed, and all it recorded is kept.
 WHOLE_HISTORY = 1 << 62
+STEPS_SHOWN = 8
+# Kinds of events that end steps, and of those that end the same steps well (see `Kind`).
+_ENDS = {1: 1, 2: 1, 8: 8, 9: 8, 10: 10, 11: 10, 12: 12, 13: 12}
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run is restarted; as JSON it is what a run's owner is asked to do.
+
+    Attributes:
+        place: ``start``, ``failed``, ``last``, ``event:N``, a step id or the name of a step.
+        arguments: Edited ones, as the codec writes them; null for those it has.
+        outputs: By step id, what a kept step is said to have returned.
+        keeps_messages: Whether what others said after the place is said again.
+        keeps_children: Whether steps that start a child anew find the one that is there.
+        again: Steps that run at most once and may be done again.
+        begins_anew: Whether a run of which nothing is kept has another salt, and so other keys.
+    """
+
+    place: str
+    arguments: msgspec.Raw = msgspec.Raw(b"null")
+    outputs: dict[str, msgspec.Raw] = {}
+    keeps_messages: bool = True
+    keeps_children: bool = True
+    again: tuple[str, ...] = ()
+    begins_anew: bool = False
 
 
 def require_newest(transaction: Transaction, run: RunRow) -> None:
@@ -26,68 +61,262 @@ def require_newest(transaction: Transaction, run: RunRow) -> None:
     Raises:
         WrongState: It is not the newest of its id.
     """
-    newest = transaction.one("find_newest", id=run.id)
-    assert newest is not None
-    ordinal = RunRow(*newest).ordinal
+    ordinal = _newest(transaction, run).ordinal
     if ordinal != run.ordinal:
         raise WrongState(
             f"run {run.name} was retried or restarted already: {run.id}#{ordinal} is the newest"
         )
 
 
-def retried(transaction: Transaction, run: RunRow, now_us: int) -> int:
+def retried(transaction: Transaction, run: RunRow, now_us: int, again: tuple[str, ...] = ()) -> int:
     """Make the next ordinal of a closed run, with what was recorded before the failure.
 
     Raises:
-        WrongState: It is not the newest.
+        WrongState: It is not the newest, or a step that runs at most once would be done again.
     """
     require_newest(transaction, run)
+    plan = Plan(place="failed", again=again)
+    before = run.origin or WHOLE_HISTORY
+    return _next(transaction, run, plan, "retried", before, run.origin or 0, now_us)
+
+
+def restarted(transaction: Transaction, run: RunRow, plan: Plan, now_us: int) -> int:
+    """Make the next ordinal of a closed run, from any place of its history.
+
+    Raises:
+        WrongState: A newer ordinal is open; there is no such place; a step that runs at most once
+            would be done again; an output is given for a step that is not kept.
+    """
+    newest = _newest(transaction, run)
+    if newest.is_open and newest.pk != run.pk:
+        raise WrongState(
+            f"run {run.name} was restarted already, and {newest.name} is open; restart that one"
+        )
+    before, but = find_place(transaction, run, plan)
+    return _next(transaction, run, plan, "restarted", before, but, now_us)
+
+
+def rewind(transaction: Transaction, run: RunRow, again: tuple[str, ...] = ()) -> None:
+    """Let a paused run go on from its failure's origin: what it recorded from there on is dropped.
+
+    The blobs of dropped messages go over to those that are sent again.
+
+    Raises:
+        WrongState: A step that runs at most once would be done again.
+    """
+    pk, before = run.pk, run.origin or WHOLE_HISTORY
+    _refuse_once(transaction, run, before, again)
+    drained = transaction.one("find_last_drained", run=pk, before=before)
+    assert drained is not None
+    redo_seq: int = drained[0]
+    transaction.all("resend_messages", to=pk, run=pk, from_seq=before, but=run.origin or 0)
+    transaction.all("delete_events_from", run=pk, from_seq=redo_seq + 1)
+    transaction.all("delete_items_from", run=pk, redo_seq=redo_seq)
+    transaction.rows("mark_redo", [(pk, redo_seq)])
+
+
+def _newest(transaction: Transaction, run: RunRow) -> RunRow:
+    newest = transaction.one("find_newest", id=run.id)
+    assert newest is not None
+    return RunRow(*newest)
+
+
+def refuse(transaction: Transaction, run: RunRow, plan: Plan) -> None:
+    """Refuse what `restarted` would refuse, before an open run is ended for it.
+
+    Raises:
+        WrongState: There is no such place, or a step that runs at most once would be done again.
+    """
+    before, _ = find_place(transaction, run, plan)
+    _refuse_once(transaction, run, before, plan.again)
+
+
+# -- places ----------------------------------------------------------------------------------------
+
+
+def find_place(transaction: Transaction, run: RunRow, plan: Plan) -> tuple[int, int]:
+    """Return the first event that is not kept, and the one whose message is not said again.
+
+    Raises:
+        WrongState: There is no such place.
+    """
+    if plan.place == "start":
+        return 1, 0
+    if plan.place == "failed":
+        if run.state in {"completed", "continued"}:
+            raise WrongState(f"run {run.name} is {run.state}; name the step to restart from")
+        return run.origin or WHOLE_HISTORY, run.origin or 0
+    events = transaction.all("list_places", run=run.pk)
+    word, _, number = plan.place.partition(":")
+    if word == "event" and number.isdecimal():
+        if not 1 <= int(number) <= len(events) + 1:
+            raise WrongState(f"run {run.name} has no event {number}; it has {len(events):,}")
+        return int(number), 0
+    ends = [event for event in events if event[1] in _ENDS]
+    if plan.place == "last":
+        return _before(ends[-1], plan) if ends else (1, 0)
+    return _place_of_step(transaction, run, plan, ends)
+
+
+def _place_of_step(
+    transaction: Transaction, run: RunRow, plan: Plan, ends: list[tuple[int, int, str, str]]
+) -> tuple[int, int]:
+    for event in (*(one for one in ends if one[2] == plan.place), *ends):
+        if plan.place in {event[2], event[3]}:
+            return _before(event, plan)
+    pending = {row[0]: row[1] for row in transaction.all("list_steps", run=run.pk)}
+    if plan.place in pending or plan.place in pending.values():
+        return WHOLE_HISTORY, 0
+    raise WrongState(f"run {run.name} has no step {plan.place!r}; it has {_shown(ends)}")
+
+
+def _before(event: tuple[int, int, str, str], plan: Plan) -> tuple[int, int]:
+    seq, _, step, _ = event
+    if step in plan.outputs:  # Its result is given: the run goes on behind it.
+        return seq + 1, 0
+    return seq, seq
+
+
+def _shown(ends: list[tuple[int, int, str, str]]) -> str:
+    shown = ", ".join(f"{step} ({name})" for _, _, step, name in ends[:STEPS_SHOWN])
+    more = len(ends) - STEPS_SHOWN
+    return (shown or "none") + (f" and {more:,} more" if more > 0 else "")
+
+
+# -- the copy --------------------------------------------------------------------------------------
+
+
+def _next(
+    transaction: Transaction,
+    run: RunRow,
+    plan: Plan,
+    cause: str,
+    before: int,
+    but: int,
+    now_us: int,
+) -> int:
+    _refuse_once(transaction, run, before, plan.again)
+    drained = transaction.one("find_last_drained", run=run.pk, before=before)
+    assert drained is not None
+    redo_seq: int = drained[0]
+    is_anew = redo_seq == 0 and plan.begins_anew
+    stored, mark, check = run.arguments, run.fingerprint, run.checksum
+    is_edited = bytes(plan.arguments) != b"null"
+    if is_edited:
+        payload = bytes(plan.arguments)
+        stored = packed(transaction, payload)
+        mark, check = fingerprint(payload), checksum(payload)
+    newest = _newest(transaction, run)
     inserted = transaction.rows(
         "insert_run",
         [
             new_run(
                 id=run.id,
-                ordinal=run.ordinal + 1,
+                ordinal=newest.ordinal + 1,
                 workflow=run.workflow,
                 queue=run.queue,
                 priority=run.priority,
                 headers=run.headers,
-                salt=run.salt,
-                arguments=run.arguments,
-                fingerprint=run.fingerprint,
-                checksum=run.checksum,
-                cause="retried",
-                code=run.code,
+                salt=new_salt() if is_anew else run.salt,
+                arguments=stored,
+                fingerprint=mark,
+                checksum=check,
+                cause=cause,
+                code=None if is_anew else run.code,
                 now_us=now_us,
-                clock_us=run.clock_us,
+                clock_us=None if is_anew else run.clock_us,
                 root_pk=run.root_pk,
                 parent_pk=run.parent_pk,
                 on_parent_close=run.on_parent_close,
                 deadline_us=run.deadline_again_us(now_us),
+                source_pk=run.pk,
+                redo_seq=redo_seq,
+                adopts=int(plan.keeps_children),
             )
         ],
     )
     to: int = inserted[0][0]
-    before = run.origin or WHOLE_HISTORY
-    transaction.all("copy_events", run=run.pk, to=to, before=before)
-    transaction.all("share_blobs_of_events", run=run.pk, before=before)
-    if isinstance(run.arguments, int):
+    if not is_edited and isinstance(run.arguments, int):
         transaction.all("share_blob", id=run.arguments)
-    transaction.all("copy_values", run=run.pk, to=to)
-    transaction.all("copy_items", run=run.pk, to=to, before=before)
-    transaction.all("resend_messages", run=run.pk, to=to, from_seq=before, but=run.origin or 0)
-    transaction.all("resend_letters", run=run.pk, to=to)
-    transaction.all("share_blobs_of_inbox", run=to)
+    transaction.all("copy_events", run=run.pk, to=to, before=redo_seq + 1)
+    transaction.all("share_blobs_of_events", run=run.pk, before=redo_seq + 1)
+    _replace(transaction, to, plan.outputs)
+    transaction.all("copy_once", run=run.pk, to=to)
+    transaction.all("copy_accepted", run=run.pk, to=to)
+    transaction.all("copy_redone", run=run.pk, to=to)
+    if cause == "restarted" and not is_anew:
+        transaction.all(
+            "insert_redone", run=run.pk, to=to, from_seq=before, ordinal=newest.ordinal + 1
+        )
+    if redo_seq:
+        transaction.all("copy_values", run=run.pk, to=to)
+        transaction.all("copy_items", run=run.pk, to=to, redo_seq=redo_seq)
+        transaction.all("share_blobs_of_published", run=to)
+    if plan.keeps_messages:
+        transaction.all("resend_messages", run=run.pk, to=to, from_seq=before, but=but)
+        transaction.all("resend_letters", run=run.pk, to=to)
+        transaction.all("share_blobs_of_inbox", run=to)
+    _take_children_along(transaction, run, to, now_us)
     return to
 
 
-def rewind(transaction: Transaction, run: RunRow) -> None:
-    """Let a paused run go on from its failure's origin: what it recorded from there on is dropped.
-
-    The blobs of dropped messages go over to those that are sent again.
-    """
-    if run.origin:
+def _replace(transaction: Transaction, to: int, outputs: dict[str, msgspec.Raw]) -> None:
+    """Let steps of the copied history have returned something else."""
+    for step, output in outputs.items():
+        found = transaction.one("get_end_of_step", run=to, step=step)
+        if found is None:
+            raise WrongState(
+                f"step {step} is not among those that are kept, so it has no output to replace; "
+                "restart from that step or a later one"
+            )
+        seq, kind, arguments = found
+        passed = arguments.encode() if isinstance(arguments, str) else b""
+        if isinstance(arguments, int):
+            blob = transaction.one("get_blob", id=arguments)
+            assert blob is not None
+            passed = decompress(blob[1], blob[0])
+        payload = bytes(output)
         transaction.all(
-            "resend_messages", to=run.pk, run=run.pk, from_seq=run.origin, but=run.origin
+            "replace_end_of_step",
+            run=to,
+            seq=seq,
+            kind=_ENDS[kind],
+            result=packed(transaction, payload),
+            checksum=checksum_of_two(passed, payload),
         )
-        transaction.all("delete_events_from", run=run.pk, from_seq=run.origin)
+
+
+def _refuse_once(
+    transaction: Transaction, run: RunRow, before: int, named: tuple[str, ...]
+) -> None:
+    found = transaction.all("find_once_from", run=run.pk, before=before)
+    steps = [step for (step,) in found if step not in named]
+    if steps:
+        listed = ", ".join(steps[:STEPS_SHOWN])
+        raise WrongState(
+            f"run {run.name}: step {listed} runs at most once, and may have happened. Find out, "
+            f"then name it to do it again (--again {steps[0]}), or say what it returned "
+            f"(restart --from {steps[0]} --step-output {steps[0]}=JSON)"
+        )
+
+
+def _take_children_along(transaction: Transaction, run: RunRow, to: int, now_us: int) -> None:
+    """Let children whose start is kept, and whose end is not, report to the new ordinal.
+
+    An open one goes over to it, a completed one's result is told again, and one that failed is
+    retried from the step that failed. (Children whose start is not kept are found by the step that
+    starts them.)
+    """
+    for pk, step in transaction.all("list_kept_children", run=run.pk, to=to):
+        found = transaction.one("get_run", pk=pk)
+        assert found is not None
+        child = _newest(transaction, RunRow(*found))
+        key = child.pk
+        if not child.is_open and child.state != "completed":
+            key = retried(transaction, child, now_us)
+        transaction.all("adopt_run", pk=key, parent=to, step=step)
+        if child.state == "completed":
+            transaction.one(
+                "insert_inbox", run=to, kind="child", name="", key=step, payload=str(key),
+                at_us=now_us,
+            )  # fmt: skip

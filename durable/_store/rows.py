@@ -13,6 +13,7 @@ __all__ = [
     "OPEN_STATES",
     "AnswerRow",
     "AttemptRow",
+    "AuditRow",
     "InboxRow",
     "ItemRow",
     "LetterRow",
@@ -65,6 +66,9 @@ class RunRow:
     parent_step: str | None = None
     on_parent_close: str | None = None
     deadline_us: int | None = None
+    source_pk: int | None = None
+    redo_seq: int | None = None
+    adopts: int = 1
 
     @property
     def is_open(self) -> bool:
@@ -191,6 +195,17 @@ class LetterRow:
 
 
 @attrs.define
+class AuditRow:
+    """One row of ``audit``: what a person did to a run."""
+
+    verb: str
+    who: str
+    why: str
+    details: str
+    at_us: int
+
+
+@attrs.define
 class WorkerRow:
     """One row of ``worker``."""
 
@@ -226,12 +241,15 @@ def new_run(
     parent_step: str | None = None,
     on_parent_close: str | None = None,
     deadline_us: int | None = None,
+    source_pk: int | None = None,
+    redo_seq: int | None = None,
+    adopts: int = 1,
 ) -> tuple[Any, ...]:
     """Return the values of ``insert_run``, in its order."""
     return (
         id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
         arguments, fingerprint, checksum, cause, code, now_us, started_us, clock_us, root_pk,
-        parent_pk, parent_step, on_parent_close, deadline_us,
+        parent_pk, parent_step, on_parent_close, deadline_us, source_pk, redo_seq, adopts,
     )  # fmt: skip
 
 

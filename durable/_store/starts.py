@@ -7,7 +7,7 @@ from collections.abc import Callable
 from durable._store.rows import RunRow
 from durable._store.writer import Transaction
 
-__all__ = ["restart", "start"]
+__all__ = ["start"]
 
 Letter = Callable[[Transaction, int], object]
 """Sends a message to the run of this key, inside the same transaction."""
@@ -44,19 +44,5 @@ def start(
         if letter is not None:
             letter(transaction, pk)
         return pk, True, letter is not None
-
-    return operation
-
-
-def restart(row: RunRow, values: tuple[object, ...]) -> Callable[[Transaction], int]:
-    """Return the operation that starts the next ordinal of a closed run, from the start."""
-
-    def operation(transaction: Transaction) -> int:
-        newest = transaction.one("find_newest", id=row.id)
-        assert newest is not None
-        if isinstance(row.arguments, int):
-            transaction.all("share_blob", id=row.arguments)
-        again = (values[0], RunRow(*newest).ordinal + 1, *values[2:])
-        return int(transaction.rows("insert_run", [again])[0][0])
 
     return operation

@@ -93,7 +93,9 @@ _PASSING = (
 _ORDER = (
     "insert_blob",
     "insert_event",
+    "mark_redo",
     "upsert_step",
+    "insert_once",
     "delete_step",
     "insert_attempt",
     "upsert_value",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar
 
 from durable.client._client import Client
 from durable.client._run import Item, Run
@@ -89,10 +89,30 @@ class BlockingRun(Generic[R_co]):
         """See `Run.result`."""
         return self._client._call(self._run.result)
 
-    def retry(self, *, anyway: bool = False) -> BlockingRun[R_co]:
+    def retry(
+        self, *, anyway: bool = False, again: Sequence[str] = (), reason: str = ""
+    ) -> BlockingRun[R_co]:
         """See `Run.retry`."""
-        run = self._client._call(lambda: self._run.retry(anyway=anyway))
-        return BlockingRun(self._client, run)
+        verb = functools.partial(self._run.retry, anyway=anyway, again=again, reason=reason)
+        return BlockingRun(self._client, self._client._call(verb))
+
+    def restart(
+        self,
+        from_: str = "failed",
+        *,
+        input: Sequence[object] | Mapping[str, object] | None = None,
+        outputs: Mapping[str, object] | None = None,
+        messages: Literal["keep", "drop"] = "keep",
+        children: Literal["keep", "again"] | None = None,
+        again: Sequence[str] = (),
+        reason: str = "",
+    ) -> BlockingRun[R_co]:
+        """See `Run.restart`."""
+        verb = functools.partial(
+            self._run.restart, from_, input=input, outputs=outputs, messages=messages,
+            children=children, again=again, reason=reason,
+        )  # fmt: skip
+        return BlockingRun(self._client, self._client._call(verb))
 
     @_of_run(Run[Any].status)
     def status(self) -> None:
@@ -113,6 +133,30 @@ class BlockingRun(Generic[R_co]):
     @_of_run(Run[Any].terminate)
     def terminate(self) -> None:
         """See `Run.terminate`."""
+
+    @_of_run(Run[Any].skip)
+    def skip(self) -> None:
+        """See `Run.skip`."""
+
+    @_of_run(Run[Any].fail)
+    def fail(self) -> None:
+        """See `Run.fail`."""
+
+    @_of_run(Run[Any].accept)
+    def accept(self) -> None:
+        """See `Run.accept`."""
+
+    @_of_run(Run[Any].pause)
+    def pause(self) -> None:
+        """See `Run.pause`."""
+
+    @_of_run(Run[Any].resume)
+    def resume(self) -> None:
+        """See `Run.resume`."""
+
+    @_of_run(Run[Any].remove)
+    def remove(self) -> None:
+        """See `Run.remove`."""
 
     @_of_run(Run[Any].signal)
     def signal(self) -> None:

@@ -14,13 +14,16 @@ import msgspec
 
 from durable import definitions
 from durable._clock import Clock, SystemClock, new_id, new_salt
-from durable._store import messages, starts
+from durable._store import messages, restarts, starts
 from durable._store.messages import Parcel
+from durable._store.repairs import By
+from durable._store.restarts import Plan
 from durable._store.rows import OPEN_STATES, RunRow
 from durable._store.store import Store
 from durable._store.writer import Change, Transaction
-from durable.client._run import Run, reason_text
-from durable.client._starts import conflict, new_start, restarted
+from durable.client._repair import reason_text, user_name
+from durable.client._run import Run
+from durable.client._starts import conflict, new_start
 from durable.definitions import OnClosed, Workflow
 from durable.errors import (
     IdConflict,
@@ -70,6 +73,7 @@ class Client:
         self._opened: Store | None = None
         self._payload_bytes_max = Limits().payload_bytes_max
         self._starting: dict[str, asyncio.Lock] = {}
+        self._who = user_name()
 
     async def __aenter__(self) -> Self:
         self._opened = Store(
@@ -271,6 +275,22 @@ class Client:
 
         return await to_thread.run_sync(self._store.writer.commit_now, Change(operation=operation))
 
+    def _by(self, reason: str) -> By:
+        """Return who does something now, and why, for the audit."""
+        return By(
+            who=self._who,
+            why=reason_text(reason),
+            now_us=self._clock.wall_us(),
+            is_alive=self._store.locks.is_held,
+        )
+
+    def _get_newest(self, row: RunRow) -> RunRow:
+        """Return the newest ordinal of a run's id."""
+        found = self._reader.find_newest(row.id)
+        if found is None:
+            raise RunNotFound("the run was deleted")
+        return found
+
     def _notify_closed(self, pk: int, state: str) -> None:
         """Tell waiters of this process, where there are any."""
 
@@ -372,10 +392,17 @@ class Client:
             case "retry":
                 return run if row.state == "completed" else await run.retry()
             case _:
-                again = starts.restart(row, restarted(row, self._clock.wall_us(), new_salt()))
+                plan = Plan(
+                    place="start",
+                    arguments=msgspec.Raw(workflow.codec.encode(args, kwargs)),
+                    keeps_messages=False,
+                    keeps_children=False,
+                    begins_anew=True,
+                )
+                by = self._by("")
 
                 def operation(transaction: Transaction) -> int:
-                    pk = again(transaction)
+                    pk = restarts.restarted(transaction, row, plan, by.now_us)
                     if letter is not None:
                         letter(transaction, pk)
                     return pk

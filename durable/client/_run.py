@@ -11,8 +11,9 @@ import msgspec
 
 from durable._clock import new_id
 from durable._core.events import Kind
-from durable._store import messages, requests
+from durable._store import messages
 from durable._store.rows import RunRow
+from durable.client._repair import Repairs
 from durable.errors import (
     RunCancelled,
     RunFailed,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from durable.client._client import Client
     from durable.messages import Query, Signal, Stream, Update, Value
 
-__all__ = ["HistoryEvent", "Item", "Run", "message_id", "reason_text"]
+__all__ = ["HistoryEvent", "Item", "Run", "message_id"]
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -99,7 +100,7 @@ class Item(Generic[T]):
     at: dt.datetime
 
 
-class Run(Generic[R_co]):
+class Run(Repairs, Generic[R_co]):
     """A handle on one run."""
 
     def __init__(
@@ -182,55 +183,6 @@ class Run(Generic[R_co]):
             )
             for event in self._client._reader.events(self._pk)
         ]
-
-    async def cancel(self, reason: str = "") -> None:
-        """Ask the run to stop: ``CancelledError`` in its main task, which it may catch.
-
-        On return the request is in the file. It may be asked again.
-
-        Raises:
-            RunClosed: It has ended already.
-        """
-        now_us = self._client._clock.wall_us()
-        await self._client._commit(requests.cancel(self._pk, reason_text(reason), now_us))
-
-    async def terminate(self, reason: str = "") -> None:
-        """End the run: none of its code runs any more.
-
-        On return it is closed, or its live owner has been told to close it.
-
-        Raises:
-            RunClosed: It has ended already.
-        """
-        client = self._client
-        now_us = client._clock.wall_us()
-        closed = await client._commit(
-            requests.terminate(self._pk, reason_text(reason), now_us, client._store.locks.is_held)
-        )
-        if closed:
-            client._notify_closed(self._pk, "terminated")
-
-    async def retry(self, *, anyway: bool = False) -> Run[R_co]:
-        """Let the run go on: in place if it is open, as a new ordinal from the failure if closed.
-
-        On return the request is in the file. An open run can be retried if it is blocked or paused,
-        or if a step of it waits for its next attempt, which is then made now.
-
-        Args:
-            anyway: Also if steps completed after the one that failed.
-
-        Returns:
-            The run that goes on.
-
-        Raises:
-            WrongState: It completed; or it is running, queued, waiting or sleeping, and no step of
-                it waits for a retry; or steps completed after the failure.
-        """
-        client = self._client
-        now_us, is_alive = client._clock.wall_us(), client._store.locks.is_held
-        operation = requests.retry(self._pk, now_us, is_alive, anyway=anyway)
-        pk: int = await client._commit(operation)
-        return Run(client, client._get_row(pk), self._decode)
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -437,9 +389,3 @@ def message_id(given: object) -> str:
             f"{given!r:.80}"
         )
     return given
-
-
-def reason_text(reason: object) -> str:
-    if not isinstance(reason, str) or len(reason) > 10_000:
-        raise UsageError(f"a reason is text of at most 10,000 characters, not {reason!r:.80}")
-    return reason

@@ -14,7 +14,7 @@ from durable.errors import (
 )
 from durable.payloads import checksum
 
-__all__ = ["conflict", "new_start", "restarted"]
+__all__ = ["conflict", "new_start"]
 
 
 def new_start(
@@ -48,29 +48,6 @@ def new_start(
         code=workflow.fingerprint,
         now_us=now_us,
         deadline_us=None if limit_us is None else begins_us + limit_us,
-    )
-
-
-def restarted(row: RunRow, now_us: int, salt: int) -> tuple[Any, ...]:
-    """Return the row of a closed run's next ordinal, from the start."""
-    return new_run(
-        id=row.id,
-        ordinal=row.ordinal + 1,
-        workflow=row.workflow,
-        queue=row.queue,
-        priority=row.priority,
-        headers=row.headers,
-        salt=salt,
-        arguments=row.arguments,
-        fingerprint=row.fingerprint,
-        checksum=row.checksum,
-        cause="restarted",
-        code=None,
-        now_us=now_us,
-        root_pk=row.root_pk,
-        parent_pk=row.parent_pk,
-        on_parent_close=row.on_parent_close,
-        deadline_us=row.deadline_again_us(now_us),
     )
 
 

@@ -30,6 +30,7 @@ from durable.inspection._texts import (
 from durable.inspection._views import (
     STATUSES,
     AttemptView,
+    AuditView,
     ChildView,
     RunDetails,
     RunSummary,
@@ -206,7 +207,19 @@ class Viewer:
             updates=talk.updates,
             promises=talk.promises(pending),
             dead_letters=talk.dead_letters(),
+            source=self._name_of(row.source_pk),
+            followed_by=[self._name_of(pk) for pk in self._reader.followers(row.pk)],
+            audit=self._audit(row.pk),
         )
+
+    def _audit(self, pk: int) -> Sequence[AuditView]:
+        return [
+            AuditView(
+                verb=one.verb, who=one.who, why=one.why, details=one.details,
+                at=moment(one.at_us),
+            )
+            for one in self._reader.audit(pk)
+        ]  # fmt: skip
 
     def _recorded(
         self, row: RunRow, failed: _Attempts, talk: Talk
@@ -228,7 +241,7 @@ class Viewer:
 
     def _children(self, pk: int) -> Sequence[ChildView]:
         found: list[ChildView] = []
-        for child, *_, step in self._reader.children(pk):
+        for child, step in self._reader.children(pk):
             row = self._reader.find_run(child)
             if row is not None:
                 status = row.status(self._is_alive)

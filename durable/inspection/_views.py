@@ -192,6 +192,25 @@ class DeadLetter:
 
 
 @attrs.frozen(kw_only=True)
+class AuditView:
+    """What a person did to a run.
+
+    Attributes:
+        verb: ``retry``, ``restart``, ``cancel``, ...
+        who: Whoever did it, as ``user@host``.
+        why: In their words; may be empty.
+        details: What else was said: JSON text.
+        at: When, UTC.
+    """
+
+    verb: str
+    who: str
+    why: str
+    details: str
+    at: dt.datetime | None
+
+
+@attrs.frozen(kw_only=True)
 class RunDetails(RunSummary):
     """Everything about one run.
 
@@ -214,6 +233,9 @@ class RunDetails(RunSummary):
         updates: In the order in which they were accepted; then those refused or abandoned.
         promises: What waits for an answer.
         dead_letters: Messages it could not receive, at most 100.
+        source: The run that this one goes on from, or empty.
+        followed_by: The runs that go on from this one, oldest first.
+        audit: What people did to it, oldest first, at most 1,000.
     """
 
     arguments: str
@@ -233,3 +255,6 @@ class RunDetails(RunSummary):
     updates: Sequence[UpdateView]
     promises: Sequence[PromiseView]
     dead_letters: Sequence[DeadLetter]
+    source: str
+    followed_by: Sequence[str]
+    audit: Sequence[AuditView]

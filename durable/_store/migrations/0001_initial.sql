@@ -47,6 +47,9 @@ CREATE TABLE run (
   parent_step  TEXT,             -- where its end is delivered in its parent; NULL: nowhere
   on_parent_close TEXT CHECK (on_parent_close IN ('abandon', 'cancel', 'terminate')),
   deadline_us  INTEGER,          -- when its run_timeout is over
+  source_pk    INTEGER,          -- the run that this one goes on from
+  redo_seq     INTEGER,          -- the event whose drain this run has not done: it is done anew
+  adopts       INTEGER NOT NULL DEFAULT 1 CHECK (adopts IN (0, 1)), -- goes on with its children
   UNIQUE (id, ordinal),
   CHECK ((closed_us IS NULL) = (state IN ('ready', 'parked', 'paused', 'blocked'))),
   CHECK (worker_id IS NULL OR closed_us IS NULL)
@@ -60,6 +63,7 @@ CREATE INDEX run_owned ON run (worker_id) WHERE worker_id IS NOT NULL;
 CREATE INDEX run_blocked ON run (workflow) WHERE state = 'blocked';
 CREATE INDEX run_state ON run (state);
 CREATE INDEX run_workflow ON run (workflow);
+CREATE INDEX run_source ON run (source_pk) WHERE source_pk IS NOT NULL;
 CREATE INDEX run_parent ON run (parent_pk, parent_step) WHERE parent_pk IS NOT NULL;
 
 -- One row a fact. Kinds: 1 completed, 2 failed, 3 fired, 4 cancel requested, 5 patched, 6 received,
@@ -100,6 +104,41 @@ CREATE TABLE step (
   PRIMARY KEY (run, step)
 ) STRICT, WITHOUT ROWID;
 
+-- Steps that run at most once, and were begun: they are not made again unless somebody says so.
+CREATE TABLE once (
+  run  INTEGER NOT NULL,
+  step TEXT    NOT NULL,
+  PRIMARY KEY (run, step)
+) STRICT, WITHOUT ROWID;
+
+-- Steps that completed in an earlier ordinal and are done again: calls with keys of their own.
+CREATE TABLE redone (
+  run     INTEGER NOT NULL,
+  step    TEXT    NOT NULL,
+  ordinal INTEGER NOT NULL, -- the one that did it again
+  PRIMARY KEY (run, step)
+) STRICT, WITHOUT ROWID;
+
+-- Recorded ends that a person let pass although the code now asks with other arguments.
+CREATE TABLE accepted (
+  run  INTEGER NOT NULL,
+  step TEXT    NOT NULL,
+  PRIMARY KEY (run, step)
+) STRICT, WITHOUT ROWID;
+
+-- Who repaired what, when and why.
+CREATE TABLE audit (
+  id      INTEGER PRIMARY KEY AUTOINCREMENT,
+  run     INTEGER,          -- NULL: of no single run
+  verb    TEXT    NOT NULL,
+  who     TEXT    NOT NULL,
+  why     TEXT    NOT NULL,
+  details TEXT    NOT NULL, -- JSON: what else was said
+  at_us   INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX audit_run ON audit (run, id);
+
 -- Attempts that failed or were abandoned; a first attempt that succeeds has no row.
 CREATE TABLE attempt (
   run        INTEGER NOT NULL,
@@ -119,7 +158,7 @@ CREATE TABLE inbox (
   run     INTEGER NOT NULL,
   kind    TEXT    NOT NULL CHECK (kind IN (
             'cancel', 'terminate', 'retry', 'signal', 'update', 'query', 'child', 'resolve',
-            'reject')),
+            'reject', 'restart', 'pause', 'resume', 'skip', 'fail')),
   name    TEXT    NOT NULL, -- of the signal, update or query
   key     TEXT    NOT NULL, -- the message's id, or the step it answers; or empty
   payload ANY     NOT NULL,
@@ -186,6 +225,8 @@ CREATE TABLE blob (
   size     INTEGER NOT NULL, -- bytes before compression
   data     BLOB    NOT NULL  -- zlib
 ) STRICT;
+
+CREATE INDEX blob_free ON blob (id) WHERE refs = 0;
 
 CREATE VIEW v_runs AS
 SELECT pk, id, ordinal, workflow, state, worker_id, queue, priority, cause, lost, arguments, result,

@@ -81,7 +81,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 -- Where a stream ends.
 SELECT position
   FROM item
- WHERE run = :run AND stream = :stream
+ WHERE run = :run AND stream = :stream AND seq < :before
  ORDER BY position DESC
  LIMIT 1
 
@@ -102,8 +102,13 @@ SELECT stream, COUNT(*)
  ORDER BY stream
 
 -- :name copy_items
--- A new ordinal begins with what was appended before the place it goes on from.
+-- A new ordinal begins with what was appended before the drain that it does anew.
 INSERT INTO item (run, stream, position, step, attempt, number, seq, payload, checksum, at_us)
 SELECT :to, stream, position, step, attempt, number, seq, payload, checksum, at_us
   FROM item
- WHERE run = :run AND seq < :before
+ WHERE run = :run AND seq < :redo_seq
+
+-- :name delete_items_from
+-- A run went back to a place in its history: what is appended from there on is appended anew.
+DELETE FROM item
+ WHERE run = :run AND seq >= :redo_seq

@@ -3,8 +3,9 @@
 -- A start. The unique key decides between two starts of one id; the loser gets no row back.
 INSERT INTO run (id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
                  arguments, fingerprint, checksum, cause, code, created_us, started_us, clock_us,
-                 root_pk, parent_pk, parent_step, on_parent_close, deadline_us)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                 root_pk, parent_pk, parent_step, on_parent_close, deadline_us, source_pk, redo_seq,
+                 adopts)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id, ordinal) DO NOTHING
 RETURNING pk, salt
 
@@ -84,7 +85,7 @@ SELECT wake_at_us
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts
   FROM run
  WHERE pk = :pk
 
@@ -93,7 +94,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts
   FROM run
  WHERE id = :id
  ORDER BY ordinal DESC
@@ -104,7 +105,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts
   FROM run
  WHERE id = :id AND ordinal = :ordinal
 
@@ -124,7 +125,7 @@ SELECT COALESCE((SELECT MAX(ordinal)
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts
   FROM run
  WHERE pk < :before
  ORDER BY pk DESC
@@ -135,7 +136,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts
   FROM run
  WHERE state = :state AND pk < :before
  ORDER BY pk DESC
@@ -146,7 +147,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts
   FROM run
  WHERE workflow = :workflow AND pk < :before
  ORDER BY pk DESC
@@ -222,6 +223,15 @@ UPDATE run
    SET result = :result, result_checksum = :checksum, origin = :origin
  WHERE pk = :pk AND closed_us IS NULL
 
+-- :name mark_redo
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- The code did not come through the drain of this event: it is done anew.
+UPDATE run
+   SET redo_seq = v.column2
+  FROM (VALUES (?, ?)) AS v
+ WHERE run.pk = v.column1
+
 -- :name wake_runs
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
@@ -241,11 +251,18 @@ SELECT pk
 -- :name list_children
 -- :scan allowed (one run's children, in the order of their starts)
 -- The runs that a run started, oldest first.
-SELECT pk, id, ordinal, workflow, state, parent_step
+SELECT pk, parent_step
   FROM run
  WHERE parent_pk = :parent
  ORDER BY pk
  LIMIT :limit
+
+-- :name list_followers
+-- The runs that go on from a run, oldest first.
+SELECT pk
+  FROM run
+ WHERE source_pk = :run
+ ORDER BY pk
 
 -- :name list_open_children
 -- The open children that mind their parent's end.

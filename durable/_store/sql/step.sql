@@ -53,3 +53,10 @@ SELECT step, attempt, name, state, started_us, ended_us, error
   FROM attempt
  WHERE run = :run
  ORDER BY step, attempt
+
+-- :name insert_once
+-- :rows
+-- A step that runs at most once is about to begin.
+INSERT INTO once (run, step)
+VALUES (?, ?)
+    ON CONFLICT (run, step) DO NOTHING

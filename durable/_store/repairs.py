@@ -1,0 +1,349 @@
+"""What a person does to runs that went wrong, as operations of one transaction.
+
+Each act and its row in the audit are one commit. A run that a worker holds in memory gets a row in
+its inbox, and its owner does it (law 3); any other is changed here and now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import msgspec
+
+from durable._store import requests, restarts
+from durable._store.restarts import Plan
+from durable._store.rows import LOST_ALONE, RunRow
+from durable._store.writer import Transaction
+from durable.errors import WrongState
+
+__all__ = [
+    "By",
+    "accept",
+    "audit",
+    "cancel",
+    "pause",
+    "remove",
+    "restart",
+    "resume",
+    "retry",
+    "skip",
+    "terminate",
+]
+
+Operation = Callable[[Transaction], Any]
+STEPS_SHOWN = 5
+
+
+@attrs.frozen(kw_only=True)
+class By:
+    """Who does it, why and when.
+
+    Attributes:
+        who: As the audit shows it.
+        why: In their words; may be empty.
+        now_us: The time.
+        is_alive: Asks the kernel whether a worker lives.
+    """
+
+    who: str
+    why: str
+    now_us: int
+    is_alive: Callable[[int], bool]
+
+
+def audit(transaction: Transaction, by: By, run: int | None, verb: str, /, **details: Any) -> None:
+    """Write down who did what."""
+    text = msgspec.json.encode(details).decode()
+    transaction.rows("insert_audit", [(run, verb, by.who, by.why, text, by.now_us)])
+
+
+# -- going on --------------------------------------------------------------------------------------
+
+
+def retry(
+    pk: int, by: By, *, anyway: bool, again: tuple[str, ...] = ()
+) -> Callable[[Transaction], int]:
+    """Return the operation that lets a run go on; its value is the key of the run that goes on.
+
+    An open run goes on in place: what waits for a retry is tried now, a paused or blocked one
+    starts again. A closed one never changes: a new ordinal gets a copy of what was recorded before
+    the failure's origin.
+
+    Raises:
+        WrongState: It completed, or nothing of it failed, or steps completed after the failure, or
+            a step that runs at most once would be done again.
+    """
+
+    def operation(transaction: Transaction) -> int:
+        run = requests.get(transaction, pk)
+        to = _retry(transaction, run, by, anyway=anyway, again=again)
+        audit(transaction, by, to, "retry", run=run.name)
+        return to
+
+    return operation
+
+
+def _retry(
+    transaction: Transaction, run: RunRow, by: By, *, anyway: bool, again: tuple[str, ...]
+) -> int:
+    match run.state:
+        case "completed" | "continued":
+            raise WrongState(f"run {run.name} is {run.state}; there is nothing to retry")
+        case "failed" | "cancelled" | "terminated":
+            restarts.require_newest(transaction, run)
+            if run.state == "failed":
+                _refuse_if_later(transaction, run, anyway=anyway)
+            return restarts.retried(transaction, run, by.now_us, again)
+        case "paused" | "blocked":
+            if run.origin is not None:
+                _refuse_if_later(transaction, run, anyway=anyway)
+                restarts.rewind(transaction, run, again)
+            transaction.all("retry_steps_now", run=run.pk, now_us=by.now_us)
+            transaction.one("ready_run", pk=run.pk)
+            return run.pk
+        case _:
+            _refuse_if_nothing_waits(transaction, run, by)
+            transaction.all("retry_steps_now", run=run.pk, now_us=by.now_us)
+            requests.put(transaction, run.pk, "retry", "", "", "null", by.now_us)
+            return run.pk
+
+
+def _refuse_if_nothing_waits(transaction: Transaction, run: RunRow, by: By) -> None:
+    """Refuse a run none of whose steps waits for its next attempt.
+
+    The rows of its steps tell: a run is written down as retrying only once it waited for a second.
+    """
+    status, now_us = run.status(by.is_alive), by.now_us
+    if status == "retrying" or transaction.all("find_waiting_retry", run=run.pk, now_us=now_us):
+        return
+    raise WrongState(f"run {run.name} is {status}, and no step of it waits for a retry")
+
+
+def _refuse_if_later(transaction: Transaction, run: RunRow, *, anyway: bool) -> None:
+    if anyway or not run.origin:
+        return
+    later = transaction.all("find_completed_after", run=run.pk, after=run.origin)
+    if later:
+        names = ", ".join(f"step {step} ({name})" for step, name in later[:STEPS_SHOWN])
+        raise WrongState(
+            f"run {run.name}: {names} completed after the step that failed (clean-up or "
+            "compensation, perhaps); a retry would do the failed step again with these undone. "
+            "Retry with --anyway if that is right, or restart --from a step"
+        )
+
+
+def restart(pk: int, plan: Plan, by: By) -> Callable[[Transaction], int | None]:
+    """Return the operation that makes a run's next ordinal from any place of its history.
+
+    An open run is terminated first. Its value is the key of the new run; None if a worker holds the
+    old one, and was told to do it.
+
+    Raises:
+        WrongState: There is no such place, or a newer ordinal is open, or a step that runs at most
+            once would be done again, or a kept step is none that has an output.
+    """
+
+    def operation(transaction: Transaction) -> int | None:
+        run = requests.get(transaction, pk)
+        details = {"run": run.name, "from": plan.place}
+        if run.is_open:
+            restarts.refuse(transaction, run, plan)
+            why = f"restarted from {plan.place}"
+            if not requests.terminate(pk, why, by.now_us, by.is_alive, "restart", plan)(
+                transaction
+            ):
+                audit(transaction, by, pk, "restart", **details)
+                return None
+            run = requests.get(transaction, pk)
+        to = restarts.restarted(transaction, run, plan, by.now_us)
+        if not plan.keeps_children:
+            for child, _ in transaction.all("list_open_children_of", parent=pk):
+                why = f"its parent {run.name} was restarted"
+                requests.terminate(child, why, by.now_us, by.is_alive)(transaction)
+        audit(transaction, by, to, "restart", **details)
+        return to
+
+    return operation
+
+
+# -- by hand ---------------------------------------------------------------------------------------
+
+
+def skip(
+    pk: int, step: str, payload: bytes, by: By, *, fails: bool
+) -> Callable[[Transaction], None]:
+    """Return the operation that ends a pending step by hand.
+
+    Raises:
+        RunClosed: The run has ended.
+        WrongState: The step has ended already.
+    """
+
+    def operation(transaction: Transaction) -> None:
+        run = requests.get_open(transaction, pk, "none of its steps is pending")
+        if transaction.one("get_end_of_step", run=run.pk, step=step) is not None:
+            raise WrongState(
+                f"step {step} of run {run.name} has ended; to replace what it returned: restart "
+                f"--from {step} --step-output {step}=JSON"
+            )
+        kind = "fail" if fails else "skip"
+        stored = requests.packed(transaction, payload)
+        requests.put(transaction, run.pk, kind, "", step, stored, by.now_us)
+        if run.state == "paused":
+            transaction.one("ready_run", pk=run.pk)
+        audit(transaction, by, run.pk, kind, step=step)
+
+    return operation
+
+
+def accept(pk: int, step: str, by: By) -> Callable[[Transaction], None]:
+    """Return the operation that lets a recorded end pass though the arguments changed.
+
+    Raises:
+        WrongState: The run is not blocked, or the step has no recorded end.
+    """
+
+    def operation(transaction: Transaction) -> None:
+        run = requests.get(transaction, pk)
+        if run.state != "blocked":
+            raise WrongState(f"run {run.name} is {run.status(by.is_alive)}, not blocked")
+        if transaction.one("get_end_of_step", run=pk, step=step) is None:
+            raise WrongState(f"run {run.name} has recorded no end of a step {step}")
+        transaction.all("insert_accepted", run=pk, step=step)
+        transaction.one("ready_run", pk=pk)
+        audit(transaction, by, pk, "accept", step=step)
+
+    return operation
+
+
+def pause(pk: int, by: By) -> Callable[[Transaction], None]:
+    """Return the operation that lets a run do nothing more until it is resumed.
+
+    Running attempts finish and are recorded.
+
+    Raises:
+        RunClosed: It has ended.
+        WrongState: It is paused or blocked already.
+    """
+
+    def operation(transaction: Transaction) -> None:
+        run = _unheld(transaction, requests.get_open(transaction, pk, "it does nothing"), by)
+        if run.state in {"paused", "blocked"}:
+            raise WrongState(f"run {run.name} is {run.state} already")
+        message = f"paused by {by.who}" + (f": {by.why}" if by.why else "")
+        if run.worker_id is None:
+            waits = msgspec.json.encode({"kind": "paused", "message": message}).decode()
+            transaction.all("pause_free_run", pk=run.pk, waits=waits)
+        else:
+            payload = msgspec.json.encode(message).decode()
+            requests.put(transaction, run.pk, "pause", "", "", payload, by.now_us)
+        audit(transaction, by, run.pk, "pause")
+
+    return operation
+
+
+def resume(pk: int, by: By) -> Callable[[Transaction], None]:
+    """Return the operation that lets a paused run go on.
+
+    Raises:
+        RunClosed: It has ended.
+        WrongState: It is not paused.
+    """
+
+    def operation(transaction: Transaction) -> None:
+        run = _unheld(transaction, requests.get_open(transaction, pk, "nothing resumes it"), by)
+        is_pausing = transaction.one("find_pause", run=run.pk) is not None
+        if run.state == "paused":
+            _retry(transaction, run, by, anyway=False, again=())
+        elif is_pausing:  # It waits for its running attempts.
+            requests.put(transaction, run.pk, "resume", "", "", "null", by.now_us)
+        else:
+            raise WrongState(f"run {run.name} is {run.status(by.is_alive)}, not paused")
+        audit(transaction, by, run.pk, "resume")
+
+    return operation
+
+
+def _unheld(transaction: Transaction, run: RunRow, by: By) -> RunRow:
+    """Free the runs of a dead worker; a free byte is the kernel's word for it."""
+    worker = run.worker_id
+    if worker is None or by.is_alive(worker):
+        return run
+    if transaction.one("end_worker", id=worker, state="dead", now_us=by.now_us) is not None:
+        transaction.all("lose_runs_of_worker", worker=worker, lost_alone=LOST_ALONE)
+    return requests.get(transaction, run.pk)
+
+
+def cancel(pk: int, by: By) -> Callable[[Transaction], None]:
+    """Return the operation that asks a run to stop, with its audit.
+
+    Raises:
+        RunClosed: It has ended already.
+    """
+
+    def operation(transaction: Transaction) -> None:
+        requests.cancel(pk, by.why, by.now_us)(transaction)
+        audit(transaction, by, pk, "cancel")
+
+    return operation
+
+
+def terminate(pk: int, by: By) -> Callable[[Transaction], bool]:
+    """Return the operation that ends a run, with its audit; True if it is closed now.
+
+    Raises:
+        RunClosed: It has ended already.
+    """
+
+    def operation(transaction: Transaction) -> bool:
+        closed = requests.terminate(pk, by.why, by.now_us, by.is_alive)(transaction)
+        audit(transaction, by, pk, "terminate")
+        return closed
+
+    return operation
+
+
+def remove(pk: int, by: By, *, children: bool) -> Callable[[Transaction], int]:
+    """Return the operation that deletes a closed run with all it has; its value counts runs.
+
+    Args:
+        pk: The run.
+        by: Who does it.
+        children: Whether the runs of its family below it go too.
+
+    Raises:
+        WrongState: It is open, or one of its children is.
+    """
+
+    def operation(transaction: Transaction) -> int:
+        run = requests.get(transaction, pk)
+        family = [run]
+        if children:
+            for one in family:
+                rows = transaction.all("list_children", parent=one.pk, limit=-1)
+                family += [requests.get(transaction, row[0]) for row in rows]
+        for one in family:
+            if one.is_open:
+                raise WrongState(
+                    f"run {one.name} is {one.status(by.is_alive)}; end it first (durable cancel, "
+                    "durable terminate)"
+                )
+        for one in family:
+            transaction.all("release_blobs_of_run", run=one.pk)
+            for statement in _PARTS:
+                transaction.all(statement, run=one.pk)
+            audit(transaction, by, None, "rm", run=one.name, workflow=one.workflow)
+        transaction.all("delete_free_blobs")
+        return len(family)
+
+    return operation
+
+
+_PARTS = (
+    "delete_events_of_run", "delete_steps_of_run_now", "delete_attempts_of_run",
+    "delete_inbox_of_run_now", "delete_answers_of_run", "delete_letters_of_run",
+    "delete_values_of_run", "delete_items_of_run", "delete_once_of_run", "delete_redone_of_run",
+    "delete_accepted_of_run", "delete_run",
+)  # fmt: skip

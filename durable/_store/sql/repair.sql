@@ -1,0 +1,231 @@
+-- :name insert_audit
+-- :rows
+-- Somebody repaired a run.
+INSERT INTO audit (run, verb, who, why, details, at_us)
+VALUES (?, ?, ?, ?, ?, ?)
+
+-- :name list_audit
+-- What was done to a run, oldest first.
+SELECT verb, who, why, details, at_us
+  FROM audit
+ WHERE run = :run
+ ORDER BY id
+ LIMIT :limit
+
+-- :name find_last_drained
+-- The last event before a place whose drain is known: patches are decided in the drain before them.
+SELECT COALESCE(MAX(seq), 0)
+  FROM event
+ WHERE run = :run AND seq < :before AND kind <> 5
+
+-- :name list_places
+-- A history's events as places to go on from: where each is, what it is and of which step.
+SELECT seq, kind, step, name
+  FROM event
+ WHERE run = :run
+ ORDER BY seq
+
+-- :name find_once_from
+-- Steps that run at most once and were begun, and whose ends are not kept.
+SELECT once.step
+  FROM once
+ WHERE once.run = :run
+   AND NOT EXISTS (SELECT 1 FROM event
+                    WHERE event.run = once.run AND event.step = once.step
+                      AND event.seq < :before AND event.kind IN (1, 2))
+ ORDER BY once.step
+
+-- :name copy_once
+-- A new ordinal knows of the steps that are kept.
+INSERT INTO once (run, step)
+SELECT :to, once.step
+  FROM once
+ WHERE once.run = :run
+   AND EXISTS (SELECT 1 FROM event
+                WHERE event.run = :to AND event.step = once.step AND event.kind IN (1, 2))
+
+-- :name copy_accepted
+-- A new ordinal lets pass what was let pass before.
+INSERT INTO accepted (run, step)
+SELECT :to, step
+  FROM accepted
+ WHERE run = :run
+
+-- :name insert_accepted
+-- A person lets a recorded end pass although the code now asks with other arguments.
+INSERT INTO accepted (run, step)
+VALUES (:run, :step)
+    ON CONFLICT (run, step) DO NOTHING
+
+-- :name list_accepted
+-- The recorded ends that a person let pass.
+SELECT step
+  FROM accepted
+ WHERE run = :run
+ ORDER BY step
+
+-- :name get_end_of_step
+-- How a step ended: what a person may replace.
+SELECT seq, kind, arguments
+  FROM event
+ WHERE run = :run AND step = :step AND kind IN (1, 2, 8, 9, 10, 11, 12, 13)
+ ORDER BY seq
+ LIMIT 1
+
+-- :name replace_end_of_step
+-- A person says how a step ended, in the copied history of a new ordinal.
+UPDATE event
+   SET kind = :kind, result = :result, checksum = :checksum
+ WHERE run = :run AND seq = :seq
+
+-- :name copy_redone
+-- A new ordinal keeps the keys of the steps that were done again before.
+INSERT INTO redone (run, step, ordinal)
+SELECT :to, step, ordinal
+  FROM redone
+ WHERE run = :run
+
+-- :name insert_redone
+-- Steps that completed and are done again: other calls to the world, with keys of their own.
+INSERT INTO redone (run, step, ordinal)
+SELECT :to, step, :ordinal
+  FROM event
+ WHERE run = :run AND seq >= :from_seq AND kind = 1
+    ON CONFLICT (run, step) DO UPDATE
+   SET ordinal = excluded.ordinal
+
+-- :name list_redone
+-- The steps of a run that completed in an earlier ordinal and are done again, and since when.
+SELECT step, ordinal
+  FROM redone
+ WHERE run = :run
+ ORDER BY step
+
+-- :name list_kept_children
+-- Children of a run whose start is in a copied history, and whose end is not.
+SELECT run.pk, run.parent_step
+  FROM run
+ WHERE run.parent_pk = :run
+   AND EXISTS (SELECT 1 FROM event
+                WHERE event.run = :to AND event.step || '!end' = run.parent_step
+                  AND event.kind = 10)
+   AND NOT EXISTS (SELECT 1 FROM event
+                    WHERE event.run = :to AND event.step = run.parent_step)
+ ORDER BY run.pk
+
+-- :name share_blobs_of_published
+-- Copied values and items share their blobs with the originals.
+UPDATE blob
+   SET refs = refs + v.uses
+  FROM (SELECT payload, COUNT(*) AS uses
+          FROM (SELECT payload FROM value WHERE run = :run AND typeof(payload) = 'integer'
+                UNION ALL
+                SELECT payload FROM item WHERE run = :run AND typeof(payload) = 'integer')
+         GROUP BY payload) AS v
+ WHERE blob.id = v.payload
+
+-- :name list_open_children_of
+-- The open children of a run.
+SELECT pk, id
+  FROM run
+ WHERE parent_pk = :parent AND closed_us IS NULL
+ ORDER BY pk
+
+-- :name pause_free_run
+-- A run nobody holds is paused by a person.
+UPDATE run
+   SET state = 'paused', wake_at_us = NULL, waits = :waits
+ WHERE pk = :pk AND worker_id IS NULL AND state IN ('ready', 'parked')
+
+-- :name find_pause
+-- Whether a run was asked to pause, and still waits for its running attempts.
+SELECT id
+  FROM inbox
+ WHERE run = :run AND kind = 'pause'
+ ORDER BY id
+ LIMIT 1
+
+-- :name release_blobs_of_run
+-- A run is deleted: each of its rows uses a blob no more.
+UPDATE blob
+   SET refs = MAX(0, refs - v.uses)
+  FROM (SELECT payload, COUNT(*) AS uses
+          FROM (SELECT arguments AS payload FROM run WHERE pk = :run
+                UNION ALL SELECT result FROM run WHERE pk = :run
+                UNION ALL SELECT arguments FROM event WHERE run = :run
+                UNION ALL SELECT result FROM event WHERE run = :run
+                UNION ALL SELECT result FROM step WHERE run = :run
+                UNION ALL SELECT payload FROM inbox WHERE run = :run
+                UNION ALL SELECT result FROM answer WHERE run = :run
+                UNION ALL SELECT payload FROM letter WHERE run = :run
+                UNION ALL SELECT payload FROM value WHERE run = :run
+                UNION ALL SELECT payload FROM item WHERE run = :run)
+         WHERE typeof(payload) = 'integer'
+         GROUP BY payload) AS v
+ WHERE blob.id = v.payload
+
+-- :name delete_free_blobs
+-- :scan allowed (over the index of those alone)
+-- Nobody uses them.
+DELETE FROM blob
+ WHERE refs = 0
+
+-- :name delete_events_of_run
+-- A run is deleted.
+DELETE FROM event
+ WHERE run = :run
+
+-- :name delete_steps_of_run_now
+-- A run is deleted.
+DELETE FROM step
+ WHERE run = :run
+
+-- :name delete_attempts_of_run
+-- A run is deleted.
+DELETE FROM attempt
+ WHERE run = :run
+
+-- :name delete_inbox_of_run_now
+-- A run is deleted.
+DELETE FROM inbox
+ WHERE run = :run
+
+-- :name delete_answers_of_run
+-- A run is deleted.
+DELETE FROM answer
+ WHERE run = :run
+
+-- :name delete_letters_of_run
+-- A run is deleted.
+DELETE FROM letter
+ WHERE run = :run
+
+-- :name delete_values_of_run
+-- A run is deleted.
+DELETE FROM value
+ WHERE run = :run
+
+-- :name delete_items_of_run
+-- A run is deleted.
+DELETE FROM item
+ WHERE run = :run
+
+-- :name delete_once_of_run
+-- A run is deleted.
+DELETE FROM once
+ WHERE run = :run
+
+-- :name delete_redone_of_run
+-- A run is deleted.
+DELETE FROM redone
+ WHERE run = :run
+
+-- :name delete_accepted_of_run
+-- A run is deleted.
+DELETE FROM accepted
+ WHERE run = :run
+
+-- :name delete_run
+-- A run is deleted, last of all it had.
+DELETE FROM run
+ WHERE pk = :run AND closed_us IS NOT NULL
