@@ -284,6 +284,7 @@ class Engine(Client):
 
     async def _query(self, pk: int, name: str, encoded: bytes) -> bytes:
         worker = self._running()
+        worker.inbox.look()  # Whoever has signalled and asks is answered after the signal's event.
         run = worker.live.get(pk)
         if run is not None and not run.uncommitted and not run.is_over:
             return worker.inbox.query(run, name, encoded)

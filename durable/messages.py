@@ -259,7 +259,7 @@ class Query(_Message, Generic[R]):
 
         mailbox = _runner(f"query {self.name}.handler()").mailbox
         decode = arguments_codec(fn, f"query {self.name}").decode
-        mailbox.on_query(self.name, Listener(fn, decode, self._codec().encode))
+        mailbox.on_query(self.name, Listener(fn, decode, self._encode))
         return fn
 
 

@@ -364,6 +364,15 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._bar(what)
         self.commands.append(command)
 
+    def refuse_reader(self, what: str) -> None:
+        """Raise if the code may only look now.
+
+        Raises:
+            ReadOnly: A query, a validator or a predicate asks for what changes the run.
+        """
+        if self._reading:
+            self._bar(what)
+
     def _bar(self, what: str) -> NoReturn:
         if self._evicting:
             raise Evicted
@@ -381,6 +390,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         ``read_only_broken`` tells afterwards whether it tried more.
         """
         self.read_only_broken = False
+        numbers = self.numbers
         with HostAway():
             asyncio_events._set_running_loop(self)
             _host.draining = self
@@ -389,6 +399,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 yield
             finally:
                 self._reading = False
+                self.numbers = numbers  # What is made after it hashes as without it.
 
     @staticmethod
     def enter_lineage(path: str) -> None:
@@ -524,6 +535,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         timer: Timer = handle  # type: ignore[assignment]
+        self.refuse_reader("cancelling a timer")
         if self.timers.pop(timer.step_id, None) is not None and not self._evicting:
             self.dropped.add(timer.step_id)
             self.commands.append(DropTimer(timer))

@@ -427,6 +427,8 @@ class Client:
         """Say whether a worker lives that would take the run to answer for it."""
         if row.state not in {"ready", "parked"}:
             return False
+        if row.state == "parked" and row.started_us is None:
+            return False  # Its delay is not over: to be asked does not let it begin.
         return any(
             row.workflow in msgspec.json.decode(one.workflows)
             for one in self._reader.live_workers()
