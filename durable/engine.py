@@ -254,11 +254,7 @@ class Engine(Client):
         return worker.store
 
     async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
-        worker = self._running()
-        value = await worker.commit(operation)
-        if self._worker is worker:  # Closed meanwhile: whoever opens the file next will look.
-            worker.look_soon()
-        return value
+        return await self._running().commit(operation)
 
     def _notify_closed(self, pk: int, state: str) -> None:
         if self._worker is not None:
