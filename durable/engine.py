@@ -220,18 +220,15 @@ class Engine(Client):
             raise UsageError(f"{fn!r} is async; engine.transaction takes a plain function")
         worker = self._running()
         now_us = self._clock.wall_us()
-        known: list[Workflow[Any, Any]] = []
 
         def operation(transaction: Transaction) -> R:
             def perform(cursor: Cursor) -> R:
-                mine = EngineTransaction(cursor, transaction, now_us, known)
+                mine = EngineTransaction(cursor, transaction, now_us, self._know)
                 return fn(mine, *args, **kwargs)
 
             return transaction.perform(perform, "engine.transaction()")
 
         value: R = await self._commit(operation)
-        for workflow in known:
-            self._know(workflow)
         if self._worker is worker:
             worker.claim()
         return value
@@ -303,12 +300,12 @@ class EngineTransaction:
         cursor: Cursor,
         transaction: Transaction,
         now_us: int,
-        known: list[Workflow[Any, Any]],
+        know: Callable[[Workflow[Any, Any]], None],
     ) -> None:
         self._cursor = cursor
         self._transaction = transaction
         self._now_us = now_us
-        self._known = known
+        self._know = know
 
     def execute(self, sql: str, bindings: Sequence[Any] | Mapping[str, Any] = ()) -> Cursor:
         """Run statements on your own tables; see `Cursor.execute`."""
@@ -324,8 +321,10 @@ class EngineTransaction:
         Raises:
             IdConflict: The id belongs to another workflow or to other arguments.
         """
+        self._cursor.require_open()
         encoded = workflow.codec.encode(args, kwargs)
         workflow.codec.decode(encoded)
+        self._know(workflow)
         parcel = messages.pack(encoded, new_salt())
         rows: list[tuple[str, tuple[object, ...]]] = []
         if parcel.text is None:
@@ -337,7 +336,6 @@ class EngineTransaction:
             row = requests.get(self._transaction, pk)
         if not is_new and (error := conflict(row, workflow, args, kwargs)) is not None:
             raise error
-        self._known.append(workflow)
         return row.id
 
     def signal(self, run_id: str, signal: Signal[T], value: T, *, id: str = "") -> None:
@@ -347,6 +345,7 @@ class EngineTransaction:
             RunNotFound: There is no run of that id.
             RunClosed: It has ended.
         """
+        self._cursor.require_open()
         parcel = messages.pack(signal._encode(value), new_salt())
         with self._transaction.unguarded():
             found = self._transaction.one("find_newest", id=run_id)

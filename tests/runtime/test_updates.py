@@ -1,6 +1,7 @@
 """Updates: accepted or refused, done once, answered for good; warm, replayed, restarted."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -74,10 +75,8 @@ async def update(harness, handle, value, id, which=add):
 
 async def stop(harness, handle):
     """Let a run that ends with a signal end; return its result."""
-    try:
+    with contextlib.suppress(durable.RunClosed):  # It was sent by an engine that vanished.
         await insist(harness, handle, lambda run: run.signal(go, 0, id="stop"))
-    except durable.RunClosed:  # It was sent by an engine that vanished.
-        pass
     return await harness.finish(handle)
 
 
@@ -417,7 +416,12 @@ async def test_a_new_handler_takes_the_updates_from_there_on(durable_harness):
 @workflow
 async def takes_from_the_start() -> list[int]:
     values: list[int] = []
-    add.handler(lambda value: values.append(value) or len(values))
+
+    @add.handler
+    def on_add(value: int) -> int:
+        values.append(value)
+        return len(values)
+
     await echo_update(1)
     await durable.wait_until(lambda: len(values) >= 2)
     return values
@@ -496,10 +500,8 @@ async def test_an_open_update_is_definite_whatever_end_its_run_takes(durable_har
             await insist(harness, handle, lambda run: run.signal(go, 1, id="go"))
             if end == "continued":
                 await stop(harness, handle)
-    try:
+    with contextlib.suppress(durable.WorkflowError):
         await harness.finish(handle)
-    except durable.WorkflowError:
-        pass
 
     run = await (await harness.again(handle))._client.get("x#1")
     assert await run.status() == end
@@ -565,7 +567,12 @@ async def test_an_update_to_a_paused_or_blocked_run_waits_for_its_repair(tmp_pat
     @workflow
     async def pauses() -> list[int]:
         values: list[int] = []
-        add.handler(lambda value: values.append(value) or value)
+
+        @add.handler
+        def on_add(value: int) -> int:
+            values.append(value)
+            return value
+
         await fragile()
         await durable.wait_until(lambda: len(values) == 1)
         return values
