@@ -450,7 +450,7 @@ class Client:
             ) from None
         if state == "abandoned":
             return self._query_by_replay(self._get_row(pk), name, encoded)
-        await self._commit(lambda transaction: transaction.all("delete_answer", run=pk, key=key))
+        await self._commit(messages.forget_answer(pk, key))
         if state != "completed":
             raise QueryFailed(msgspec.json.decode(payload, type=str))
         return payload

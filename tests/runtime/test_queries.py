@@ -503,6 +503,28 @@ async def test_a_wrong_question_from_another_client_does_not_harm_the_owner(tmp_
         assert caplog.text == ""
 
 
+@workflow
+async def answers_at_length() -> None:
+    look.handler(lambda text: text * 2)
+    await go.receive()
+
+
+@pytest.mark.parametrize("length", [100, 40_000])
+async def test_a_large_question_and_answer_leave_nothing_in_the_file(tmp_path, length):
+    path = tmp_path / "app.db"
+    async with (
+        durable.Engine(path, functions=[answers_at_length]) as engine,
+        durable.Client(path) as client,
+    ):
+        await engine.start(answers_at_length.options(id="x"))
+
+        assert await (await client.get("x")).query(look, "x" * length) == "x" * 2 * length
+
+        read = engine._store.reader._connection
+        tables = ("answer", "inbox", "blob", "event", "letter")
+        assert [read.execute(f"SELECT count(*) FROM {one}").get for one in tables] == [0] * 5
+
+
 async def test_where_no_worker_lives_the_code_must_be_known(tmp_path):
     path = tmp_path / "app.db"
 
