@@ -30,6 +30,7 @@ from asyncio import events as asyncio_events
 from asyncio import tasks as asyncio_tasks
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable._core import anyio_support
@@ -614,10 +615,16 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Wait until a predicate holds: looked at whenever no callback is ready, in order."""
         if self._evicting or self._reading:
             self._bar("wait_until")
-        if predicate():
+        self._reading = True
+        try:
+            holds = predicate()
+        finally:
+            self._reading = False
+        if holds:
             return
         future = self.create_future()
-        one = (predicate, future)
+        # Later looks are nobody's callback: they see what the waiter saw.
+        one = (partial(contextvars.copy_context().run, predicate), future)
         self.conditions.append(one)
         try:
             await future
@@ -636,7 +643,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 try:
                     if predicate():
                         woken.append((future, None))
-                except Exception as error:  # noqa: BLE001  whoever waits for it gets it
+                except StopIteration as error:  # No future can hold one (PEP 479).
+                    woken.append((future, RuntimeError(f"the predicate raised {error!r}")))
+                except BaseException as error:  # noqa: BLE001  whoever waits for it gets it
                     woken.append((future, error))
         finally:
             self._reading = False

@@ -569,3 +569,86 @@ async def test_a_query_from_a_plain_function_is_the_same(tmp_path):
                 return client.get("x").query(count, plus=3)
 
         assert await asyncio.to_thread(ask) == 3
+
+
+# -- predicates ------------------------------------------------------------------------------------
+
+
+@workflow
+async def waits_wrongly(how: str, looks_first: int) -> str:
+    """Its predicate does more than look, at once or when it is looked at later."""
+    gone = asyncio.get_running_loop().create_future()
+    looks = 0
+
+    @go.handler
+    def on_go(value: int) -> None:
+        gone.cancel()
+
+    def predicate() -> object:
+        nonlocal looks
+        looks += 1
+        if looks <= looks_first:
+            return False
+        match how:
+            case "a value":
+                state.set("by a predicate")
+            case "a task":
+                asyncio.ensure_future(asyncio.sleep(0))  # noqa: RUF006
+            case "chance":
+                durable.random().random()
+            case "the time":
+                return durable.now() >= durable.info().started
+            case "its own error":
+                raise Sad("no")
+            case "the end of an iterator":
+                next(iter([]))
+            case "a cancelled future":
+                gone.cancelled() and gone.result()
+                return False
+        return True
+
+    try:
+        await durable.wait_until(predicate)
+    except BaseException as error:
+        return type(error).__name__
+    return "held"
+
+
+@pytest.mark.parametrize("looks_first", [0, 1])
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("a value", "ReadOnly"), ("a task", "ReadOnly"), ("chance", "ReadOnly"),
+        ("its own error", "Sad"), ("the end of an iterator", "RuntimeError"),
+        ("a cancelled future", "CancelledError"), ("nothing", "held"), ("the time", "held"),
+    ],
+)  # fmt: skip
+async def test_a_predicate_only_looks_and_what_it_raises_is_the_waiters(
+    durable_harness, how, said, looks_first
+):
+    harness = durable_harness
+    handle = await harness.start(waits_wrongly, how, looks_first)
+    with contextlib.suppress(durable.RunClosed):
+        await insist(harness, handle, lambda run: run.signal(go, 1, id="go"))
+
+    async with asyncio.timeout(5):
+        result = await harness.finish(handle)
+
+    assert result == said
+    assert await (await harness.again(handle)).read(state, default="unset") == "unset"
+
+
+@workflow
+async def waits_for_a_coroutine() -> str:
+    async def predicate() -> bool:
+        return False
+
+    try:
+        await durable.wait_until(predicate)
+    except durable.UsageError as error:
+        return str(error)
+    return "held"
+
+
+async def test_an_async_predicate_is_refused(durable_harness):
+    assert "plain function" in await durable_harness.run(waits_for_a_coroutine)
