@@ -104,7 +104,7 @@ _ORDER = (
     "insert_child_ends",
     "cancel_children",
     "wake_children",
-    "wake_runs",
+    "wake_parents",
     "delete_inbox",
     "delete_blobs_of_inbox",
     "unshare_blobs_of_inbox",
