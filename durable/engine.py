@@ -221,20 +221,17 @@ class Engine(Client):
             raise UsageError(f"{fn!r} is async; engine.transaction takes a plain function")
         worker = self._running()
         now_us = self._clock.wall_us()
-        known: list[Workflow[Any, Any]] = []
 
         def operation(transaction: Transaction) -> R:
             def perform(cursor: Cursor) -> R:
                 mine = EngineTransaction(
-                    cursor, transaction, now_us, known, self._payload_bytes_max
+                    cursor, transaction, now_us, self._know, self._payload_bytes_max
                 )
                 return fn(mine, *args, **kwargs)
 
             return transaction.perform(perform, "engine.transaction()")
 
         value: R = await self._commit(operation)
-        for workflow in known:
-            self._know(workflow)
         if self._worker is worker:
             worker.claim()
         return value
@@ -257,11 +254,7 @@ class Engine(Client):
         return worker.store
 
     async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
-        worker = self._running()
-        value = await worker.commit(operation)
-        if self._worker is worker:  # Closed meanwhile: whoever opens the file next will look.
-            worker.look_soon()
-        return value
+        return await self._running().commit(operation)
 
     def _notify_closed(self, pk: int, state: str) -> None:
         if self._worker is not None:
@@ -287,6 +280,7 @@ class Engine(Client):
 
     async def _query(self, pk: int, name: str, encoded: bytes) -> bytes:
         worker = self._running()
+        worker.inbox.look()  # Whoever has signalled and asks is answered after the signal's event.
         run = worker.live.get(pk)
         if run is not None and not run.uncommitted and not run.is_over:
             return worker.inbox.query(run, name, encoded)
@@ -309,14 +303,14 @@ class EngineTransaction:
         cursor: Cursor,
         transaction: Transaction,
         now_us: int,
-        known: list[Workflow[Any, Any]],
+        know: Callable[[Workflow[Any, Any]], None],
         payload_bytes_max: int,
     ) -> None:
         self._cursor = cursor
         self._payload_bytes_max = payload_bytes_max
         self._transaction = transaction
         self._now_us = now_us
-        self._known = known
+        self._know = know
 
     def execute(self, sql: str, bindings: Sequence[Any] | Mapping[str, Any] = ()) -> Cursor:
         """Run statements on your own tables; see `Cursor.execute`."""
@@ -333,10 +327,12 @@ class EngineTransaction:
             IdConflict: The id belongs to another workflow or to other arguments.
             PayloadError: An argument cannot be stored.
         """
+        self._cursor.require_open()
         if not isinstance(workflow, Workflow):
             raise UsageError(f"{workflow!r} is no workflow; decorate the function with @workflow")
         encoded = workflow.codec.encode(args, kwargs)
         workflow.codec.decode(encoded)
+        self._know(workflow)
         parcel = self._pack(encoded, f"arguments of {workflow.name}")
         rows: list[tuple[str, tuple[object, ...]]] = []
         if parcel.text is None:
@@ -351,7 +347,6 @@ class EngineTransaction:
             row = row if first is None else RunRow(*first)
         if not is_new and (error := conflict(row, workflow, args, kwargs)) is not None:
             raise error
-        self._known.append(workflow)
         return row.id
 
     def signal(self, run_id: str, signal: Signal[T], value: T, *, id: str = "") -> None:
@@ -368,6 +363,7 @@ class EngineTransaction:
             RunClosed: It has ended.
             PayloadError: The value cannot be stored, or does not fit the signal's type.
         """
+        self._cursor.require_open()
         key = message_id(id)
         parcel = self._pack(signal._encode(value), f"signal {signal.name}")
         with self._transaction.unguarded():

@@ -7,13 +7,14 @@ nobody.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from durable._core import context
 from durable.definitions import Activity
 from durable.definitions import activity as make_activity
-from durable.errors import NotInActivity, NotInWorkflow
+from durable.errors import NotInActivity, NotInWorkflow, UsageError
 from durable.policies import Duration, duration_us
 
 if TYPE_CHECKING:
@@ -166,9 +167,14 @@ async def wait_until(predicate: Callable[[], object], timeout: Duration | None =
 
     Raises:
         TimeoutError: It did not hold in time.
+        UsageError: The predicate is async.
         NotInWorkflow: No workflow runs here.
     """
     runner = _workflow("wait_until")
+    if inspect.iscoroutinefunction(predicate):
+        raise UsageError(
+            f"the predicate of wait_until is a plain function; {predicate.__qualname__} is async"
+        )
     if timeout is None:
         await runner.wait_until(predicate)
         return

@@ -221,6 +221,10 @@ class Update(_Message, Generic[T, R]):
                 which then nothing is recorded.
         """
         mailbox = _runner(f"update {self.name}.handler()").mailbox
+        if inspect.iscoroutinefunction(validator):
+            raise UsageError(
+                f"an update's validator is a plain function; {validator.__qualname__} is async"
+            )
         request, answer = self._codec(0), self._codec(1)
 
         def encode(value: Any) -> bytes:
@@ -259,7 +263,7 @@ class Query(_Message, Generic[R]):
 
         mailbox = _runner(f"query {self.name}.handler()").mailbox
         decode = arguments_codec(fn, f"query {self.name}").decode
-        mailbox.on_query(self.name, Listener(fn, decode, self._codec().encode))
+        mailbox.on_query(self.name, Listener(fn, decode, self._encode))
         return fn
 
 

@@ -258,6 +258,7 @@ class Driver:
         """Say whether the run goes through the new branch: decided once per run and name."""
         decided = self._patches.get(name)
         if decided is None:
+            self.loop.refuse_reader(f"durable.patched({name!r})")
             decided = self._patches[name] = not self.replaying
             if decided:
                 self.loop.commands.append(MarkPatch(name))

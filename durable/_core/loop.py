@@ -30,6 +30,7 @@ from asyncio import events as asyncio_events
 from asyncio import tasks as asyncio_tasks
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable._core import anyio_support
@@ -364,6 +365,15 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._bar(what)
         self.commands.append(command)
 
+    def refuse_reader(self, what: str) -> None:
+        """Raise if the code may only look now.
+
+        Raises:
+            ReadOnly: A query, a validator or a predicate asks for what changes the run.
+        """
+        if self._reading:
+            self._bar(what)
+
     def _bar(self, what: str) -> NoReturn:
         if self._evicting:
             raise Evicted
@@ -381,6 +391,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         ``read_only_broken`` tells afterwards whether it tried more.
         """
         self.read_only_broken = False
+        numbers = self.numbers
         with HostAway():
             asyncio_events._set_running_loop(self)
             _host.draining = self
@@ -389,6 +400,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 yield
             finally:
                 self._reading = False
+                self.numbers = numbers  # What is made after it hashes as without it.
 
     @staticmethod
     def enter_lineage(path: str) -> None:
@@ -524,6 +536,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         timer: Timer = handle  # type: ignore[assignment]
+        self.refuse_reader("cancelling a timer")
         if self.timers.pop(timer.step_id, None) is not None and not self._evicting:
             self.dropped.add(timer.step_id)
             self.commands.append(DropTimer(timer))
@@ -602,10 +615,16 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Wait until a predicate holds: looked at whenever no callback is ready, in order."""
         if self._evicting or self._reading:
             self._bar("wait_until")
-        if predicate():
+        self._reading = True
+        try:
+            holds = predicate()
+        finally:
+            self._reading = False
+        if holds:
             return
         future = self.create_future()
-        one = (predicate, future)
+        # Later looks are nobody's callback: they see what the waiter saw.
+        one = (partial(contextvars.copy_context().run, predicate), future)
         self.conditions.append(one)
         try:
             await future
@@ -624,7 +643,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 try:
                     if predicate():
                         woken.append((future, None))
-                except Exception as error:  # noqa: BLE001  whoever waits for it gets it
+                except StopIteration as error:  # No future can hold one (PEP 479).
+                    woken.append((future, RuntimeError(f"the predicate raised {error!r}")))
+                except BaseException as error:  # noqa: BLE001  whoever waits for it gets it
                     woken.append((future, error))
         finally:
             self._reading = False

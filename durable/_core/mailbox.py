@@ -101,6 +101,7 @@ class Mailbox:
 
     def receive_nowait(self, name: str, decode: Decode) -> tuple[Any] | None:
         """Return the next signal of a name in a tuple, or None if none is here."""
+        self._loop.refuse_reader(f"receiving signal {name}")
         while self._letters.get(name):
             found = self._take(name, decode)
             if found is not None:
@@ -121,6 +122,7 @@ class Mailbox:
 
     def on_signal(self, name: str | None, listener: Listener) -> None:
         """Handle each signal of a name, those that wait included; None handles all other names."""
+        self._loop.refuse_reader("a new handler of signals")
         if name is None:
             self._catch_all = listener
             waiting = sorted(
@@ -136,10 +138,12 @@ class Mailbox:
 
     def on_update(self, name: str, listener: Listener) -> None:
         """Handle updates of a name from now on."""
+        self._loop.refuse_reader("a new handler of updates")
         self._updates[name] = listener
 
     def on_query(self, name: str, listener: Listener) -> None:
         """Answer queries of a name from now on."""
+        self._loop.refuse_reader("a new handler of queries")
         self._queries[name] = listener
 
     # -- what the driver asks --------------------------------------------------------------------
@@ -241,8 +245,12 @@ class Mailbox:
         if listener.validator is not None:
             try:
                 self._context.copy().run(listener.validator, value)
-            except Exception as error:
+            except BaseException as error:
                 raise UpdateRefused(str(error) or type(error).__name__) from error
+            if self._loop.read_only_broken:
+                raise UpdateRefused(
+                    f"the validator of update {name} tried to change the run; it may only look"
+                )
 
     def accept(self, event: Event) -> None:
         """Run the handler of an accepted update."""
@@ -283,7 +291,7 @@ class Mailbox:
         args, kwargs = listener.decode(payload)
         try:
             answer = self._context.copy().run(listener.fn, *args, **kwargs)
-        except Exception as error:
+        except BaseException as error:
             raise QueryFailed(f"query {name} raised {type(error).__name__}: {error}") from error
         return listener.encode(answer)
 

@@ -187,6 +187,7 @@ class InWorkflow:
 
     def random(self) -> Random:
         """Return the task's random stream."""
+        self._driver.loop.refuse_reader("durable.random() and durable.uuid4()")
         lineage = self._driver.loop.lineage()
         if lineage.random is None:
             lineage.random = Random(f"{self._row.salt}:{lineage.path}")

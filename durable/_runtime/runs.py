@@ -781,9 +781,8 @@ class LiveRun:
         if self.steps:
             rows.append(("delete_steps_of_run", pk))
         if row.parent_pk is not None and row.parent_step is not None:
-            values = (row.parent_pk, row.parent_step, str(row.pk), now_us)
-            rows.append(("insert_child_ends", values))
-            rows.append(("wake_runs", (row.parent_pk,)))
+            rows.append(("insert_child_ends", (row.pk, now_us)))
+            rows.append(("wake_parents", pk))
 
     def _continuing(self, values: tuple[Any, ...]) -> Callable[[Transaction], int]:
         """Return the operation that makes the next ordinal, and moves unreceived signals along."""

@@ -303,12 +303,15 @@ class Worker:
         future: asyncio.Future[Any] = self._loop.create_future()
 
         def done(change: Change) -> None:
+            # Whoever asked may have been cancelled meanwhile: what is in the file counts.
+            if change.error is None:
+                self.look_soon()
+            elif isinstance(change.error, CommitUnknown | FileMoved | OwnershipLost):
+                self.commit_failed(change.error)
             if future.done():
                 return
             if change.error is not None:
                 future.set_exception(change.error)
-                if isinstance(change.error, CommitUnknown | FileMoved | OwnershipLost):
-                    self.commit_failed(change.error)
             else:
                 future.set_result(change.value)
 

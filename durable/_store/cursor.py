@@ -9,6 +9,7 @@ Source: sqlite.org/c3ref/set_authorizer.html (compile-time authorization).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,8 @@ _ON_PARTS = {
 }  # fmt: skip
 _WRITES = {apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE}
 # SQLite's own, where the numbers of workers and requests are counted.
-_COUNTERS = {"sqlite_sequence", "sqlite_stat1"}
+_COUNTERS = {"sqlite_sequence", "sqlite_stat1", "sqlite_stat4"}
+_FORGET = {apsw.SQLITE_DROP_TABLE, apsw.SQLITE_DROP_INDEX, apsw.SQLITE_ALTER_TABLE}
 _HARMLESS = {apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE, apsw.SQLITE_REINDEX}
 _REFUSED_FUNCTIONS = {"load_extension"}
 
@@ -50,18 +52,26 @@ class Guard:
     """The authorizer: lets everything pass but, while ``on``, what is not the user's."""
 
     on = False
+    is_dropping = False
+    """Whether the statement that is being prepared drops or renames something of the user's."""
+
+    def begin(self, _cursor: object, _sql: str, _bindings: object) -> bool:
+        """Note that a statement is prepared, and begins: the next one is judged for itself."""
+        self.is_dropping = False
+        return True
 
     def __call__(
         self, action: int, one: str | None, two: str | None, _db: str | None, _by: str | None
     ) -> int:
         if not self.on or action in _HARMLESS:
             return apsw.SQLITE_OK
-        if action in _WRITES and one in _COUNTERS:
-            return apsw.SQLITE_DENY
-        if action in _ON_TABLES:
-            return self._judge(one)
-        if action in _ON_PARTS:
-            return self._judge(two)
+        if action in _WRITES and one in _COUNTERS:  # SQLite itself forgets what is dropped.
+            return apsw.SQLITE_OK if self.is_dropping else apsw.SQLITE_DENY
+        if action in _ON_TABLES or action in _ON_PARTS:
+            judged = self._judge(one if action in _ON_TABLES else two)
+            if action in _FORGET and judged == apsw.SQLITE_OK:
+                self.is_dropping = True
+            return judged
         if action == apsw.SQLITE_FUNCTION and two not in _REFUSED_FUNCTIONS:
             return apsw.SQLITE_OK
         return apsw.SQLITE_DENY
@@ -79,10 +89,16 @@ class Cursor:
     library's. It is closed when the function returns.
     """
 
-    def __init__(self, connection: apsw.Connection, what: str) -> None:
+    def __init__(self, connection: apsw.Connection, what: str, guard: Guard) -> None:
         self._connection = connection
         self._cursor: apsw.Cursor | None = connection.cursor()
+        self._cursor.exec_trace = guard.begin
         self._what = what
+        self._failure: apsw.Error | None = None
+
+    def has_raised(self, error: BaseException) -> bool:
+        """Say whether an error came out of this cursor, and not out of another file."""
+        return error is self._failure
 
     def execute(self, sql: str, bindings: Sequence[Any] | Mapping[str, Any] = ()) -> Cursor:
         """Run statements; iterate over the cursor, or use `fetchone` and `fetchall`, for rows.
@@ -94,38 +110,43 @@ class Cursor:
         Raises:
             apsw.Error: SQLite's own errors: a constraint, a missing table, what is refused here.
         """
-        self._open().execute(sql, bindings, can_cache=False)
+        with self._noting() as cursor:
+            cursor.execute(sql, bindings, can_cache=False)
         return self
 
     def executemany(self, sql: str, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> Cursor:
         """Run a statement once for each row of values."""
-        self._open().executemany(sql, rows, can_cache=False)
+        with self._noting() as cursor:
+            cursor.executemany(sql, rows, can_cache=False)
         return self
 
     def fetchone(self) -> tuple[Any, ...] | None:
         """Return the next row, or None."""
-        row: tuple[Any, ...] | None = self._open().fetchone()
+        with self._noting() as cursor:
+            row: tuple[Any, ...] | None = cursor.fetchone()
         return row
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """Return all rows that are left."""
-        rows: list[tuple[Any, ...]] = self._open().fetchall()
+        with self._noting() as cursor:
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Yield the rows."""
-        yield from self._open()
+        with self._noting() as cursor:
+            yield from cursor
 
     @property
     def changes(self) -> int:
         """Rows that the last INSERT, UPDATE or DELETE changed."""
-        self._open()
+        self.require_open()
         return self._connection.changes()
 
     @property
     def last_insert_rowid(self) -> int:
         """The key of the newest row inserted."""
-        self._open()
+        self.require_open()
         return self._connection.last_insert_rowid()
 
     def close(self) -> None:
@@ -134,7 +155,21 @@ class Cursor:
         if cursor is not None:
             cursor.close(force=True)
 
-    def _open(self) -> apsw.Cursor:
+    def require_open(self) -> apsw.Cursor:
+        """Return SQLite's cursor.
+
+        Raises:
+            UsageError: The function it was made for has returned.
+        """
         if self._cursor is None:
             raise UsageError(f"the cursor of {self._what} is closed; its function has returned")
         return self._cursor
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[apsw.Cursor]:
+        cursor = self.require_open()
+        try:
+            yield cursor
+        except apsw.Error as error:
+            self._failure = error
+            raise

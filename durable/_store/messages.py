@@ -20,7 +20,17 @@ from durable._store.writer import Transaction
 from durable.errors import RunClosed, TokenUnknown
 from durable.payloads import INLINE_BYTES_MAX, compress
 
-__all__ = ["Parcel", "answer_token", "ask", "make_token", "pack", "query", "signal", "update"]
+__all__ = [
+    "Parcel",
+    "answer_token",
+    "ask",
+    "forget_answer",
+    "make_token",
+    "pack",
+    "query",
+    "signal",
+    "update",
+]
 
 # Of a token: enough that nobody guesses one (80 bits).
 DIGEST_BYTES = 10
@@ -114,6 +124,17 @@ def query(
         RunClosed: The run has ended.
     """
     return ask("query", pk, name, parcel, key, now_us)
+
+
+def forget_answer(pk: int, key: str) -> Callable[[Transaction], None]:
+    """Return the operation that drops an answer that was read, a large one's blob included."""
+
+    def operation(transaction: Transaction) -> None:
+        for (result,) in transaction.all("delete_answer", run=pk, key=key):
+            if isinstance(result, int):
+                transaction.rows("delete_blobs_of_inbox", [(result,)])
+
+    return operation
 
 
 def ask(

@@ -158,10 +158,8 @@ def terminate(
             ):  # fmt: skip
                 transaction.rows(statement, [(pk,)])
             if run.parent_pk is not None and run.parent_step is not None:
-                transaction.rows(
-                    "insert_child_ends", [(run.parent_pk, run.parent_step, str(pk), now_us)]
-                )
-                transaction.rows("wake_runs", [(run.parent_pk,)])
+                transaction.rows("insert_child_ends", [(pk, now_us)])
+                transaction.rows("wake_parents", [(pk,)])
             end_children(transaction, pk, now_us, is_alive)
             return True
         asked = payload if request is None else msgspec.json.encode(request)

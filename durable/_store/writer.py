@@ -106,7 +106,7 @@ _ORDER = (
     "insert_child_ends",
     "cancel_children",
     "wake_children",
-    "wake_runs",
+    "wake_parents",
     "delete_inbox",
     "delete_blobs_of_inbox",
     "unshare_blobs_of_inbox",
@@ -139,6 +139,8 @@ class Transaction:
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._guard = connection.authorizer = Guard()
+        self._failure: apsw.Error | None = None
+        """What a statement of ours has raised inside the user's code."""
 
     def all(self, name: str, /, **values: Any) -> list[tuple[Any, ...]]:
         """Run a named statement; return its rows."""
@@ -168,14 +170,17 @@ class Transaction:
             fn: Gets a cursor that is closed afterwards.
             what: Who it is, for the warning if it takes long.
         """
-        cursor = Cursor(self._connection, what)
+        cursor = Cursor(self._connection, what, self._guard)
         started_s = steady_s()
-        self._guard.on = True
+        self._failure = None
+        self._let_user(is_user=True)
         try:
             value = fn(cursor)
-        except _PASSING:
-            raise
         except BaseException as error:
+            # That another file of the user's is busy or full is no reason to wait for this one.
+            ours = cursor.has_raised(error) or error is self._failure
+            if ours and isinstance(error, _PASSING):
+                raise
             if not self._connection.in_transaction:
                 raise _UserEnded from error
             raise UserError from error
@@ -187,7 +192,7 @@ class Transaction:
                 )
             return value
         finally:
-            self._guard.on = False
+            self._let_user(is_user=False)
             cursor.close()
             took_s = steady_s() - started_s
             if took_s > TRANSACTION_WARN_S:
@@ -201,11 +206,22 @@ class Transaction:
     @contextlib.contextmanager
     def unguarded(self) -> Iterator[None]:
         """Let our own statements pass inside the user's code."""
-        before, self._guard.on = self._guard.on, False
+        before = self._guard.on
+        self._let_user(is_user=False)
         try:
             yield
+        except apsw.Error as error:
+            self._failure = error
+            raise
         finally:
-            self._guard.on = before
+            self._let_user(is_user=before)
+
+    def _let_user(self, *, is_user: bool) -> None:
+        """Say whose statements come now: the user's have an authorizer, views and triggers."""
+        if self._guard.on != is_user:
+            self._guard.on = is_user
+            self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, int(is_user))
+            self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, int(is_user))
 
     @property
     def last_rowid(self) -> int:

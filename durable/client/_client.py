@@ -459,6 +459,8 @@ class Client:
         """Say whether a worker lives that would take the run to answer for it."""
         if row.state not in {"ready", "parked"}:
             return False
+        if row.state == "parked" and row.started_us is None:
+            return False  # Its delay is not over: to be asked does not let it begin.
         return any(
             row.workflow in msgspec.json.decode(one.workflows)
             for one in self._reader.live_workers()
@@ -480,7 +482,7 @@ class Client:
             ) from None
         if state == "abandoned":
             return self._query_by_replay(self._get_row(pk), name, encoded)
-        await self._commit(lambda transaction: transaction.all("delete_answer", run=pk, key=key))
+        await self._commit(messages.forget_answer(pk, key))
         if state != "completed":
             raise QueryFailed(msgspec.json.decode(payload, type=str))
         return payload

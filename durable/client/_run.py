@@ -324,7 +324,12 @@ class Run(Repairs, Generic[R_co]):
         Args:
             stream: The declared stream.
             from_: The position to begin at; the first item has 0.
+
+        Raises:
+            UsageError: ``from_`` is no position.
         """
+        if not isinstance(from_, int) or from_ < 0:
+            raise UsageError(f"from_ is a position, 0 or more, not {from_!r:.80}")
         client, position = self._client, from_
         pk = self._pk
         while True:

@@ -9,11 +9,14 @@ RETURNING id
 -- :name insert_child_ends
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
--- Children ended: their parents hear of it, if they are open.
+-- Children ended: their parents hear of it, if they are open. Whose child a run is stands in the
+-- file: a retried parent may have adopted it since its worker read its row.
 INSERT INTO inbox (run, kind, name, key, payload, at_us)
-SELECT run.pk, 'child', '', v.column2, v.column3, v.column4
-  FROM (VALUES (?, ?, ?, ?)) AS v JOIN run ON run.pk = v.column1
- WHERE run.closed_us IS NULL
+SELECT parent.pk, 'child', '', child.parent_step, CAST(child.pk AS TEXT), v.column2
+  FROM (VALUES (?, ?)) AS v
+  JOIN run AS child ON child.pk = v.column1
+  JOIN run AS parent ON parent.pk = child.parent_pk
+ WHERE parent.closed_us IS NULL AND child.parent_step IS NOT NULL
 
 -- :name cancel_children
 -- :rows

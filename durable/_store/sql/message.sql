@@ -26,6 +26,7 @@ SELECT key, name, state, result, at_us
 -- Whoever asked has read it.
 DELETE FROM answer
  WHERE run = :run AND key = :key
+RETURNING result
 
 -- :name insert_letter
 -- :rows

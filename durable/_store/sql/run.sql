@@ -232,13 +232,15 @@ UPDATE run
   FROM (VALUES (?, ?)) AS v
  WHERE run.pk = v.column1
 
--- :name wake_runs
+-- :name wake_parents
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
--- Something for parked runs came in: they are looked at again.
+-- Children ended: their parents, if parked, are looked at again.
 UPDATE run
    SET state = 'ready', wake_at_us = NULL, waits = NULL
- WHERE pk IN (VALUES (?)) AND state = 'parked'
+ WHERE pk IN (SELECT child.parent_pk
+                FROM (VALUES (?)) AS v JOIN run AS child ON child.pk = v.column1)
+   AND state = 'parked'
 
 -- :name find_child
 -- The child that a step of a run started: the newest, should there be more.
