@@ -111,6 +111,13 @@ def message_id_option(text: str) -> Callable[[Decorated], Decorated]:
     return click.option("--id", "message_id", metavar="ID", default="", help=text)
 
 
+def reason_option(function: Decorated) -> Decorated:
+    """Add ``--reason``."""
+    return click.option(
+        "--reason", metavar="TEXT", default="", help="Why, in your words; kept in the audit."
+    )(function)
+
+
 def run_argument(function: Decorated) -> Decorated:
     """Add ``RUN``."""
     return click.argument("run")(function)
@@ -130,6 +137,20 @@ def value_of(text: str) -> Any:
         raise click.UsageError(
             f"{cut(clean(text), TEXT_SHOWN)} is no JSON; a text has quotes of its own: '\"yes\"'"
         ) from None
+
+
+def json_value(text: str) -> Any:
+    """Return what a JSON text means, or that of a file: ``@answer.json``.
+
+    Raises:
+        click.UsageError: It is no JSON, or there is no such file.
+    """
+    if not text.startswith("@"):
+        return value_of(text)
+    try:
+        return value_of(Path(text[1:]).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{clean(text[1:])} cannot be read: {clean(str(error))}") from None
 
 
 def find_run(runs: Viewer, text: str) -> str:

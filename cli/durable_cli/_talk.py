@@ -39,6 +39,7 @@ def write_talk(screen: Screen, run: RunDetails) -> None:
         ("children", [_child(screen, run, at) for at in range(len(run.children))]),
         ("updates", list(_updates(run))),
         ("dead", list(_dead_letters(screen, run))),
+        ("audit", list(_audit(run))),
     ):
         _lines(screen, label, lines, run)
 
@@ -133,6 +134,17 @@ def _dead_letters(screen: Screen, run: RunDetails) -> Iterator[str]:
     for one in run.dead_letters:
         payload = _short(screen, one.payload)
         yield f"signal {clean(one.name)} {payload} of {moment(one.at)}: {clean(one.why)}"
+
+
+def _audit(run: RunDetails) -> Iterator[str]:
+    for one in run.audit:
+        details = decoded(one.details)
+        said = details if isinstance(details, dict) else {}
+        more = ", ".join(f"{clean(str(key))} {clean(str(value))}" for key, value in said.items())
+        # The reason of what ended or holds the run is said above.
+        why = f": {clean(one.why)}" if one.why and one.why not in run.why else ""
+        at = "" if one.at is None else moment(one.at)
+        yield f"{at} {clean(one.verb)} by {clean(one.who)}{f' ({more})' if more else ''}{why}"
 
 
 def _short(screen: Screen, text: str) -> str:

@@ -39,14 +39,17 @@ class Asked:
         self.screen.line(f"now {self.screen.style(status.text, *status.styles)}{why}")
 
 
-def look(text: str) -> tuple[str, RunDetails]:
-    """Return the path of the file, and a run of it.
+def look(text: str) -> tuple[str, str, RunDetails]:
+    """Return the path of the file, what names a run in it, and the run.
+
+    The name is the one that was typed: a run is shown as ``x`` where ``x`` may mean a newer one.
 
     Reading first: what is no file of ours is refused before anything could write to it.
     """
     path = settings().path()
     with durable.view(path) as runs:
-        return path, runs.get(find_run(runs, text))
+        name = find_run(runs, text)
+        return path, name, runs.get(name)
 
 
 def ask(text: str, verb: Callable[[Run[Any]], Awaitable[Run[Any]]]) -> Asked:
@@ -56,8 +59,8 @@ def ask(text: str, verb: Callable[[Run[Any]], Awaitable[Run[Any]]]) -> Asked:
         text: RUN, as typed.
         verb: Does it, and returns the run to look at.
     """
-    path, before = look(text)
-    after = asyncio.run(_ask(path, before.id, verb))
+    path, name, before = look(text)
+    after = asyncio.run(_ask(path, name, verb))
     return Asked(before, after, settings().screen())
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._options import color_option, file_option, run_argument
+from durable_cli._options import color_option, file_option, reason_option, run_argument
 from durable_cli._verbs import ask
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ __all__ = ["command"]
 
 @click.command("cancel")
 @run_argument
-@click.option("--reason", metavar="TEXT", default="", help="Stored with the request.")
+@reason_option
 @file_option
 @color_option
 def command(run: str, reason: str) -> None:

@@ -56,9 +56,9 @@ def command(
         engine = find_engine(app)
         if settings().file is None:
             settings().file = engine.path
-    path, before = look(run)
+    path, name_of_run, before = look(run)
     try:
-        answer = asyncio.run(_query(path, before.id, name, values, engine))
+        answer = asyncio.run(_query(path, name_of_run, name, values, engine))
     except QueryFailed as error:
         hint = "" if engine else "where no worker serves the run, --app APP:ENGINE replays it here"
         raise Failed(str(error), hint, REFUSED) from None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._options import color_option, file_option, run_argument
+from durable_cli._options import color_option, file_option, reason_option, run_argument
 from durable_cli._output import clean
 from durable_cli._verbs import Asked, ask
 
@@ -26,9 +26,16 @@ SAID = frozenset({"signal", "update", "cancel", "run_timeout", "patch"})
     is_flag=True,
     help="Also if steps completed after the one that failed (clean-up, compensation).",
 )
+@click.option(
+    "--again",
+    metavar="STEP",
+    multiple=True,
+    help="An at-most-once step that may be done again. May be given again.",
+)
+@reason_option
 @file_option
 @color_option
-def command(run: str, *, anyway: bool) -> None:
+def command(run: str, reason: str, again: tuple[str, ...], *, anyway: bool) -> None:
     """Let a run go on from where it failed.
 
     A failed, cancelled or terminated run goes on as a new one, RUN#2, with all that was recorded
@@ -36,7 +43,7 @@ def command(run: str, *, anyway: bool) -> None:
     """
 
     async def verb(handle: Run[Any]) -> Run[Any]:
-        return await handle.retry(anyway=anyway)
+        return await handle.retry(anyway=anyway, again=again, reason=reason)
 
     asked = ask(run, verb)
     asked.screen.line(f"{asked.name} goes on{_from_where(asked)}")

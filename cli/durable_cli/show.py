@@ -113,15 +113,22 @@ def _header(screen: Screen, run: RunDetails, now: dt.datetime) -> None:
         field(screen, "goes on", moment(run.wakes))
     if run.deadline is not None:
         field(screen, "run_timeout", moment(run.deadline))
-    field(screen, "cause", clean(run.cause))
-    if run.parent:
-        root = "" if run.root in {"", run.parent} else f", of the family of {clean(run.root)}"
-        field(screen, "parent", clean(run.parent) + root)
+    _lineage(screen, run)
     if run.worker:
         field(screen, "worker", clean(run.worker))
     if run.lost:
         field(screen, "lost", f"{run.lost:,} times its worker died with it in hand")
     field(screen, "events", f"{run.events:,}")
+
+
+def _lineage(screen: Screen, run: RunDetails) -> None:
+    cause = clean(run.cause) + (f", goes on from {clean(run.source)}" if run.source else "")
+    field(screen, "cause", cause)
+    if run.followed_by:
+        field(screen, "next", ", ".join(map(clean, run.followed_by)))
+    if run.parent:
+        root = "" if run.root in {"", run.parent} else f", of the family of {clean(run.root)}"
+        field(screen, "parent", clean(run.parent) + root)
 
 
 # -- payloads --------------------------------------------------------------------------------------

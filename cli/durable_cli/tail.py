@@ -41,7 +41,7 @@ def command(run: str, stream: str, first: int, *, join: bool, as_json: bool) -> 
     An activity that is tried again appends again: a line says so, and with --json each item has its
     step, attempt and index, from 0 in each attempt.
     """
-    path, before = look(run)
+    path, name_of_run, before = look(run)
     names = [one.name for one in before.streams]
     # What an open run has not, it may have yet; one that continued may have it in what follows.
     if before.closed is not None and before.status != "continued" and stream not in names:
@@ -49,7 +49,7 @@ def command(run: str, stream: str, first: int, *, join: bool, as_json: bool) -> 
         message = f"run {before.id} has no stream {stream!r}; it has: {known}"
         raise Failed(message, code=NOT_FOUND)
     follower = _Follower(settings().screen(), join=join, as_json=as_json)
-    asyncio.run(_follow(path, before.id, stream, first, follower))
+    asyncio.run(_follow(path, name_of_run, stream, first, follower))
     follower.end()
 
 

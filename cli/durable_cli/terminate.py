@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durable.inspection import CLOSED
-from durable_cli._options import color_option, file_option, run_argument
+from durable_cli._options import color_option, file_option, reason_option, run_argument
 from durable_cli._verbs import ask
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ __all__ = ["command"]
 
 @click.command("terminate")
 @run_argument
-@click.option("--reason", metavar="TEXT", default="", help="Stored with the run.")
+@reason_option
 @file_option
 @color_option
 def command(run: str, reason: str) -> None:

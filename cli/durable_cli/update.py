@@ -51,9 +51,9 @@ def command(
     """
     value = value_of(payload)
     limit_s = None if timeout is None else _seconds(timeout)
-    path, before = look(run)
+    path, name_of_run, before = look(run)
     key = message_id or secrets.token_hex(8)
-    answer = asyncio.run(_update(path, before.id, name, value, key, limit_s))
+    answer = asyncio.run(_update(path, name_of_run, name, value, key, limit_s))
     screen = settings().screen()
     if as_json:
         screen.json({"run": before.id, "update": name, "id": key, "answer": answer})

@@ -1,0 +1,108 @@
+"""``durable restart``: a run goes on from any place of its history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from durable_cli._options import color_option, file_option, json_value, reason_option, run_argument
+from durable_cli._output import clean
+from durable_cli._verbs import ask
+
+if TYPE_CHECKING:
+    from durable import Run
+
+__all__ = ["command"]
+
+
+@click.command("restart")
+@run_argument
+@click.option(
+    "--from",
+    "place",
+    metavar="PLACE",
+    default="failed",
+    show_default=True,
+    help="start, failed, last, a step's id or name, or event:N.",
+)
+@click.option(
+    "--input",
+    "given",
+    metavar="JSON",
+    help='Other arguments: a list, or {"args": [...], "kwargs": {...}}; @FILE reads them.',
+)
+@click.option(
+    "--step-output",
+    "outputs",
+    metavar="STEP=JSON",
+    multiple=True,
+    help="What a recorded step is to have returned; STEP=@FILE reads it. May be given again.",
+)
+@click.option(
+    "--messages",
+    type=click.Choice(["keep", "drop"]),
+    default="keep",
+    show_default=True,
+    help="Signals, updates and answers of after the place: said again, or not.",
+)
+@click.option(
+    "--children",
+    type=click.Choice(["keep", "again"]),
+    help="Children of after the place: found as they are, or started again.",
+)
+@click.option(
+    "--again",
+    metavar="STEP",
+    multiple=True,
+    help="An at-most-once step that may be done again. May be given again.",
+)
+@reason_option
+@file_option
+@color_option
+def command(
+    run: str,
+    place: str,
+    given: str | None,
+    outputs: tuple[str, ...],
+    messages: str,
+    children: str | None,
+    again: tuple[str, ...],
+    reason: str,
+) -> None:
+    """Do a run again from any place of its history, as RUN#2; RUN itself stays as it is.
+
+    What was recorded before the place is kept, the rest is done by today's code. A run that is open
+    is ended first.
+
+    Example: durable restart order-8812 --from charge --step-output 'charge={"charged": true}'
+    """
+    replaced = dict(map(_output, outputs))
+    edited = None if given is None else json_value(given)
+
+    async def verb(handle: Run[Any]) -> Run[Any]:
+        return await handle.restart(
+            place,
+            input=edited,
+            outputs=replaced,
+            messages="keep" if messages == "keep" else "drop",
+            children="keep" if children == "keep" else "again" if children == "again" else None,
+            again=again,
+            reason=reason,
+        )
+
+    asked = ask(run, verb)
+    kept = sum(1 for step in asked.after.steps if step.ended)
+    noun = "step" if kept == 1 else "steps"
+    asked.screen.line(
+        f"{asked.name} begins from {clean(place)} of {clean(asked.before.id)}, with {kept:,} "
+        f"recorded {noun}"
+    )
+    asked.say_status()
+
+
+def _output(text: str) -> tuple[str, Any]:
+    step, is_there, value = text.partition("=")
+    if not step or not is_there:
+        raise click.UsageError(f"--step-output takes STEP=JSON, not {clean(text)!r:.60}")
+    return step, json_value(value)

@@ -1,0 +1,49 @@
+"""``durable skip``: a pending step ends by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from durable_cli._options import color_option, file_option, json_value, reason_option, run_argument
+from durable_cli._output import clean
+from durable_cli._verbs import ask
+
+if TYPE_CHECKING:
+    from durable import Run
+
+__all__ = ["command"]
+
+
+@click.command("skip")
+@run_argument
+@click.argument("step")
+@click.option("--output", metavar="JSON", help="What the step is to have returned; @FILE reads it.")
+@click.option("--error", metavar="TEXT", help="Let it fail instead, with this message.")
+@reason_option
+@file_option
+@color_option
+def command(run: str, step: str, output: str | None, error: str | None, reason: str) -> None:
+    """End a pending STEP by hand, with a result or an error of yours.
+
+    Whatever becomes of its attempts does not count. An output that does not fit the step's type is
+    kept as a dead letter (durable show), and the step stays pending.
+
+    Example: durable skip order-8812 4 --output '{"charged": true}'
+    """
+    if (output is None) == (error is None):
+        raise click.UsageError("say how the step ends: --output JSON or --error TEXT")
+    value = None if output is None else json_value(output)
+
+    async def verb(handle: Run[Any]) -> Run[Any]:
+        if error is None:
+            await handle.skip(step, value, reason=reason)
+        else:
+            await handle.fail(step, error, reason=reason)
+        return handle
+
+    asked = ask(run, verb)
+    how = "with your output" if error is None else "as failed"
+    asked.screen.line(f"step {clean(step)} of {asked.name} is to end {how}")
+    asked.say_status()
