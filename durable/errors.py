@@ -51,6 +51,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 
 __all__ = [
@@ -197,10 +200,13 @@ class Blocked(WorkflowError):
         message: What does not fit, with both sides, and what to do.
         kind: ``"history"``, ``"payload"``, ``"not-durable"``, ``"endless"``, ``"idle"``,
             ``"function"``, ``"refused"`` or ``"lost"``.
+        difference: Of code and history, both sides: ``step``, ``event``, ``recorded``, ``at_us``
+            (microseconds since the run's start), ``code`` and ``where`` (file:line); else empty.
     """
 
     message: str
     kind: str = "history"
+    difference: Mapping[str, Any] = attrs.field(factory=dict)
 
     def __str__(self) -> str:
         return self.message

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from durable import RunDetails
-    from durable.inspection import AttemptView, StepView
+    from durable.inspection import AttemptView, DifferenceView, StepView
 
 __all__ = ["command"]
 
@@ -103,6 +103,8 @@ def _header(screen: Screen, run: RunDetails, now: dt.datetime) -> None:
     screen.line(f"{name}{INDENT}{screen.style(status.text, *status.styles)}{since}")
     if run.why:
         screen.line(screen.style(f"{INDENT}{clean(run.why)}", *status.styles))
+    if run.difference is not None:
+        _difference(screen, run.difference)
     screen.line()
     field(screen, "created", f"{moment(run.created)} ({age(now - run.created)} ago)")
     if run.started is not None and run.started != run.created:
@@ -119,6 +121,16 @@ def _header(screen: Screen, run: RunDetails, now: dt.datetime) -> None:
     if run.lost:
         field(screen, "lost", f"{run.lost:,} times its worker died with it in hand")
     field(screen, "events", f"{run.events:,}")
+
+
+def _difference(screen: Screen, one: DifferenceView) -> None:
+    """Write both sides, one below the other."""
+    step = f"step {clean(one.step)}" if one.step else f"event {one.event}"
+    at = "" if one.at is None else f"{INDENT}{moment(one.at)}"
+    where = f"{INDENT}{clean(one.where)}" if one.where else ""
+    screen.line()
+    screen.line(f"{INDENT}recorded  {step}{INDENT}{clean(one.recorded)}{at}")
+    screen.line(f"{INDENT}code now  {step}{INDENT}{clean(one.code)}{where}")
 
 
 def _lineage(screen: Screen, run: RunDetails) -> None:

@@ -168,7 +168,8 @@ class Driver:
             raise Blocked(
                 f"the code ends the run before {_of(event)} (event {event.seq}), which its history "
                 "has; restore the code that asked for it, or guard the new code with "
-                "durable.patched(...)"
+                "durable.patched(...)",
+                difference=_difference(event, _of(event), "the end of the run", ""),
             )
         loop.advance_clock(event.at_us)
         # The numbers are compared as such: a look-up of an enum's member costs as much as a match.
@@ -302,20 +303,25 @@ class Driver:
             if was == now:
                 was = f"{_WORDS[_ENDS_OF_STEPS[event.kind]]} {was}"
                 now = f"{_WORDS[step.kind]} {now}"
+            where = self.loop.where(step)
             raise Blocked(
-                f"step {event.step} in the history is {was}, but the code now calls {now}; restore "
-                "the call, or guard the new one with durable.patched(...)"
+                f"step {event.step} in the history is {was}, but the code now calls {now}"
+                f"{_at(where)}; restore the call, or guard the new one with durable.patched(...)",
+                difference=_difference(event, was, now, where),
             )
         if (
             step.checked
             and step.fingerprint != event.fingerprint
             and event.step not in self._accepted
         ):
+            where = self.loop.where(step)
+            was, now = _shown(event.arguments), _shown(step.arguments)
             raise Blocked(
-                f"step {event.step} ({event.name}) was recorded with other arguments: "
-                f"{_shown(event.arguments)} in the history, {_shown(step.arguments)} in the code; "
-                "restore them, guard the new call with durable.patched(...), or declare "
-                '.options(arguments="unchecked")'
+                f"step {event.step} ({event.name}) was recorded with other arguments: {was} in the "
+                f"history, {now} in the code{_at(where)}; restore them, guard the new call with "
+                "durable.patched(...), take the result as it is (durable accept), or declare "
+                '.options(arguments="unchecked")',
+                difference=_difference(event, f"{event.name}{was}", f"{step.name}{now}", where),
             )
         del self.loop.steps[event.step]
         if event.kind in _SUCCESSES:
@@ -327,6 +333,12 @@ class Driver:
                         f"the recorded result of step {event.step} ({event.name}) does not decode: "
                         f"{error}; restore the annotation it was recorded under",
                         "payload",
+                        _difference(
+                            event,
+                            f"{event.name} -> {_shown(event.result)}",
+                            str(error),
+                            self.loop.where(step),
+                        ),
                     ) from error
             step.set_result(value)
             return
@@ -354,9 +366,12 @@ class Driver:
             return
         if event.step in self.loop.dropped:
             return  # Asked for and abandoned: its late end is of no interest.
+        where = self.loop.where()
         raise Blocked(
-            f"{_of(event)} (event {event.seq}) is in the history, but the code did not ask for it; "
-            "restore the call, or guard the new code with durable.patched(...)"
+            f"{_of(event)} (event {event.seq}) is in the history, but the code did not ask for it"
+            f"{f', and waits at {where}' if where else ''}; restore the call, or guard the new "
+            "code with durable.patched(...)",
+            difference=_difference(event, _of(event), "nothing there", where),
         )
 
     def _outcome(self, main: asyncio.Task[Any]) -> Outcome:
@@ -416,6 +431,22 @@ def _of(event: Event) -> str:
     if event.kind == Kind.FIRED:
         return f"timer {event.step}"
     return f"step {event.step} ({event.name})" if event.step else f"event {event.seq}"
+
+
+def _difference(event: Event, recorded: str, code: str, where: str) -> dict[str, Any]:
+    """Return both sides, for whoever shows them one below the other."""
+    return {
+        "step": event.step,
+        "event": event.seq,
+        "recorded": recorded,
+        "at_us": event.at_us,
+        "code": code,
+        "where": where,
+    }
+
+
+def _at(where: str) -> str:
+    return f" ({where})" if where else ""
 
 
 # Enough to see the difference, short enough for a line of a terminal.

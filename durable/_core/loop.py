@@ -29,8 +29,9 @@ import weakref
 from asyncio import events as asyncio_events
 from asyncio import tasks as asyncio_tasks
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from durable._core import anyio_support
@@ -41,6 +42,9 @@ from durable.errors import Blocked, NotDurable, ReadOnly
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+# Frames below this folder are of no interest to a person who looks for the place in his own code.
+_LIBRARY = __file__.removesuffix("_core/loop.py")
 
 __all__ = ["Evicted", "HostAway", "Step", "Timer", "WorkflowLoop"]
 
@@ -672,14 +676,24 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             if task.done():
                 continue
             lines.append(f"task {task.get_name()}:")
-            coro: Any = task.get_coro()
-            while coro is not None:
-                frame = getattr(coro, "cr_frame", None) or getattr(coro, "ag_frame", None)
-                if frame is not None:
-                    code = frame.f_code
-                    lines.append(f"  {code.co_filename}:{frame.f_lineno} in {code.co_qualname}")
-                coro = getattr(coro, "cr_await", None) or getattr(coro, "ag_await", None)
+            lines += [
+                f"  {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+                for frame in _frames(task.get_coro())
+            ]
         return "\n".join(lines)
+
+    def where(self, future: asyncio.Future[Any] | None = None) -> str:
+        """Return where the user's code waits for a future, as ``file:line``, or an empty text.
+
+        Args:
+            future: A step or a timer; without one, whatever the main task waits for.
+        """
+        for task in self._tasks:
+            if task.done():
+                continue
+            if future is None or getattr(task, "_fut_waiter", None) is future:
+                return _innermost(task.get_coro())
+        return ""
 
     # -- generators ------------------------------------------------------------------------------
 
@@ -799,3 +813,21 @@ _ALLOWED = set(vars(WorkflowLoop))
 for _name in dir(asyncio.AbstractEventLoop):
     if not _name.startswith("_") and _name not in _ALLOWED:
         setattr(WorkflowLoop, _name, _refusal(_name))
+
+
+def _frames(coro: Any) -> Iterator[FrameType]:
+    """Yield the frames of what a suspended coroutine awaits, outermost first."""
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "ag_frame", None)
+        if frame is not None:
+            yield frame
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "ag_await", None)
+
+
+def _innermost(coro: Any) -> str:
+    """Return the innermost place of a suspended coroutine that is not the library's."""
+    found = ""
+    for frame in _frames(coro):
+        if not frame.f_code.co_filename.startswith(_LIBRARY):
+            found = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return found

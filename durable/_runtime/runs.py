@@ -659,13 +659,27 @@ class LiveRun:
 
     def _block(self, error: Blocked | PayloadError, rows: Rows) -> None:
         """Leave everything as it is, with the reason; code that fits will go on from here."""
-        kind = error.kind if isinstance(error, Blocked) else "payload"
-        self.block(kind, str(error), rows)
+        if not isinstance(error, Blocked):
+            self.block("payload", str(error), rows)
+            return
+        difference = dict(error.difference)
+        if difference:
+            difference["at_us"] += self.clock_us
+        self.block(error.kind, str(error), rows, difference)
 
-    def block(self, kind: str, message: str, rows: Rows | None = None) -> None:
+    def block(
+        self,
+        kind: str,
+        message: str,
+        rows: Rows | None = None,
+        difference: Mapping[str, Any] | None = None,
+    ) -> None:
         """Store the run as blocked, for this reason, and drop it from memory."""
         self.worker.log.error("run %s is blocked: %s", self.row.name, message)
-        waits = msgspec.json.encode({"kind": "blocked", "why": kind, "message": message}).decode()
+        reason: dict[str, Any] = {"kind": "blocked", "why": kind, "message": message}
+        if difference:
+            reason["difference"] = difference
+        waits = msgspec.json.encode(reason).decode()
         changed: Rows = [] if rows is None else rows
         changed.append(("update_run", self._state_row("blocked", None, waits, owned=False)))
         self._leave(changed, "blocked")

@@ -32,6 +32,7 @@ from durable.inspection._views import (
     AttemptView,
     AuditView,
     ChildView,
+    DifferenceView,
     RunDetails,
     RunSummary,
     StepView,
@@ -210,6 +211,7 @@ class Viewer:
             source=self._name_of(row.source_pk),
             followed_by=[self._name_of(pk) for pk in self._reader.followers(row.pk)],
             audit=self._audit(row.pk),
+            difference=_difference(row),
         )
 
     def _audit(self, pk: int) -> Sequence[AuditView]:
@@ -435,3 +437,19 @@ class view:  # noqa: N801  reads as a verb: `with view(path) as runs`
         self._reader.close()
         self._locks.close()
         return False
+
+
+def _difference(row: RunRow) -> DifferenceView | None:
+    """Return where code and history part, if the run is blocked for that."""
+    found = row.waits_for().get("difference") if row.state == "blocked" else None
+    if not isinstance(found, dict):
+        return None
+    event, at_us = found.get("event"), found.get("at_us")
+    return DifferenceView(
+        step=str(found.get("step", "")),
+        event=event if isinstance(event, int) else 0,
+        recorded=str(found.get("recorded", "")),
+        at=moment(at_us if isinstance(at_us, int) else None),
+        code=str(found.get("code", "")),
+        where=str(found.get("where", "")),
+    )

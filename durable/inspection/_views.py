@@ -192,6 +192,27 @@ class DeadLetter:
 
 
 @attrs.frozen(kw_only=True)
+class DifferenceView:
+    """Where a blocked run's code and history part.
+
+    Attributes:
+        step: The step's id; empty if none is concerned.
+        event: The number of the event that does not fit.
+        recorded: What the history has there.
+        at: When that was recorded, UTC.
+        code: What the code has there.
+        where: Where in the code, as ``file:line``; may be empty.
+    """
+
+    step: str
+    event: int
+    recorded: str
+    at: dt.datetime | None
+    code: str
+    where: str
+
+
+@attrs.frozen(kw_only=True)
 class AuditView:
     """What a person did to a run.
 
@@ -236,6 +257,7 @@ class RunDetails(RunSummary):
         source: The run that this one goes on from, or empty.
         followed_by: The runs that go on from this one, oldest first.
         audit: What people did to it, oldest first, at most 1,000.
+        difference: Where the code and the history of a blocked run part, or None.
     """
 
     arguments: str
@@ -258,3 +280,4 @@ class RunDetails(RunSummary):
     source: str
     followed_by: Sequence[str]
     audit: Sequence[AuditView]
+    difference: DifferenceView | None
