@@ -129,8 +129,9 @@ def functions_of(names: dict[str, Any], steps: tuple[str, ...]) -> list[Any]:
 
 async def ended(engine: Any, run: Any) -> str:
     """Wait until a run has ended or is blocked, and say which."""
+    status = ""
     for _ in range(50_000):
-        status: str = await run.status()
+        status = await run.status()
         if status in {"completed", "failed", "blocked"}:
             return status
         await asyncio.sleep(0)
