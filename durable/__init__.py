@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from durable._core.context import AttemptInfo as AttemptInfo
     from durable._core.context import WorkflowInfo as WorkflowInfo
+    from durable._runtime.replay import Misfit as Misfit
     from durable._store.cursor import Cursor as Cursor
     from durable.children import ChildRun as ChildRun
     from durable.client import BlockingClient as BlockingClient
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from durable.errors import ActivityError as ActivityError
     from durable.errors import ActivityTimeout as ActivityTimeout
     from durable.errors import Blocked as Blocked
+    from durable.errors import CodeMisfit as CodeMisfit
     from durable.errors import CommitUnknown as CommitUnknown
     from durable.errors import DefinitionError as DefinitionError
     from durable.errors import DurableError as DurableError
@@ -126,20 +128,21 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "durable._core.context": "AttemptInfo WorkflowInfo",
+    "durable._runtime.replay": "Misfit",
     "durable._store.cursor": "Cursor",
     "durable.children": "ChildRun",
     "durable.client": "BlockingClient BlockingRun Client HistoryEvent Item Run",
     "durable.definitions": "Activity Workflow activity transaction workflow",
     "durable.engine": "Engine EngineTransaction run run_only",
     "durable.errors": (
-        "ActivityError ActivityTimeout Blocked CommitUnknown DefinitionError DurableError "
-        "FileCorrupt FileMoved FileTooNew ForkedEngine HeartbeatTimeout IdConflict NotADurableFile "
-        "NotDurable NotInActivity NotInWorkflow OutcomeUnknown OwnershipLost PayloadError "
-        "PayloadTooLarge PromiseRejected QueryFailed ReadOnly RetryAfter RowRefused RunCancelled "
-        "RunClosed RunFailed RunNotFound RunTerminated RunTimedOut SQLiteTooOld "
-        "ScheduleToCloseTimeout ScheduleToStartTimeout StartToCloseTimeout StoreBusy "
-        "StoreError TokenUnknown TooManyFailures UpdateAbandoned UpdateFailed UpdateRefused "
-        "UsageError WorkflowError WrongState"
+        "ActivityError ActivityTimeout Blocked CodeMisfit CommitUnknown DefinitionError "
+        "DurableError FileCorrupt FileMoved FileTooNew ForkedEngine HeartbeatTimeout IdConflict "
+        "NotADurableFile NotDurable NotInActivity NotInWorkflow OutcomeUnknown OwnershipLost "
+        "PayloadError PayloadTooLarge PromiseRejected QueryFailed ReadOnly RetryAfter "
+        "RowRefused RunCancelled RunClosed RunFailed RunNotFound RunTerminated RunTimedOut "
+        "SQLiteTooOld ScheduleToCloseTimeout ScheduleToStartTimeout StartToCloseTimeout "
+        "StoreBusy StoreError TokenUnknown TooManyFailures UpdateAbandoned UpdateFailed "
+        "UpdateRefused UsageError WorkflowError WrongState"
     ),
     "durable.fanout": "Outcome map settle",
     "durable.inside": (
@@ -162,6 +165,7 @@ __all__ = [
     "BlockingRun",
     "ChildRun",
     "Client",
+    "CodeMisfit",
     "CommitUnknown",
     "Cursor",
     "DefinitionError",
@@ -178,6 +182,7 @@ __all__ = [
     "IdConflict",
     "Item",
     "Limits",
+    "Misfit",
     "NotADurableFile",
     "NotDurable",
     "NotInActivity",

@@ -5,10 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 from durable import definitions
@@ -22,6 +31,7 @@ from durable.client import Client, conflict, message_id, new_start
 from durable.definitions import Activity, Workflow, register
 from durable.errors import (
     Blocked,
+    CodeMisfit,
     DefinitionError,
     ForkedEngine,
     UsageError,
@@ -31,11 +41,14 @@ from durable.payloads import check_size
 from durable.policies import Duration, Limits, duration_us
 
 if TYPE_CHECKING:
+    from durable._runtime.replay import Misfit
     from durable._store.starts import Letter
     from durable._store.store import Store
     from durable.messages import Signal
 
 __all__ = ["Engine", "run"]
+
+logger = logging.getLogger("durable.engine")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,6 +80,9 @@ class Engine(Client):
             faster.
         limits: See `Limits`.
         grace: How long running activities may go on when the engine is left.
+        check: Whether every open run is replayed against this code before it goes on: ``"warn"``
+            logs each that does not fit, ``"refuse"`` raises `CodeMisfit` and starts nothing. The
+            same as ``durable check APP:ENGINE``.
         clock: Time; tests pass their own.
     """
 
@@ -79,9 +95,13 @@ class Engine(Client):
         durability: Literal["full", "normal"] = "full",
         limits: Limits | None = None,
         grace: Duration = 10,
+        check: Literal["no", "warn", "refuse"] = "no",
         clock: Clock | None = None,
     ) -> None:
         super().__init__(path)
+        if check not in {"no", "warn", "refuse"}:
+            raise UsageError(f'check is "no", "warn" or "refuse", not {check!r}')
+        self._check: Literal["no", "warn", "refuse"] = check
         if durability not in {"full", "normal"}:
             raise UsageError(f'durability is "full" or "normal", not {durability!r}')
         self._clock = clock or SystemClock()
@@ -108,6 +128,8 @@ class Engine(Client):
         if self._worker is not None:
             raise UsageError("this engine is open already")
         _require_fcntl()
+        if self._check != "no":
+            self._check_runs()
         self._pid = os.getpid()
         async with contextlib.AsyncExitStack() as stack:
             resources: Mapping[str, Any] = {}
@@ -137,6 +159,65 @@ class Engine(Client):
             await worker.close(self._grace_s)
         if stack is not None:
             await stack.__aexit__(None, None, None)
+
+    def _check_runs(self) -> None:
+        """Replay what is open against this engine's code, before anything goes on.
+
+        Raises:
+            CodeMisfit: Some do not fit, and ``check`` is ``"refuse"``.
+        """
+        if not os.path.exists(self._path):  # noqa: PTH110  a new file has no runs
+            return
+        found = [one for one in self.check() if one is not None]
+        for one in found:
+            logger.warning("run %s does not fit this code: %s", one.run, one.message)
+        if found and self._check == "refuse":
+            raise CodeMisfit(
+                f"{len(found):,} open {'run does' if len(found) == 1 else 'runs do'} not fit this "
+                f"code, so it was not started; the first: run {found[0].run}: {found[0].message}"
+            )
+
+    def check(self) -> Iterator[Misfit | None]:
+        """Replay every open run against this engine's code: for each None, or what does not fit.
+
+        Nothing is performed and nothing is written; the engine need not be entered, and others may
+        serve the file meanwhile. A run that ``durable check`` says fits goes on with this code.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        from durable._runtime.replay import check_runs
+        from durable._store.connection import real_path
+        from durable._store.reader import Reader
+
+        reader = Reader(real_path(self._path))
+        try:
+            yield from check_runs(reader, self._resolve)
+        finally:
+            reader.close()
+
+    def stack(self, run_id: str, path: str | os.PathLike[str] | None = None) -> str:
+        """Return where a run's code waits, task by task, by a replay with this engine's code.
+
+        Nothing is performed and nothing is written; the engine need not be entered.
+
+        Args:
+            run_id: An id, which means its newest ordinal, or ``id#n``.
+            path: The file; the engine's own by default.
+
+        Raises:
+            RunNotFound: There is none.
+            Blocked: The code does not fit its history, or is not known to this engine.
+        """
+        from durable._runtime.replay import stack_by_replay
+        from durable.inspection import view
+
+        with view(self._path if path is None else path) as runs:
+            row = runs.get_row(run_id)
+            workflow = self._resolve(row.workflow)
+            if isinstance(workflow, str):
+                raise Blocked(workflow, "function")
+            return stack_by_replay(runs._reader, row, workflow)
 
     def _prepare(self, worker: Worker) -> None:
         """Let a test change the worker before it opens."""
@@ -460,6 +541,65 @@ async def _run(
 
 class _OneRun(Engine):
     """An engine that claims nothing but one run."""
+
+    def _check_runs(self) -> None:
+        """Replay what is open against this engine's code, before anything goes on.
+
+        Raises:
+            CodeMisfit: Some do not fit, and ``check`` is ``"refuse"``.
+        """
+        if not os.path.exists(self._path):  # noqa: PTH110  a new file has no runs
+            return
+        found = [one for one in self.check() if one is not None]
+        for one in found:
+            logger.warning("run %s does not fit this code: %s", one.run, one.message)
+        if found and self._check == "refuse":
+            raise CodeMisfit(
+                f"{len(found):,} open {'run does' if len(found) == 1 else 'runs do'} not fit this "
+                f"code, so it was not started; the first: run {found[0].run}: {found[0].message}"
+            )
+
+    def check(self) -> Iterator[Misfit | None]:
+        """Replay every open run against this engine's code: for each None, or what does not fit.
+
+        Nothing is performed and nothing is written; the engine need not be entered, and others may
+        serve the file meanwhile. A run that ``durable check`` says fits goes on with this code.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        from durable._runtime.replay import check_runs
+        from durable._store.connection import real_path
+        from durable._store.reader import Reader
+
+        reader = Reader(real_path(self._path))
+        try:
+            yield from check_runs(reader, self._resolve)
+        finally:
+            reader.close()
+
+    def stack(self, run_id: str, path: str | os.PathLike[str] | None = None) -> str:
+        """Return where a run's code waits, task by task, by a replay with this engine's code.
+
+        Nothing is performed and nothing is written; the engine need not be entered.
+
+        Args:
+            run_id: An id, which means its newest ordinal, or ``id#n``.
+            path: The file; the engine's own by default.
+
+        Raises:
+            RunNotFound: There is none.
+            Blocked: The code does not fit its history, or is not known to this engine.
+        """
+        from durable._runtime.replay import stack_by_replay
+        from durable.inspection import view
+
+        with view(self._path if path is None else path) as runs:
+            row = runs.get_row(run_id)
+            workflow = self._resolve(row.workflow)
+            if isinstance(workflow, str):
+                raise Blocked(workflow, "function")
+            return stack_by_replay(runs._reader, row, workflow)
 
     def _prepare(self, worker: Worker) -> None:
         worker.only = 0

@@ -13,6 +13,7 @@
     │   ├── RunNotFound             no run of that id in the file
     │   ├── RunClosed               the run has ended and takes no more requests
     │   ├── TokenUnknown            no open run waits for this token
+    │   ├── CodeMisfit              open runs do not fit the code that was to serve them
     │   └── WrongState              the verb does not fit the run's state
     ├── WorkflowError               the workflow's author
     │   ├── RunFailed               raised by ``result()``: the run ended ``failed``
@@ -60,6 +61,7 @@ __all__ = [
     "ActivityError",
     "ActivityTimeout",
     "Blocked",
+    "CodeMisfit",
     "CommitUnknown",
     "DefinitionError",
     "DurableError",
@@ -139,6 +141,10 @@ class IdConflict(UsageError):
 
 class RunNotFound(UsageError, LookupError):
     """No run of that id is in the file."""
+
+
+class CodeMisfit(UsageError):
+    """Open runs do not fit the code that was to serve them; nothing was started."""
 
 
 class RunClosed(UsageError):

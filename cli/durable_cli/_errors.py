@@ -7,7 +7,8 @@
 3     not found
 4     the verb does not fit the run's state
 5     the file stayed locked
-6     the run said no: an update was refused, failed or abandoned, a query failed
+6     the run said no: an update was refused, failed or abandoned, a query failed; or a check
+      found something
 130   Ctrl-C
 141   whoever read the output went away, as under ``| head``
 143   a worker got SIGTERM and stopped in order
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["NOT_FOUND", "REFUSED", "Failed", "code_of"]
+__all__ = ["CHECK_FAILED", "NOT_FOUND", "REFUSED", "Failed", "code_of"]
 
 FAILED, USAGE, NOT_FOUND, WRONG_STATE, BUSY, REFUSED = 1, 2, 3, 4, 5, 6
+CHECK_FAILED = REFUSED
 INTERRUPTED, BROKEN_PIPE = 130, 141
 _HERE = __file__.rpartition("/")[0]
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "cancel": "Ask a run to stop; its code may clean up.",
     "terminate": "End a run; none of its code runs any more.",
     "rm": "Delete a run that has ended.",
+    "check": "Replay every open run against the code on disk.",
     "worker": "Serve the file of an engine until stopped.",
     "version": "Show versions.",
 }

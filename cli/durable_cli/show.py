@@ -39,19 +39,31 @@ INDENT = "  "
 @click.command("show")
 @run_argument
 @click.option("--payloads", is_flag=True, help="Arguments and results whole, of each step too.")
+@click.option(
+    "--stack",
+    "app",
+    metavar="APP:ENGINE",
+    help="Where its code waits now, by a replay with this code; no worker is touched.",
+)
 @click.option("--attempts", is_flag=True, help="Each failed attempt with its whole traceback.")
 @json_option
 @file_option
 @color_option
-def command(run: str, *, payloads: bool, attempts: bool, as_json: bool) -> None:
+def command(run: str, app: str | None, *, payloads: bool, attempts: bool, as_json: bool) -> None:
     """Show one run: why it waits, its steps, its error.
 
     RUN is an id (its newest run), id#2 (exactly that one), or last (the newest of all).
     """
     path, screen = settings().path(), settings().screen()
     with durable.view(path) as runs:
-        found = runs.get(find_run(runs, run))
+        name = find_run(runs, run)
+        found = runs.get(name)
         now = runs.now()
+    if app is not None:
+        from durable_cli._apps import find_engine
+
+        screen.text(find_engine(app).stack(name, path) + "\n")
+        return
     if as_json:
         screen.json(_plain(found))
         return

@@ -1,16 +1,23 @@
-"""Replays that only look: a run's code, brought to where its history ends, without an engine."""
+"""Replays that only look: a run's code, brought to where its history ends, without an engine.
+
+Nothing is performed and nothing is written. A run's code may log and compute, as in any replay.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import msgspec
 
 from durable._core import context
 from durable._core.driver import Driver
 from durable._runtime.inside import InWorkflow
-from durable.errors import Blocked, PayloadError, QueryFailed
+from durable._store.rows import OPEN_STATES
+from durable.errors import Blocked, PayloadError, QueryFailed, StoreError
 from durable.policies import Limits
 
 if TYPE_CHECKING:
@@ -18,16 +25,39 @@ if TYPE_CHECKING:
     from durable._store.rows import RunRow
     from durable.definitions import Workflow
 
-__all__ = ["query_by_replay"]
+__all__ = ["Misfit", "check_run", "check_runs", "query_by_replay", "stack_by_replay"]
+
+RUNS_PER_PAGE = 200
 
 
-def query_by_replay(
-    reader: Reader, row: RunRow, workflow: Workflow[Any, Any], name: str, encoded: bytes
-) -> bytes:
-    """Answer a query from a run's history.
+@attrs.frozen(kw_only=True)
+class Misfit:
+    """A run that today's code would block.
+
+    Attributes:
+        run: As people write it.
+        workflow: The stored name.
+        kind: As `Blocked.kind`.
+        message: What does not fit, with both sides.
+        difference: As `Blocked.difference`; empty if the code is missing or a payload damaged.
+    """
+
+    run: str
+    workflow: str
+    kind: str
+    message: str
+    difference: Mapping[str, Any]
+
+
+@contextlib.contextmanager
+def replayed(
+    reader: Reader, row: RunRow, workflow: Workflow[Any, Any], until: int | None = None
+) -> Generator[Driver]:
+    """Bring a run's code to the end of its history, or to an event; it is dropped afterwards.
 
     Raises:
-        QueryFailed: The code does not fit the history, there is no such query, or it raised.
+        Blocked: The code does not fit the history.
+        PayloadError: The history is damaged, or does not decode.
     """
     headers = msgspec.json.decode(row.headers, type=dict[str, str]) if row.headers else {}
     limits = Limits()
@@ -41,14 +71,84 @@ def query_by_replay(
         args, kwargs = workflow.codec.decode(reader.payload(row.arguments, row.checksum))
         return workflow.fn(*args, **kwargs)
 
-    driver = Driver(make, fresh, row.salt)
+    driver = Driver(make, fresh, row.salt, limits.drain_callbacks_max, limits.stalled_drains_max)
     runner.bind(driver)
     try:
         driver.know_patches(reader.patches(row.pk))
-        driver.replay(reader.events(row.pk))
-        with driver.loop.reading():
+        driver.accept(reader.accepted(row.pk))
+        events = reader.events(row.pk)
+        if until is not None:
+            events = (event for event in events if event.seq <= until)
+        driver.replay(events)
+        yield driver
+    finally:
+        driver.evict()
+
+
+def query_by_replay(
+    reader: Reader, row: RunRow, workflow: Workflow[Any, Any], name: str, encoded: bytes
+) -> bytes:
+    """Answer a query from a run's history.
+
+    Raises:
+        QueryFailed: The code does not fit the history, there is no such query, or it raised.
+    """
+    try:
+        with replayed(reader, row, workflow) as driver, driver.loop.reading():
             return driver.mailbox.query(name, encoded)
     except (Blocked, PayloadError) as error:
         raise QueryFailed(f"run {row.name} cannot be replayed here: {error}") from error
-    finally:
-        driver.evict()
+
+
+def stack_by_replay(reader: Reader, row: RunRow, workflow: Workflow[Any, Any]) -> str:
+    """Return where a run's code waits, task by task.
+
+    Raises:
+        Blocked: The code does not fit the history.
+        PayloadError: The history is damaged, or does not decode.
+    """
+    with replayed(reader, row, workflow) as driver:
+        return driver.loop.stack()
+
+
+def check_run(
+    reader: Reader, row: RunRow, resolve: Callable[[str], Workflow[Any, Any] | str]
+) -> Misfit | None:
+    """Replay an open run against today's code; None if it fits."""
+    found = resolve(row.workflow)
+    kind, message, difference = "function", "", {}
+    if isinstance(found, str):
+        message = found
+    else:
+        try:
+            with replayed(reader, row, found):
+                return None
+        except Blocked as error:
+            kind, message, difference = error.kind, str(error), dict(error.difference)
+            if difference:
+                difference["at_us"] += row.clock_us or row.created_us
+        except (PayloadError, StoreError) as error:  # A damaged row is one run's.
+            kind, message = "payload", str(error)
+    return Misfit(
+        run=row.name, workflow=row.workflow, kind=kind, message=message, difference=difference
+    )
+
+
+def check_runs(
+    reader: Reader, resolve: Callable[[str], Workflow[Any, Any] | str]
+) -> Iterator[Misfit | None]:
+    """Replay every open run against today's code: for each None, or what does not fit.
+
+    One that goes on meanwhile is looked at once, as it was then.
+    """
+    seen: set[int] = set()
+    for state in OPEN_STATES:
+        before = 1 << 62
+        while page := reader.list_runs(
+            state=state, workflow=None, before=before, limit=RUNS_PER_PAGE
+        ):
+            for row in page:
+                if row.pk not in seen:
+                    seen.add(row.pk)
+                    yield check_run(reader, row, resolve)
+            before = page[-1].pk
