@@ -149,9 +149,9 @@ def _budget(tolerate: float, items: Sequence[object]) -> int:
         raise UsageError(f"tolerate is a number of items or a share of them, not {tolerate!r}")
     if isinstance(tolerate, int):
         return tolerate
-    if tolerate > 1:
+    if not tolerate <= 1:
         raise UsageError(f"a share is 0.0 to 1.0, not {tolerate}; a number of items is an int")
-    return int(tolerate * len(items))
+    return int(tolerate * len(items) + 1e-9)  # 0.29 of 100 items are 29, not 28.999...
 
 
 async def settle(*awaitables: Awaitable[Any]) -> list[Outcome[Any]]:
