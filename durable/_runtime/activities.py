@@ -28,6 +28,7 @@ from durable._core.events import Kind
 from durable._core.failures import rebuild_exception, record_exception, summary
 from durable._core.loop import HostAway
 from durable._runtime.inside import attempt_info
+from durable._runtime.issues import RETRIES_MIN
 from durable._runtime.runs import LiveRun, Rows, failure_json, step_row
 from durable._store import messages
 from durable._store.messages import make_token
@@ -613,7 +614,11 @@ class Activities:
             return
         attempt.number += 1
         attempt.retry_at_us = now_us + wait_us
-        attempt.last_error = summary(record_exception(error))
+        record = record_exception(error)
+        attempt.last_error = summary(record)
+        run = attempt.run
+        if counted >= RETRIES_MIN and not run.has_issue:
+            rows += run.failure_rows("retrying", record, now_us, attempt.activity.name)
         attempt.is_in_hand = False
         attempt.started_us = 0
         attempt._info = None

@@ -32,6 +32,7 @@ from durable._core.driver import UNDECODED, Cancelled, Completed, Continued, Dri
 from durable._core.events import Event, Kind
 from durable._core.failures import record_exception, summary
 from durable._core.loop import COMPLETED, Step
+from durable._runtime import issues
 from durable._runtime.inside import InWorkflow
 from durable._runtime.specs import ChildCall
 from durable._store import messages, requests, restarts
@@ -76,10 +77,10 @@ class LiveRun:
     """A run this worker owns and holds in memory."""
 
     __slots__ = (
-        "alone", "attempts", "clock_us", "driver", "gone", "headers", "inbox_taken", "inside",
-        "limit_timer", "lost", "needs_rebuild", "park_timer", "pausing", "positions",
-        "postponed", "redone", "row", "steps", "stored_state", "timers", "uncommitted", "worker",
-        "workflow",
+        "alone", "attempts", "clock_us", "driver", "gone", "has_issue", "headers",
+        "inbox_taken", "inside", "limit_timer", "lost", "needs_rebuild", "park_timer", "pausing",
+        "positions", "postponed", "redone", "row", "steps", "stored_state", "timers", "uncommitted",
+        "worker", "workflow",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
@@ -100,6 +101,8 @@ class LiveRun:
         """Its row says, or is about to say, that its attempts run and no other run's."""
         self.uncommitted = 0
         self.gone = False
+        self.has_issue = row.issue is not None
+        """It belongs to a group of like failures, which it leaves as soon as it goes on."""
         self.pausing: tuple[str, Rows] | None = None
         """It was asked to pause, and waits for its running attempts: the reason, and what is
         committed then."""
@@ -332,6 +335,10 @@ class LiveRun:
                 rows = [] if rows is None else rows
                 rows += self._drop_child(command.step)
                 drops = True
+        if self.has_issue and event_row is not None:
+            self.has_issue = False
+            rows = [] if rows is None else rows
+            rows.append(("clear_issue_of_run", (self.row.pk,)))
         if driver.outcome is not None:
             change = self._close(driver.outcome, [] if rows is None else rows)
             if drops:
@@ -680,6 +687,13 @@ class LiveRun:
         if difference:
             reason["difference"] = difference
         waits = msgspec.json.encode(reason).decode()
+        rows = [] if rows is None else rows
+        self.has_issue = True
+        like = issues.blocked(self.row.workflow, kind, message, reason.get("difference", {}))
+        rows += issues.rows(
+            like, self.row.pk, self.row.workflow, self.workflow.fingerprint, message, message,
+            self.worker.now_us(),
+        )  # fmt: skip
         changed: Rows = [] if rows is None else rows
         changed.append(("update_run", self._state_row("blocked", None, waits, owned=False)))
         self._leave(changed, "blocked")
@@ -744,37 +758,52 @@ class LiveRun:
         """Return now, but never before its last event, whatever the wall clock did meanwhile."""
         return max(self.worker.now_us(), self.clock_us + self.driver.at_us)
 
-    def _close(self, outcome: Outcome, rows: Rows) -> Change:
-        """Return the change of the run's last event and its end."""
-        operation: Callable[[Transaction], Any] | None = None
-        state, payload = "", b""
-        origin: int | None = None
+    def failure_rows(
+        self, kind: str, record: dict[str, Any], now_us: int, function: str = ""
+    ) -> Rows:
+        """Return the rows that count a failure among its like."""
+        self.has_issue = True
+        like = issues.failure(kind, record, function or self.row.workflow)
+        return issues.rows(
+            like, self.row.pk, self.row.workflow, self.workflow.fingerprint, summary(record),
+            str(record.get("traceback", "")), now_us,
+        )  # fmt: skip
+
+    def _end_of(self, outcome: Outcome) -> tuple[str, bytes, int | None]:
+        """Return the state a run ends in, what is stored of it, and the event that led to it."""
         match outcome:
             case Completed(value):
                 try:
                     payload = self.workflow.codec.result.encode(value)
                     check_size(payload, self.worker.limits.payload_bytes_max, "result")
                     self.workflow.codec.result.decode(payload)
-                    state = "completed"
                 except PayloadError as refusal:
-                    state, payload, origin = "failed", failure_json(refusal), 0
+                    return "failed", failure_json(refusal), 0
+                return "completed", payload, None
             case Failed():
-                state, payload = "failed", failure_json(outcome.error)
-                origin = outcome.origin
+                return "failed", failure_json(outcome.error), outcome.origin
             case Cancelled():
-                state, payload = "cancelled", msgspec.json.encode(outcome.reason)
-                origin = outcome.origin
-            case Continued(args, kwargs):
-                state, payload = "continued", b"null"
-                operation = self._continuing(self._next_ordinal(args, kwargs, rows))
+                return "cancelled", msgspec.json.encode(outcome.reason), outcome.origin
+            case Continued():
+                return "continued", b"null", None
             case _:
                 assert_never(outcome)
+
+    def _close(self, outcome: Outcome, rows: Rows) -> Change:
+        """Return the change of the run's last event and its end."""
+        state, payload, origin = self._end_of(outcome)
+        operation: Callable[[Transaction], Any] | None = None
+        if isinstance(outcome, Continued):
+            values = self._next_ordinal(outcome.args, outcome.kwargs, rows)
+            operation = self._continuing(values)
         stored = self.worker.stored(payload, rows)
-        if state == "failed" and self.workflow.on_failure == "pause":
-            error = summary(msgspec.json.decode(payload))
-            return self._pausing(rows, stored, checksum(payload), origin, error)
         now_us = self._ends_at_us()
         pk = self.row.pk
+        if state == "failed":
+            record = msgspec.json.decode(payload)
+            rows += self.failure_rows("failed", record, now_us)
+            if self.workflow.on_failure == "pause":
+                return self._pausing(rows, stored, checksum(payload), origin, summary(record))
         rows.append(("close_run", (pk, state, now_us, stored, checksum(payload), origin)))
         for update, name in self.driver.mailbox.open_updates.items():
             rows.append(("upsert_answer", (pk, update, name, "abandoned", "null", now_us)))

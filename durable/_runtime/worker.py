@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from durable._clock import Clock, new_id, new_salt
-from durable._runtime import logs
+from durable._runtime import issues, logs
 from durable._runtime.activities import Activities
 from durable._runtime.inbox import Inbox
 from durable._runtime.outside import Outside
@@ -576,6 +576,10 @@ class Worker:
         self.log.error("run %s is blocked: %s", row.name, message)
         waits = msgspec.json.encode({"kind": "blocked", "why": kind, "message": message}).decode()
         values = (row.pk, "blocked", None, None, waits, lost, 0)
+        like = issues.blocked(row.workflow, kind, message, {})
+        counted = issues.rows(
+            like, row.pk, row.workflow, row.code or "", message, message, self.now_us()
+        )
 
         def done(change: Change) -> None:
             if change.error is not None:
@@ -584,7 +588,7 @@ class Worker:
             self.store.writer.take_again(row.pk)
             self.notify(row.pk, "blocked")
 
-        self.submit(Change([("update_run", values)], done))
+        self.submit(Change([("update_run", values), *counted], done))
 
     def refused(self, row: RunRow, error: RowRefused) -> None:
         """Block the one run whose history the file does not take on, and say where it stands.

@@ -15,6 +15,7 @@ __all__ = [
     "AttemptRow",
     "AuditRow",
     "InboxRow",
+    "IssueRow",
     "ItemRow",
     "LetterRow",
     "RunRow",
@@ -69,6 +70,8 @@ class RunRow:
     source_pk: int | None = None
     redo_seq: int | None = None
     adopts: int = 1
+    error: str | None = None
+    issue: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -192,6 +195,26 @@ class LetterRow:
     payload: str | int
     why: str
     at_us: int
+
+
+@attrs.define
+class IssueRow:
+    """One row of ``issue``: a group of like failures."""
+
+    id: int
+    fingerprint: str
+    kind: str
+    type: str
+    title: str
+    function: str
+    place: str
+    sample: str
+    sample_run: int
+    state: str
+    news: str | None
+    seen: int
+    first_us: int
+    last_us: int
 
 
 @attrs.define

@@ -113,6 +113,10 @@ _ORDER = (
     "bury_inbox_of_runs",
     "abandon_updates_of_runs",
     "close_run",
+    "upsert_issue",
+    "count_issue",
+    "clear_issue_of_run",
+    "set_issue_of_run",
     "delete_steps_of_run",
     "delete_inbox_of_run",
 )

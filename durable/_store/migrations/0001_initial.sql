@@ -50,6 +50,8 @@ CREATE TABLE run (
   source_pk    INTEGER,          -- the run that this one goes on from
   redo_seq     INTEGER,          -- the event whose drain this run has not done: it is done anew
   adopts       INTEGER NOT NULL DEFAULT 1 CHECK (adopts IN (0, 1)), -- goes on with its children
+  error        TEXT,             -- what went wrong last, in one line
+  issue        INTEGER,          -- the group of like failures it belongs to
   UNIQUE (id, ordinal),
   CHECK ((closed_us IS NULL) = (state IN ('ready', 'parked', 'paused', 'blocked'))),
   CHECK (worker_id IS NULL OR closed_us IS NULL)
@@ -63,6 +65,7 @@ CREATE INDEX run_owned ON run (worker_id) WHERE worker_id IS NOT NULL;
 CREATE INDEX run_blocked ON run (workflow) WHERE state = 'blocked';
 CREATE INDEX run_state ON run (state);
 CREATE INDEX run_workflow ON run (workflow);
+CREATE INDEX run_issue ON run (issue, state) WHERE issue IS NOT NULL;
 CREATE INDEX run_source ON run (source_pk) WHERE source_pk IS NOT NULL;
 CREATE INDEX run_parent ON run (parent_pk, parent_step) WHERE parent_pk IS NOT NULL;
 
@@ -124,6 +127,37 @@ CREATE TABLE accepted (
   run  INTEGER NOT NULL,
   step TEXT    NOT NULL,
   PRIMARY KEY (run, step)
+) STRICT, WITHOUT ROWID;
+
+-- Like failures, grouped.
+CREATE TABLE issue (
+  id          INTEGER PRIMARY KEY,
+  fingerprint TEXT    NOT NULL UNIQUE,
+  kind        TEXT    NOT NULL CHECK (kind IN ('failed', 'retrying', 'blocked', 'watchdog')),
+  type        TEXT    NOT NULL, -- of the error, or why runs are blocked
+  title       TEXT    NOT NULL,
+  function    TEXT    NOT NULL,
+  place       TEXT    NOT NULL, -- a file
+  sample      TEXT    NOT NULL, -- the newest traceback or reason
+  sample_run  INTEGER NOT NULL,
+  state       TEXT    NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'resolved', 'muted')),
+  news        TEXT    CHECK (news IN ('new', 'regressed')), -- what nobody was told of yet
+  seen        INTEGER NOT NULL DEFAULT 1,
+  first_us    INTEGER NOT NULL,
+  last_us     INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX issue_last ON issue (last_us);
+CREATE INDEX issue_news ON issue (id) WHERE news IS NOT NULL;
+
+-- How often an issue came up, by workflow, code and hour.
+CREATE TABLE issue_count (
+  fingerprint TEXT    NOT NULL,
+  hour        INTEGER NOT NULL, -- since the epoch
+  workflow    TEXT    NOT NULL,
+  code        TEXT    NOT NULL,
+  seen        INTEGER NOT NULL DEFAULT 1,
+  PRIMARY KEY (fingerprint, hour, workflow, code)
 ) STRICT, WITHOUT ROWID;
 
 -- Who repaired what, when and why.

@@ -85,7 +85,7 @@ SELECT wake_at_us
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, error, issue
   FROM run
  WHERE pk = :pk
 
@@ -94,7 +94,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, error, issue
   FROM run
  WHERE id = :id
  ORDER BY ordinal DESC
@@ -105,7 +105,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, error, issue
   FROM run
  WHERE id = :id AND ordinal = :ordinal
 
@@ -125,7 +125,7 @@ SELECT COALESCE((SELECT MAX(ordinal)
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, error, issue
   FROM run
  WHERE pk < :before
  ORDER BY pk DESC
@@ -136,7 +136,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, error, issue
   FROM run
  WHERE state = :state AND pk < :before
  ORDER BY pk DESC
@@ -147,7 +147,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, error, issue
   FROM run
  WHERE workflow = :workflow AND pk < :before
  ORDER BY pk DESC

@@ -1,0 +1,93 @@
+-- :name upsert_issue
+-- :rows
+-- One more of a kind. One that was resolved is open again, and news.
+INSERT INTO issue (fingerprint, kind, type, title, function, place, sample, sample_run, first_us,
+                   last_us, news)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (fingerprint) DO UPDATE
+   SET seen = seen + 1, last_us = excluded.last_us, sample = excluded.sample,
+       sample_run = excluded.sample_run,
+       news = CASE state WHEN 'resolved' THEN 'regressed' ELSE news END,
+       state = CASE state WHEN 'resolved' THEN 'open' ELSE state END
+
+-- :name count_issue
+-- :rows
+-- One more of a kind in its hour.
+INSERT INTO issue_count (fingerprint, workflow, code, hour)
+VALUES (?, ?, ?, ?)
+    ON CONFLICT (fingerprint, hour, workflow, code) DO UPDATE
+   SET seen = seen + 1
+
+-- :name set_issue_of_run
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- A run belongs to the group of its last failure.
+UPDATE run
+   SET issue = (SELECT id FROM issue WHERE fingerprint = v.column2), error = v.column3
+  FROM (VALUES (?, ?, ?)) AS v
+ WHERE run.pk = v.column1
+
+-- :name clear_issue_of_run
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- A run went on: what it was held up by is over.
+UPDATE run
+   SET issue = NULL, error = NULL
+ WHERE pk IN (VALUES (?))
+
+-- :name list_issues
+-- Groups of like failures, the one with the newest failure first.
+SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, news, seen,
+       first_us, last_us
+  FROM issue
+ ORDER BY last_us DESC
+ LIMIT :limit
+
+-- :name find_issue
+-- One group, by its number or its fingerprint.
+SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, news, seen,
+       first_us, last_us
+  FROM issue
+ WHERE id = :id
+ UNION ALL
+SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, news, seen,
+       first_us, last_us
+  FROM issue
+ WHERE fingerprint = :fingerprint
+
+-- :name list_issues_with_news
+-- :scan allowed (over the index of those alone)
+-- Groups that are new or came back, and that nobody was told of.
+SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, news, seen,
+       first_us, last_us
+  FROM issue
+ WHERE news IS NOT NULL
+ ORDER BY id
+ LIMIT :limit
+
+-- :name count_open_of_issue
+-- Runs of a group that are open, or failed and go on as no other.
+SELECT COUNT(*)
+  FROM run
+ WHERE issue = :issue AND state IN ('ready', 'parked', 'paused', 'blocked', 'failed')
+   AND NOT EXISTS (SELECT 1 FROM run AS later WHERE later.source_pk = run.pk)
+
+-- :name list_counts_of_issue
+-- How often a group came up, by hour, workflow and code.
+SELECT hour, workflow, code, seen
+  FROM issue_count
+ WHERE fingerprint = :fingerprint AND hour >= :from_hour
+ ORDER BY hour, workflow, code
+
+-- :name set_state_of_issue
+-- A person mutes or resolves a group, or opens it again.
+UPDATE issue
+   SET state = :state, news = NULL
+ WHERE id = :id
+RETURNING id
+
+-- :name clear_news_of_issue
+-- Whoever listens was told.
+UPDATE issue
+   SET news = NULL
+ WHERE id = :id AND news = :news
