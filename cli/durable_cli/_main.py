@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "run"]
 COMMANDS = {
     "ls": "List runs, newest first.",
     "show": "Show one run: why it waits, its steps, its error.",
+    "issues": "List like failures as one; retry, mute or resolve a group.",
     "read": "Show what a run has published.",
     "tail": "Follow a stream of a run until the run ends.",
     "query": "Ask a run a question.",

@@ -130,8 +130,7 @@ def _header(screen: Screen, run: RunDetails, now: dt.datetime) -> None:
     _lineage(screen, run)
     if run.worker:
         field(screen, "worker", clean(run.worker))
-    if run.lost:
-        field(screen, "lost", f"{run.lost:,} times its worker died with it in hand")
+    _trouble(screen, run)
     field(screen, "events", f"{run.events:,}")
 
 
@@ -143,6 +142,13 @@ def _difference(screen: Screen, one: DifferenceView) -> None:
     screen.line()
     screen.line(f"{INDENT}recorded  {step}{INDENT}{clean(one.recorded)}{at}")
     screen.line(f"{INDENT}code now  {step}{INDENT}{clean(one.code)}{where}")
+
+
+def _trouble(screen: Screen, run: RunDetails) -> None:
+    if run.issue:
+        field(screen, "issue", clean(run.issue))
+    if run.lost:
+        field(screen, "lost", f"{run.lost:,} times its worker died with it in hand")
 
 
 def _lineage(screen: Screen, run: RunDetails) -> None:

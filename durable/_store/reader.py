@@ -19,6 +19,7 @@ from durable._store.rows import (
     AttemptRow,
     AuditRow,
     InboxRow,
+    IssueRow,
     ItemRow,
     LetterRow,
     RunRow,
@@ -308,6 +309,33 @@ class Reader:
     def audit(self, run: int, limit: int = 1_000) -> list[AuditRow]:
         """Return what was done to a run by people, oldest first."""
         return [AuditRow(*row) for row in self._all("list_audit", run=run, limit=limit)]
+
+    def issues(self, limit: int) -> list[IssueRow]:
+        """Return groups of like failures, the one with the newest failure first."""
+        return [IssueRow(*row) for row in self._all("list_issues", limit=limit)]
+
+    def news_of_issues(self, limit: int = 100) -> list[IssueRow]:
+        """Return the groups that are new or came back, and that nobody was told of."""
+        return [IssueRow(*row) for row in self._all("list_issues_with_news", limit=limit)]
+
+    def find_issue(self, number: int, fingerprint: str) -> IssueRow | None:
+        """Return a group by its number or by its fingerprint."""
+        rows = self._all("find_issue", id=number, fingerprint=fingerprint)
+        return IssueRow(*rows[0]) if rows else None
+
+    def count_open_of_issue(self, issue: int) -> int:
+        """Count the runs of a group that still need somebody."""
+        return int(self._all("count_open_of_issue", issue=issue)[0][0])
+
+    def open_of_issue(self, issue: int, after: int, limit: int) -> list[int]:
+        """Return runs of a group that still need somebody, oldest first."""
+        rows = self._all("list_open_of_issue", issue=issue, after=after, limit=limit)
+        return [pk for (pk,) in rows]
+
+    def counts_of_issue(self, fingerprint: str, from_hour: int) -> list[tuple[int, str, str, int]]:
+        """Return (hour since the epoch, workflow, code, how often) of a group."""
+        rows = self._all("list_counts_of_issue", fingerprint=fingerprint, from_hour=from_hour)
+        return [(hour, workflow, code, seen) for hour, workflow, code, seen in rows]
 
     def streams(self, run: int) -> list[tuple[str, int]]:
         """Return (name, items) of a run's streams."""

@@ -6,7 +6,7 @@ its inbox, and its owner does it (law 3); any other is changed here and now.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -16,7 +16,7 @@ from durable._store import requests, restarts
 from durable._store.restarts import Plan
 from durable._store.rows import LOST_ALONE, RunRow
 from durable._store.writer import Transaction
-from durable.errors import WrongState
+from durable.errors import RunNotFound, WrongState
 
 __all__ = [
     "By",
@@ -28,6 +28,8 @@ __all__ = [
     "restart",
     "resume",
     "retry",
+    "retry_all",
+    "set_issue",
     "skip",
     "terminate",
 ]
@@ -301,6 +303,36 @@ def terminate(pk: int, by: By) -> Callable[[Transaction], bool]:
         closed = requests.terminate(pk, by.why, by.now_us, by.is_alive)(transaction)
         audit(transaction, by, pk, "terminate")
         return closed
+
+    return operation
+
+
+def retry_all(
+    pks: Sequence[int], by: By, *, anyway: bool
+) -> Callable[[Transaction], list[tuple[int, str]]]:
+    """Return the operation that retries several runs in one commit; its value: who could not be.
+
+    What one run refuses is its own: the others are retried all the same.
+    """
+
+    def operation(transaction: Transaction) -> list[tuple[int, str]]:
+        refused: list[tuple[int, str]] = []
+        for pk in pks:
+            try:
+                retry(pk, by, anyway=anyway)(transaction)
+            except (WrongState, RunNotFound) as error:
+                refused.append((pk, str(error)))
+        return refused
+
+    return operation
+
+
+def set_issue(issue: int, state: str, by: By) -> Callable[[Transaction], None]:
+    """Return the operation that mutes, resolves or opens a group of like failures."""
+
+    def operation(transaction: Transaction) -> None:
+        transaction.one("set_state_of_issue", id=issue, state=state)
+        audit(transaction, by, None, f"issue {state}", issue=f"I-{issue}")
 
     return operation
 

@@ -264,6 +264,18 @@ class BlockingClient:
     def count(self) -> None:
         """See `Client.count`."""
 
+    @_of_client(Client.issues)
+    def issues(self) -> None:
+        """See `Client.issues`."""
+
+    @_of_client(Client.set_issue)
+    def set_issue(self) -> None:
+        """See `Client.set_issue`."""
+
+    @_of_client(Client.retry_issue)
+    def retry_issue(self) -> None:
+        """See `Client.retry_issue`."""
+
     @_run_of_client(Client.resolve)
     def resolve(self) -> None:
         """See `Client.resolve`."""

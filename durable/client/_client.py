@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 import msgspec
 
 from durable import definitions
 from durable._clock import Clock, SystemClock, new_id, new_salt
-from durable._store import messages, restarts, starts
+from durable._store import messages, repairs, restarts, starts
 from durable._store.messages import Parcel
 from durable._store.repairs import By
 from durable._store.restarts import Plan
@@ -33,7 +33,7 @@ from durable.errors import (
     RunNotFound,
     UsageError,
 )
-from durable.inspection import RunSummary, Viewer
+from durable.inspection import IssueView, RunSummary, Viewer
 from durable.payloads import INLINE_BYTES_MAX, check_size
 from durable.policies import Limits
 
@@ -54,6 +54,8 @@ P = ParamSpec("P")
 
 # How often a client looks for commits of other processes while it waits.
 POLL_S = 0.005
+# Of a bulk retry in one commit: others get their turn in between.
+RETRIES_PER_COMMIT = 100
 # How long a query waits for the worker that has the run in hand.
 QUERY_DEADLINE_S = 10.0
 
@@ -258,6 +260,66 @@ class Client:
         operation = messages.answer_token(token, parcel, now_us, rejects=rejects)
         pk: int = await self._commit(operation)
         return Run(self, self._get_row(pk))
+
+    async def issues(
+        self, *, state: Literal["open", "resolved", "muted"] | None = "open", limit: int = 100
+    ) -> Sequence[IssueView]:
+        """Return groups of like failures, the one with the newest failure first.
+
+        Args:
+            state: Only these; None for all.
+            limit: At most so many, 1 to 1,000.
+        """
+        return self._viewer.issues(state=state, limit=limit)
+
+    async def set_issue(
+        self, issue: str, state: Literal["open", "resolved", "muted"], *, reason: str = ""
+    ) -> None:
+        """Resolve a group of like failures (the next one opens it again), mute it, or open it.
+
+        Args:
+            issue: ``I-14``, or its fingerprint.
+            state: What it becomes.
+            reason: For the audit.
+
+        Raises:
+            RunNotFound: There is no such group.
+        """
+        if state not in {"open", "resolved", "muted"}:
+            raise UsageError(
+                f'the state of an issue is "open", "resolved" or "muted", not {state!r}'
+            )
+        row = self._viewer.issue_row(issue)
+        await self._commit(repairs.set_issue(row.id, state, self._by(reason)))
+
+    async def retry_issue(
+        self, issue: str, *, anyway: bool = False, reason: str = ""
+    ) -> tuple[int, dict[str, str]]:
+        """Retry every run of a group that needs somebody, a hundred in a commit.
+
+        Asked for again after a crash it goes on: what was retried has left the group.
+
+        Args:
+            issue: ``I-14``, or its fingerprint.
+            anyway: Also those of which steps completed after the one that failed.
+            reason: For the audit.
+
+        Returns:
+            How many go on, and by run why the others could not be retried.
+
+        Raises:
+            RunNotFound: There is no such group.
+        """
+        row = self._viewer.issue_row(issue)
+        retried, refused, after = 0, dict[str, str](), 0
+        while pks := self._reader.open_of_issue(row.id, after, RETRIES_PER_COMMIT):
+            operation = repairs.retry_all(pks, self._by(reason), anyway=anyway)
+            failed: list[tuple[int, str]] = await self._commit(operation)
+            retried += len(pks) - len(failed)
+            for pk, why in failed:
+                refused[self._viewer.name_of(pk)] = why
+            after = pks[-1]
+        return retried, refused
 
     def blocking(self) -> BlockingClient:
         """Return the same verbs for plain functions: ``with client.blocking() as c: c.get(...)``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,6 +34,7 @@ from durable.inspection._views import (
     AuditView,
     ChildView,
     DifferenceView,
+    IssueView,
     RunDetails,
     RunSummary,
     StepView,
@@ -40,9 +42,10 @@ from durable.inspection._views import (
 )
 
 if TYPE_CHECKING:
-    from durable._store.rows import RunRow
+    from durable._store.rows import IssueRow, RunRow
 
 LIST_LIMIT_MAX = 1_000
+HOUR_US = 3_600_000_000
 # A page of runs is filtered by shown status in memory; this many pages are looked through at most.
 PAGES_MAX = 1_000
 # By step. Spelled out here, for inside `Viewer` the word `list` means its method.
@@ -96,6 +99,59 @@ class Viewer:
             RunNotFound: There is none.
         """
         return self.details_of(self.get_row(run_id))
+
+    def issues(self, *, state: str | None = "open", limit: int = 100) -> Sequence[IssueView]:
+        """Return groups of like failures, the one with the newest failure first.
+
+        Args:
+            state: ``open``, ``resolved``, ``muted``, or None for all.
+            limit: At most so many, 1 to 1,000.
+        """
+        if state not in {None, "open", "resolved", "muted"}:
+            raise UsageError(
+                f'the state of an issue is "open", "resolved" or "muted", not {state!r}'
+            )
+        rows = self._reader.issues(max(1, min(limit, LIST_LIMIT_MAX)))
+        return [self._issue(row) for row in rows if state in {None, row.state}]
+
+    def issue(self, name: str) -> IssueView:
+        """Return a group by ``I-14`` or by its fingerprint.
+
+        Raises:
+            RunNotFound: There is none.
+        """
+        return self._issue(self.issue_row(name))
+
+    def issue_row(self, name: str) -> IssueRow:
+        """Return the row of a group.
+
+        Raises:
+            RunNotFound: There is none.
+        """
+        number = name.upper().removeprefix("I-")
+        is_number = number.isdecimal() and number.isascii() and len(number) < 16
+        row = self._reader.find_issue(int(number) if is_number else -1, name)
+        if row is None:
+            raise RunNotFound(f"no issue {name!r} is in the file; `durable issues` lists them")
+        return row
+
+    def _issue(self, row: IssueRow) -> IssueView:
+        hour = self._clock.wall_us() // HOUR_US
+        counts = self._reader.counts_of_issue(row.fingerprint, hour - 30 * 24)
+        hours, workflows, versions = [0] * 24, Counter[str](), Counter[str]()
+        for at, workflow, code, seen in counts:
+            if 0 <= hour - at < len(hours):
+                hours[at - hour - 1] += seen
+            workflows[workflow] += seen
+            versions[code] += seen
+        return IssueView(
+            id=f"I-{row.id}", fingerprint=row.fingerprint, kind=row.kind, state=row.state,
+            title=row.title, function=row.function, place=row.place, seen=row.seen,
+            open=self._reader.count_open_of_issue(row.id), first=moment(row.first_us),
+            last=moment(row.last_us), hours=hours, workflows=dict(workflows.most_common()),
+            versions=dict(versions.most_common()), sample=row.sample,
+            sample_run=self.name_of(row.sample_run),
+        )  # fmt: skip
 
     def values(self, run_id: str) -> Sequence[ValueView]:
         """Return the values that a run has published, whole, by name.
@@ -197,8 +253,8 @@ class Viewer:
             events=events,
             worker=self._worker(row),
             lost=row.lost,
-            parent=self._name_of(row.parent_pk),
-            root=self._name_of(row.root_pk),
+            parent=self.name_of(row.parent_pk),
+            root=self.name_of(row.root_pk),
             deadline=moment(row.deadline_us),
             waits_for=_texts(row.waits_for()) if row.state == "parked" else [],
             steps=[*steps, *pending, *unread],
@@ -208,10 +264,11 @@ class Viewer:
             updates=talk.updates,
             promises=talk.promises(pending),
             dead_letters=talk.dead_letters(),
-            source=self._name_of(row.source_pk),
-            followed_by=[self._name_of(pk) for pk in self._reader.followers(row.pk)],
+            source=self.name_of(row.source_pk),
+            followed_by=[self.name_of(pk) for pk in self._reader.followers(row.pk)],
             audit=self._audit(row.pk),
             difference=_difference(row),
+            issue="" if row.issue is None else f"I-{row.issue}",
         )
 
     def _audit(self, pk: int) -> Sequence[AuditView]:
@@ -252,7 +309,8 @@ class Viewer:
                 )
         return found
 
-    def _name_of(self, pk: int | None) -> str:
+    def name_of(self, pk: int | None) -> str:
+        """Return a run's name by its key, or an empty text if there is none."""
         row = None if pk is None else self._reader.find_run(pk)
         return "" if row is None else row.name
 

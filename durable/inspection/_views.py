@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -192,6 +192,47 @@ class DeadLetter:
 
 
 @attrs.frozen(kw_only=True)
+class IssueView:
+    """A group of like failures.
+
+    Attributes:
+        id: ``I-14``.
+        fingerprint: 16 hexadecimal digits: the same for like failures in every file.
+        kind: ``failed``, ``retrying`` (3 times or more), ``blocked``, ``watchdog``.
+        state: ``open``, ``resolved`` (open again with the next one) or ``muted``.
+        title: One line, with numbers, ids and the like taken out.
+        function: The innermost function of the user's code, or of the step; may be empty.
+        place: Its file; may be empty.
+        seen: How often it came up.
+        open: Runs that need somebody: open ones, and failed ones that nobody retried.
+        first: When it first came up, UTC.
+        last: When it last did, UTC.
+        hours: How often in each of the last 24 hours, the current one last.
+        workflows: How often by workflow, in the last 30 days.
+        versions: How often by fingerprint of the workflow's code, in the last 30 days.
+        sample: The newest traceback, or why the run is blocked.
+        sample_run: The run it is of; empty if it was deleted.
+    """
+
+    id: str
+    fingerprint: str
+    kind: str
+    state: str
+    title: str
+    function: str
+    place: str
+    seen: int
+    open: int
+    first: dt.datetime | None
+    last: dt.datetime | None
+    hours: Sequence[int]
+    workflows: Mapping[str, int]
+    versions: Mapping[str, int]
+    sample: str
+    sample_run: str
+
+
+@attrs.frozen(kw_only=True)
 class DifferenceView:
     """Where a blocked run's code and history part.
 
@@ -258,6 +299,7 @@ class RunDetails(RunSummary):
         followed_by: The runs that go on from this one, oldest first.
         audit: What people did to it, oldest first, at most 1,000.
         difference: Where the code and the history of a blocked run part, or None.
+        issue: The group of like failures it belongs to, as ``I-14``, or empty.
     """
 
     arguments: str
@@ -281,3 +323,4 @@ class RunDetails(RunSummary):
     followed_by: Sequence[str]
     audit: Sequence[AuditView]
     difference: DifferenceView | None
+    issue: str

@@ -43,6 +43,8 @@ def test_no_option_is_there_that_is_gone() -> None:
     known = {"--help", "--"}
     for command in (group, *(group.get_command(CONTEXT, name) for name in COMMANDS)):
         assert command is not None
-        known |= {option for one in command.params for option in one.opts}
+        inner = command.commands.values() if isinstance(command, click.Group) else ()
+        for each in (command, *inner):
+            known |= {option for one in each.params for option in one.opts}
 
     assert set(re.findall(r"(?<![-\w])--[a-z][a-z-]*", TEXT)) <= known

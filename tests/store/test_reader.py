@@ -15,6 +15,7 @@ from durable._store.rows import (
     AttemptRow,
     AuditRow,
     InboxRow,
+    IssueRow,
     ItemRow,
     LetterRow,
     RunRow,
@@ -103,6 +104,7 @@ ROWS = {
     "list_attempts": AttemptRow, "list_inbox_of_worker": InboxRow, "list_inbox_of_run": InboxRow,
     "list_live_workers": WorkerRow, "list_items": ItemRow, "list_letters": LetterRow,
     "list_answers": AnswerRow, "list_values": ValueRow, "list_audit": AuditRow,
+    "list_issues": IssueRow, "list_issues_with_news": IssueRow,
 }  # fmt: skip
 
 
@@ -128,7 +130,7 @@ def test_each_row_read_from_the_file_is_compared_with_its_statement():
     made_into_rows = {name for name in used if QUERIES[name].text.count(",") > 2}
     assert made_into_rows <= ROWS.keys() | {
         "list_events", "list_events_as_found", "get_blob",
-        "find_answer", "find_message", "find_line",
+        "find_answer", "find_message", "find_line", "find_issue", "list_counts_of_issue",
     }  # fmt: skip
 
 

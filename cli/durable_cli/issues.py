@@ -1,0 +1,199 @@
+"""``durable issues``: like failures, grouped; and what is done about a group."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+import durable
+from durable_cli._options import color_option, file_option, json_option, reason_option, settings
+from durable_cli._output import Cell, age, clean, clean_lines, moment
+from durable_cli._talk import field
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+
+    from durable.inspection import IssueView
+    from durable_cli._output import Screen
+
+__all__ = ["command"]
+
+TITLES = ("ISSUE", "KIND", "SEEN", "OPEN", "FIRST", "LAST", "LAST 24 H", "WHERE", "ERROR")
+_BARS = "▁▂▃▄▅▆▇█"
+REFUSED_SHOWN = 5
+
+
+@click.group("issues", invoke_without_command=True)
+@click.option(
+    "--state", type=click.Choice(["open", "resolved", "muted", "all"]), default="open",
+    show_default=True, help="Only these.",
+)  # fmt: skip
+@json_option
+@file_option
+@color_option
+@click.pass_context
+def command(context: click.Context, state: str, *, as_json: bool) -> None:
+    """List like failures as one: runs that failed, retry again and again, or are blocked.
+
+    Example: durable issues retry I-14
+    """
+    if context.invoked_subcommand is not None:
+        return
+    screen = settings().screen()
+    with durable.view(settings().path()) as runs:
+        found = runs.issues(state=None if state == "all" else state)
+        now = runs.now()
+    if as_json:
+        screen.json(found)
+        return
+    rows = [_row(one, screen, now) for one in found]
+    if screen.is_terminal and rows:
+        screen.table(TITLES, rows, yielding=(7,))
+    else:
+        screen.rows(rows)
+
+
+@command.command("show")
+@click.argument("issue")
+@json_option
+@file_option
+@color_option
+def show(issue: str, *, as_json: bool) -> None:
+    """Show one group: counts, workflows, versions of the code, the newest traceback.
+
+    Example: durable issues show I-14
+    """
+    screen = settings().screen()
+    with durable.view(settings().path()) as runs:
+        found = runs.issue(issue)
+        now = runs.now()
+    if as_json:
+        screen.json(found)
+        return
+    _show(screen, found, now)
+
+
+@command.command("retry")
+@click.argument("issue")
+@click.option("--anyway", is_flag=True, help="Also where steps completed after the failure.")
+@click.option("--dry-run", is_flag=True, help="Say how many, and do nothing.")
+@reason_option
+@file_option
+@color_option
+def retry(issue: str, reason: str, *, anyway: bool, dry_run: bool) -> None:
+    """Retry every run of a group that needs somebody, each from the step that failed.
+
+    Example: durable issues retry I-14 --reason 'the bank is back'
+    """
+    path, screen = settings().path(), settings().screen()
+    with durable.view(path) as runs:
+        found = runs.issue(issue)
+    if dry_run:
+        screen.line(f"would retry {_runs(found.open)} of {clean(found.id)}: {clean(found.title)}")
+        return
+    retried, refused = asyncio.run(_retry(path, found.id, reason, anyway=anyway))
+    does = "goes" if retried == 1 else "go"
+    screen.line(f"{_runs(retried)} of {clean(found.id)} {does} on")
+    for name, why in list(refused.items())[:REFUSED_SHOWN]:
+        screen.line(f"not {clean(name)}: {clean(why)}")
+    if len(refused) > REFUSED_SHOWN:
+        screen.line(f"and {len(refused) - REFUSED_SHOWN:,} more that could not be retried")
+
+
+def _state_command(name: str, state: str, text: str) -> None:
+    @command.command(name, help=text)
+    @click.argument("issue")
+    @reason_option
+    @file_option
+    @color_option
+    def change(issue: str, reason: str) -> None:
+        path = settings().path()
+        with durable.view(path) as runs:
+            found = runs.issue(issue)
+        asyncio.run(_set(path, found.id, state, reason))
+        settings().screen().line(f"{clean(found.id)} is {state}: {clean(found.title)}")
+
+
+_state_command(
+    "resolve", "resolved",
+    "Say that a group is mended; the next failure like it opens it again."
+    "\n\nExample: durable issues resolve I-14",
+)  # fmt: skip
+_state_command(
+    "mute", "muted",
+    "Leave a group out of the list and of alerts; it is counted on."
+    "\n\nExample: durable issues mute I-14",
+)  # fmt: skip
+_state_command(
+    "reopen", "open", "Take back resolve or mute.\n\nExample: durable issues reopen I-14"
+)
+
+
+async def _retry(path: str, issue: str, reason: str, *, anyway: bool) -> tuple[int, dict[str, str]]:
+    client: durable.Client
+    async with durable.Client(path) as client:
+        return await client.retry_issue(issue, anyway=anyway, reason=reason)
+
+
+async def _set(path: str, issue: str, state: str, reason: str) -> None:
+    client: durable.Client
+    async with durable.Client(path) as client:
+        match state:
+            case "resolved":
+                await client.set_issue(issue, "resolved", reason=reason)
+            case "muted":
+                await client.set_issue(issue, "muted", reason=reason)
+            case _:
+                await client.set_issue(issue, "open", reason=reason)
+
+
+def _runs(count: int) -> str:
+    return f"{count:,} run" if count == 1 else f"{count:,} runs"
+
+
+def _row(one: IssueView, screen: Screen, now: dt.datetime) -> Sequence[Cell]:
+    where = f"{clean(one.function)}  {clean(one.place.rpartition('/')[2])}".strip()
+    return (
+        Cell(clean(one.id), ("bold",)),
+        screen.status(one.kind),
+        Cell(f"{one.seen:,}"),
+        Cell(f"{one.open:,}"),
+        Cell("" if one.first is None else age(now - one.first)),
+        Cell("" if one.last is None else age(now - one.last)),
+        Cell(_sparkline(one.hours) if screen.is_unicode else " ".join(map(str, one.hours))),
+        Cell(where),
+        Cell(clean(one.title)),
+    )
+
+
+def _sparkline(counts: Sequence[int]) -> str:
+    most = max(counts, default=0)
+    if not most:
+        return _BARS[0] * len(counts)
+    top = len(_BARS) - 1
+    return "".join(_BARS[(count * top + most - 1) // most] for count in counts)
+
+
+def _show(screen: Screen, one: IssueView, now: dt.datetime) -> None:
+    kind = screen.status(one.kind)
+    head = f"{screen.style(clean(one.id), 'bold')}  {screen.style(kind.text, *kind.styles)}"
+    screen.line(f"{head}  {clean(one.title)}")
+    screen.line()
+    field(screen, "state", clean(one.state))
+    field(screen, "seen", f"{one.seen:,} times; {_runs(one.open)} open")
+    for label, at in (("first", one.first), ("last", one.last)):
+        if at is not None:
+            field(screen, label, f"{moment(at)} ({age(now - at)} ago)")
+    if one.function or one.place:
+        field(screen, "where", f"{clean(one.function)}  {clean(one.place)}".strip())
+    field(screen, "last 24 h", _sparkline(one.hours))
+    for label, counts in (("workflows", one.workflows), ("versions", one.versions)):
+        text = ", ".join(f"{clean(name) or '?'} {count:,}" for name, count in counts.items())
+        field(screen, label, text)
+    if one.sample_run:
+        field(screen, "sample", clean(one.sample_run))
+    screen.line()
+    screen.line(clean_lines(one.sample.rstrip("\n")))
