@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import math
+from typing import Any
 
 import pytest
 
@@ -703,7 +704,21 @@ async def test_a_child_s_run_timeout_is_an_exception_where_it_is_awaited(durable
 
 # -- bad values ------------------------------------------------------------------------------------
 
-BAD = (0, -1, -0.5, math.nan, math.inf, "garbage", "", "0s", "-1h", True, dt.timedelta(), [], 1e300)
+BAD: tuple[Any, ...] = (
+    0,
+    -1,
+    -0.5,
+    math.nan,
+    math.inf,
+    "garbage",
+    "",
+    "0s",
+    "-1h",
+    True,
+    dt.timedelta(),
+    [],
+    1e300,
+)
 
 
 @pytest.mark.parametrize("value", BAD, ids=repr)
