@@ -138,7 +138,8 @@ class AttemptInfo:
         idempotency_key: The same for every attempt of this step in every process: hand it to
             outside services so that they recognise a repeated call.
         started: When this attempt began, UTC.
-        deadline: When ``start_to_close`` or ``schedule_to_close`` ends it, UTC, or None.
+        deadline: When ``start_to_close``, ``schedule_to_close`` or what is left of the run's
+            ``run_timeout`` ends it, UTC, or None.
         details: What the last heartbeat of an earlier attempt said, or None.
         headers: The run's headers.
     """

@@ -251,7 +251,7 @@ class Driver:
     def evict(self) -> None:
         """Drop the code from memory; nothing is asked for any more."""
         self.main = None
-        self.loop.evict()
+        self._context.run(self.loop.evict)
 
     # -- what running code asks ------------------------------------------------------------------
 

@@ -194,6 +194,8 @@ class WorkflowTask(asyncio.Task[Any]):
 
     lineage: Lineage
     number: int
+    context: contextvars.Context
+    """What its code runs in (`asyncio.Task.get_context` is of 3.12)."""
 
     def __init__(
         self,
@@ -212,6 +214,7 @@ class WorkflowTask(asyncio.Task[Any]):
         elif lineage.path:
             # The program's own context, which several tasks may share.
             context.run(_lineage.set, _ASK_THE_TASK)
+        self.context = context
         super().__init__(coro, loop=loop, name=name or lineage.path or "main", context=context)
         self._log_destroy_pending = False
 
@@ -755,7 +758,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         for _ in range(CLOSE_TRIES):
             asyncio_tasks._enter_task(self, task)
             try:
-                coro.close()
+                # In its own context: elsewhere a durable call in it would be a plain one, and run.
+                task.context.run(coro.close)
             except RuntimeError:
                 continue
             except BaseException:  # noqa: BLE001  user clean-up may raise anything here

@@ -234,6 +234,7 @@ def attempt_info(attempt: Attempt) -> AttemptInfo:
     again by a restart, is another call, and has the ordinal that does it in its key.
     """
     row = attempt.run.row
+    limits = [one for one in (attempt.deadline_us, attempt.run.deadline_us) if one is not None]
     key, again = f"{row.id}/{row.salt:x}/{attempt.step_id}", attempt.run.redone.get(attempt.step_id)
     return AttemptInfo(
         run_id=row.name,
@@ -242,7 +243,7 @@ def attempt_info(attempt: Attempt) -> AttemptInfo:
         number=attempt.number,
         idempotency_key=key if again is None else f"{key}#{again}",
         started=moment(attempt.started_us),
-        deadline=None if attempt.deadline_us is None else moment(attempt.deadline_us),
+        deadline=moment(min(limits)) if limits else None,
         details=None if attempt.details is None else msgspec.json.decode(attempt.details),
         headers=attempt.run.headers,
     )

@@ -89,7 +89,7 @@ class Outside:
         options, now_us = workflow.start_options, worker.now_us()
         delayed = options.start_delay_us > 0
         begins_us = now_us + options.start_delay_us
-        limits = [parent.deadline_us] if parent.deadline_us is not None else []
+        limits = [] if run.deadline_us is None else [run.deadline_us]
         if options.run_timeout_us is not None:
             limits.append(begins_us + options.run_timeout_us)
         return new_run(

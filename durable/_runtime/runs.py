@@ -220,12 +220,18 @@ class LiveRun:
         timers = sorted(loop.timers.values(), key=lambda timer: timer.due_us)
         self.perform([*map(ArmTimer, timers), *loop.steps.values()], again=True)
 
+    @property
+    def deadline_us(self) -> int | None:
+        """When its code is cancelled by its run_timeout, or, once that is over, cut off."""
+        due_us = self.row.deadline_us
+        if due_us is not None and self.driver.timed_out_seq:
+            due_us += RUN_TIMEOUT_GRACE_US
+        return due_us
+
     def _arm_limit(self) -> None:
         """Set the timer of the run's time limit, or, once that is over, of its grace time."""
-        due_us = self.row.deadline_us
+        due_us = self.deadline_us
         assert due_us is not None
-        if self.driver.timed_out_seq:
-            due_us += RUN_TIMEOUT_GRACE_US
         self.limit_timer = self.worker.timers.at(due_us, self._reach_limit)
 
     def _reach_limit(self) -> None:
@@ -903,9 +909,20 @@ class LiveRun:
             parent_pk=row.parent_pk,
             parent_step=row.parent_step,
             on_parent_close=row.on_parent_close,
-            deadline_us=row.deadline_again_us(now_us),
+            deadline_us=self._deadline_again_us(now_us),
             source_pk=row.pk,
         )
+
+    def _deadline_again_us(self, now_us: int) -> int | None:
+        """Return the next ordinal's deadline: the whole time again, within what a parent has."""
+        row = self.row
+        due_us = row.deadline_again_us(now_us)
+        if due_us is None or row.parent_pk is None:
+            return due_us
+        parent = self.worker.store.reader.find_run(row.parent_pk)
+        if parent is None or not parent.is_open or parent.deadline_us is None:
+            return due_us
+        return min(due_us, max(parent.deadline_us, row.deadline_us or 0))
 
     def terminate(self, reason: str, rows: Rows, plan: Plan | None = None) -> None:
         """End the run without running any of its code; with a plan, as it is restarted."""

@@ -662,7 +662,9 @@ class Worker:
         """
         if self._stopping or self._in_flight or self._claiming or self._loading:
             return
-        if not self.activities.running:
+        if self.activities.is_unsettled:  # What has ended ended now, not after the jump.
+            self._loop.call_soon(self.look_idle)
+        elif not self.activities.running:
             self._jump(self._progress)
         elif not self.threads.busy and self.clock.jump(0):
             self._loop.call_later(IDLE_S, self._jump, self._progress)
