@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, overload
 
@@ -84,9 +85,12 @@ async def map(
         The results, or with ``tolerate`` the outcomes, in the order of the items.
 
     Raises:
+        UsageError: An argument is none of these; nothing was begun.
         TooManyFailures: More than ``tolerate`` failed; the rest was cancelled.
     """
-    if not isinstance(limit, int) or limit < 1:
+    if not callable(fn):
+        raise UsageError(f"map calls a function for each item; {fn!r} is none")
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise UsageError(f"limit is a whole number of 1 or more, not {limit!r}")
     todo = list(items)
     mapping: _Mapping[T, R] = _Mapping(
@@ -149,9 +153,11 @@ def _budget(tolerate: float, items: Sequence[object]) -> int:
         raise UsageError(f"tolerate is a number of items or a share of them, not {tolerate!r}")
     if isinstance(tolerate, int):
         return tolerate
-    if tolerate > 1:
+    if not tolerate <= 1:  # That is, nan too.
         raise UsageError(f"a share is 0.0 to 1.0, not {tolerate}; a number of items is an int")
-    return int(tolerate * len(items))
+    count = int(tolerate * len(items))
+    # 0.29 * 100 is a little less than 29, but 29 of 100 are no more than 0.29.
+    return count + (count < len(items) and (count + 1) / len(items) <= tolerate)
 
 
 async def settle(*awaitables: Awaitable[Any]) -> list[Outcome[Any]]:
@@ -161,6 +167,12 @@ async def settle(*awaitables: Awaitable[Any]) -> list[Outcome[Any]]:
 
     Args:
         *awaitables: Coroutines, tasks or futures.
+
+    Raises:
+        UsageError: One of them cannot be awaited; none was begun.
     """
+    for one in awaitables:
+        if not inspect.isawaitable(one):
+            raise UsageError(f"settle waits for awaitables; {one!r} is none")
     found: list[Any] = await asyncio.gather(*awaitables, return_exceptions=True)
     return [Outcome(None, one) if isinstance(one, BaseException) else Outcome(one) for one in found]
