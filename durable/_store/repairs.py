@@ -99,7 +99,7 @@ def _retry(
         case "paused" | "blocked":
             if run.origin is not None:
                 _refuse_if_later(transaction, run, anyway=anyway)
-                restarts.rewind(transaction, run, again)
+                restarts.rewind(transaction, run, by.now_us, again)
             transaction.all("retry_steps_now", run=run.pk, now_us=by.now_us)
             transaction.one("ready_run", pk=run.pk)
             return run.pk
