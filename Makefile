@@ -49,6 +49,7 @@ coverage:  ## show what the last `make test` did not reach
 
 crash: $(VENV)/test.stamp  ## the long campaigns: processes killed at random, PROGRAMS=20000 random programs replayed
 	DURABLE_KILLS=$(KILLS) DURABLE_TALK_KILLS=$(TALK_KILLS) $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
+	DURABLE_EDITS=all $(BIN)/python -m pytest tests/runtime/test_edits.py -s $(PYTEST)
 	$(BIN)/python tests/core/fuzz.py $(PROGRAMS)
 
 bench: $(VENV)/test.stamp  ## measure speed against a bare loop on the same disk

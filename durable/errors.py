@@ -212,7 +212,7 @@ class Blocked(WorkflowError):
 
     message: str
     kind: str = "history"
-    difference: Mapping[str, Any] = attrs.field(factory=dict)
+    difference: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
 
     def __str__(self) -> str:
         return self.message

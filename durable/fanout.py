@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, overload
 
@@ -84,9 +85,12 @@ async def map(
         The results, or with ``tolerate`` the outcomes, in the order of the items.
 
     Raises:
+        UsageError: An argument is none of these; nothing was begun.
         TooManyFailures: More than ``tolerate`` failed; the rest was cancelled.
     """
-    if not isinstance(limit, int) or limit < 1:
+    if not callable(fn):
+        raise UsageError(f"map calls a function for each item; {fn!r} is none")
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise UsageError(f"limit is a whole number of 1 or more, not {limit!r}")
     todo = list(items)
     mapping: _Mapping[T, R] = _Mapping(
@@ -106,6 +110,7 @@ class _Mapping(Generic[T, R]):
         self._items = items
         self._failures_max = failures_max
         self._failures = 0
+        self._is_over = False
         self._outcomes: list[Outcome[R] | None] = [None] * len(items)
         self._runner = context.workflow.get()
         self._call = "" if self._runner is None else self._runner.begin_items()
@@ -124,13 +129,19 @@ class _Mapping(Generic[T, R]):
         return [one for one in self._outcomes if one is not None]
 
     async def _work(self, waiting: Iterator[int]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         for index in waiting:
+            # An item that swallows its cancellation ends like any other: no item follows it.
+            if self._is_over or task.cancelling():
+                return
             if self._runner is not None:
                 self._runner.enter_item(self._call, index)
             try:
                 self._outcomes[index] = Outcome(await self._fn(self._items[index]))
             except Exception as error:
                 if self._failures_max is None:
+                    self._is_over = True
                     raise
                 self._outcomes[index] = Outcome(None, error)
                 self._note_failure(error, self._failures_max)
@@ -138,6 +149,7 @@ class _Mapping(Generic[T, R]):
     def _note_failure(self, error: Exception, failures_max: int) -> None:
         self._failures += 1
         if self._failures > failures_max:
+            self._is_over = True
             raise TooManyFailures(
                 f"{self._failures} of {len(self._items)} items failed, more than the "
                 f"{failures_max} that are tolerated; the last: {type(error).__name__}: {error}"
@@ -149,9 +161,11 @@ def _budget(tolerate: float, items: Sequence[object]) -> int:
         raise UsageError(f"tolerate is a number of items or a share of them, not {tolerate!r}")
     if isinstance(tolerate, int):
         return tolerate
-    if not tolerate <= 1:
+    if not tolerate <= 1:  # That is, nan too.
         raise UsageError(f"a share is 0.0 to 1.0, not {tolerate}; a number of items is an int")
-    return int(tolerate * len(items) + 1e-9)  # 0.29 of 100 items are 29, not 28.999...
+    count = int(tolerate * len(items))
+    # 0.29 * 100 is a little less than 29, but 29 of 100 are no more than 0.29.
+    return count + (count < len(items) and (count + 1) / len(items) <= tolerate)
 
 
 async def settle(*awaitables: Awaitable[Any]) -> list[Outcome[Any]]:
@@ -161,6 +175,12 @@ async def settle(*awaitables: Awaitable[Any]) -> list[Outcome[Any]]:
 
     Args:
         *awaitables: Coroutines, tasks or futures.
+
+    Raises:
+        UsageError: One of them cannot be awaited; none was begun.
     """
+    for one in awaitables:
+        if not inspect.isawaitable(one):
+            raise UsageError(f"settle waits for awaitables; {one!r} is none")
     found: list[Any] = await asyncio.gather(*awaitables, return_exceptions=True)
     return [Outcome(None, one) if isinstance(one, BaseException) else Outcome(one) for one in found]

@@ -62,7 +62,7 @@ class Outside:
         worker.know(call.workflow)
         if again:
             known = worker.store.reader.find_child(run.row.pk, call.end_step)
-            if known is not None:
+            if known is not None and self._tells_its_end(run, call, known):
                 self._child_is_there(run, step, known)
                 return
         rows: Rows = []
@@ -81,6 +81,18 @@ class Outside:
             self._child_is_there(run, step, change.value)
 
         worker.submit(Change(rows, done, None, values))
+
+    def _tells_its_end(self, run: LiveRun, call: ChildCall, pk: int) -> bool:
+        """Say whether a child's end comes in by itself: it is open, or its end is in the inbox.
+
+        Neither is so once its parent was retried in place, from before that end.
+        """
+        reader = self._worker.store.reader
+        row = reader.find_run(pk)
+        return (row is not None and row.is_open) or any(
+            one.kind == "child" and one.key == call.end_step
+            for one in reader.inbox_of_run(run.row.pk)
+        )
 
     def _values(
         self, run: LiveRun, step: Step, call: ChildCall, rows: Rows, ordinal: int = 1
@@ -203,9 +215,10 @@ def _take_over_child(
 ) -> int:
     """Find or make the child of a step whose id is taken; return its key.
 
-    A retried parent goes on with the children of its earlier ordinal: with an open one's end, a
-    completed one's result; one that failed is retried from the step that failed. A parent that
-    began anew (``continue_as_new``, a restart) gets a new ordinal of the id.
+    A retried parent goes on with the children of its earlier ordinal, or, retried in place, with
+    its own: with an open one's end, a completed one's result; one that failed is retried from the
+    step that failed. A parent that began anew (``continue_as_new``, a restart) gets a new ordinal
+    of the id.
 
     Raises:
         IdConflict: The id is somebody else's.
@@ -225,19 +238,27 @@ def _take_over_child(
     )
     if above is None or above.id != parent.id:
         raise conflict
-    if child.parent_pk == parent.pk and child.parent_step == call.end_step:
-        return child.pk
-    if above.salt != parent.salt or not parent.adopts:
+    if child.parent_pk == parent.pk:
+        if child.parent_step != call.end_step:
+            raise conflict  # Taken from the other step, that one would wait for ever.
+    elif above.salt != parent.salt or not parent.adopts:
         if child.is_open and above.is_open:
             raise conflict
         again = (values[0], child.ordinal + 1, *values[2:4], None, *values[5:])
         return int(transaction.rows("insert_run", [again])[0][0])
     if child.workflow != values[2] or child.fingerprint != values[11]:
         raise conflict
+    return _go_on_with(transaction, parent, call.end_step, child, now_us)
+
+
+def _go_on_with(
+    transaction: Transaction, parent: RunRow, step: str, child: RunRow, now_us: int
+) -> int:
+    """Let a child report to this parent and step; one that did not complete is retried."""
     pk = child.pk
     if not child.is_open and child.state != "completed":
         pk = restarts.retried(transaction, child, now_us)
-    transaction.all("adopt_run", pk=pk, parent=parent.pk, step=call.end_step)
+    transaction.all("adopt_run", pk=pk, parent=parent.pk, step=step)
     if child.state == "completed":
-        requests.put(transaction, parent.pk, "child", "", call.end_step, str(pk), now_us)
+        requests.put(transaction, parent.pk, "child", "", step, str(pk), now_us)
     return pk

@@ -940,7 +940,9 @@ class LiveRun:
         operation: Callable[[Transaction], Any]
         operation = partial(requests.end_children, pk=pk, now_us=now_us, is_alive=is_alive)
         if plan is not None:
-            operation = partial(_restart, end_children=operation, pk=pk, plan=plan, now_us=now_us)
+            operation = partial(
+                _restart, end_children=operation, pk=pk, plan=plan, now_us=now_us, is_alive=is_alive
+            )
         self.worker.submit(self._leaving(rows, "terminated", operation))
 
     def release(self) -> None:
@@ -963,10 +965,14 @@ def _restart(
     pk: int,
     plan: Plan,
     now_us: int,
+    is_alive: Callable[[int], bool],
 ) -> None:
     """Make the next ordinal of a run in the very commit that ends it."""
     end_children(transaction)
-    restarts.restarted(transaction, requests.get(transaction, pk), plan, now_us)
+    run = requests.get(transaction, pk)
+    restarts.restarted(transaction, run, plan, now_us)
+    if not plan.keeps_children:
+        requests.end_left_children(transaction, run, now_us, is_alive)
 
 
 def step_row(run: LiveRun, step: Step, row: StepRow) -> tuple[Any, ...]:

@@ -672,6 +672,9 @@ class Worker:
     def _jump(self, progress: int) -> None:
         if self._stopping or self._in_flight or progress != self._progress:
             return
+        if self.activities.is_unsettled:  # It is recorded first.
+            self._loop.call_soon(self.look_idle)
+            return
         due_us = self.timers.next_due_us()
         if due_us is not None and not self.threads.busy and self.clock.jump(due_us):
             self._progress += 1

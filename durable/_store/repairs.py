@@ -101,7 +101,7 @@ def _retry(
         case "paused" | "blocked":
             if run.origin is not None:
                 _refuse_if_later(transaction, run, anyway=anyway)
-                restarts.rewind(transaction, run, again)
+                restarts.rewind(transaction, run, by.now_us, again)
             transaction.all("retry_steps_now", run=run.pk, now_us=by.now_us)
             transaction.one("ready_run", pk=run.pk)
             return run.pk
@@ -161,9 +161,7 @@ def restart(pk: int, plan: Plan, by: By) -> Callable[[Transaction], int | None]:
             run = requests.get(transaction, pk)
         to = restarts.restarted(transaction, run, plan, by.now_us)
         if not plan.keeps_children:
-            for child, _ in transaction.all("list_open_children_of", parent=pk):
-                why = f"its parent {run.name} was restarted"
-                requests.terminate(child, why, by.now_us, by.is_alive)(transaction)
+            requests.end_left_children(transaction, run, by.now_us, by.is_alive)
         audit(transaction, by, to, "restart", **details)
         return to
 

@@ -19,6 +19,7 @@ from durable.payloads import INLINE_BYTES_MAX, checksum, compress
 __all__ = [
     "cancel",
     "end_children",
+    "end_left_children",
     "find_named",
     "get",
     "get_open",
@@ -179,3 +180,12 @@ def end_children(
             cancel(child, reason, now_us)(transaction)
         else:
             terminate(child, reason, now_us, is_alive)(transaction)
+
+
+def end_left_children(
+    transaction: Transaction, run: RunRow, now_us: int, is_alive: Callable[[int], bool]
+) -> None:
+    """Terminate the open children of a run that is restarted and begins them again."""
+    for child, _ in transaction.all("list_open_children_of", parent=run.pk):
+        why = f"its parent {run.name} was restarted"
+        terminate(child, why, now_us, is_alive)(transaction)

@@ -96,7 +96,7 @@ def restarted(transaction: Transaction, run: RunRow, plan: Plan, now_us: int) ->
     return _next(transaction, run, plan, "restarted", before, but, now_us)
 
 
-def rewind(transaction: Transaction, run: RunRow, again: tuple[str, ...] = ()) -> None:
+def rewind(transaction: Transaction, run: RunRow, now_us: int, again: tuple[str, ...] = ()) -> None:
     """Let a paused run go on from its failure's origin: what it recorded from there on is dropped.
 
     The blobs of dropped messages go over to those that are sent again.
@@ -113,6 +113,7 @@ def rewind(transaction: Transaction, run: RunRow, again: tuple[str, ...] = ()) -
     transaction.all("delete_events_from", run=pk, from_seq=redo_seq + 1)
     transaction.all("delete_items_from", run=pk, redo_seq=redo_seq)
     transaction.rows("mark_redo", [(pk, redo_seq)])
+    _take_children_along(transaction, run, pk, now_us)
 
 
 def _newest(transaction: Transaction, run: RunRow) -> RunRow:
@@ -303,9 +304,9 @@ def _refuse_once(
 def _take_children_along(transaction: Transaction, run: RunRow, to: int, now_us: int) -> None:
     """Let children whose start is kept, and whose end is not, report to the new ordinal.
 
-    An open one goes over to it, a completed one's result is told again, and one that failed is
-    retried from the step that failed. (Children whose start is not kept are found by the step that
-    starts them.)
+    Or to the run itself, if it goes on in place. An open one goes over to it, a completed one's
+    result is told again, and one that failed is retried from the step that failed. (Children whose
+    start is not kept are found by the step that starts them.)
     """
     for pk, step in transaction.all("list_kept_children", run=run.pk, to=to):
         found = transaction.one("get_run", pk=pk)

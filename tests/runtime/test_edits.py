@@ -8,6 +8,7 @@ wrong result, and never looks as if it went on.
 import ast
 import asyncio
 import contextlib
+import os
 import textwrap
 from typing import Any
 
@@ -30,6 +31,8 @@ STEPS = (
 )
 EDITS = ("insert", "remove", "rename", "reorder", "arguments", "type")
 RENAMED = {3: "await receives(4)", 4: "found.append(await other_signal.receive())"}
+# `make crash` lets a run wait at each position for each edit, and prints the whole matrix.
+EVERY_HALT = os.environ.get("DURABLE_EDITS") == "all"
 go = Signal("go", int)
 other_signal = Signal("other", int)
 text_go = Signal("go", str)
@@ -62,6 +65,13 @@ def edited(edit: str, at: int) -> tuple[str, ...]:
                 "go.receive()", "text_go.receive()"
             )  # fmt: skip
     return tuple(steps)
+
+
+def halts_of(at: int) -> list[int]:
+    """Return where runs wait: before and after the edit, and at both ends; or anywhere."""
+    if EVERY_HALT:
+        return list(range(len(STEPS) + 1))
+    return sorted({0, at, at + 1, len(STEPS)})
 
 
 def compiled(steps: tuple[str, ...], halt: int | None = None) -> dict[str, Any]:
@@ -203,7 +213,7 @@ async def row_of(tmp_path: Any, edit: str, at: int) -> list[str]:
     steps = edited(edit, at)
     fresh = await right_of(tmp_path / "fresh.db", steps)
     cells: list[str] = []
-    for halt in range(len(STEPS) + 1):
+    for halt in halts_of(at):
         folder = tmp_path / str(halt)
         folder.mkdir()
         status, said, difference = await outcome_of(folder, steps, halt)

@@ -102,7 +102,7 @@ SELECT step, ordinal
  ORDER BY step
 
 -- :name list_kept_children
--- Children of a run whose start is in a copied history, and whose end is not.
+-- Children of a run whose start is in a copied history, and whose end is not, nor about to be.
 SELECT run.pk, run.parent_step
   FROM run
  WHERE run.parent_pk = :run
@@ -111,6 +111,9 @@ SELECT run.pk, run.parent_step
                   AND event.kind = 10)
    AND NOT EXISTS (SELECT 1 FROM event
                     WHERE event.run = :to AND event.step = run.parent_step)
+   AND NOT EXISTS (SELECT 1 FROM inbox
+                    WHERE inbox.run = :to AND inbox.kind = 'child'
+                      AND inbox.key = run.parent_step)
  ORDER BY run.pk
 
 -- :name share_blobs_of_published
