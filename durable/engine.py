@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "run"]
 
-logger = logging.getLogger("durable.engine")
+_logger = logging.getLogger("durable.engine")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -170,7 +170,7 @@ class Engine(Client):
             return
         found = [one for one in self.check() if one is not None]
         for one in found:
-            logger.warning("run %s does not fit this code: %s", one.run, one.message)
+            _logger.warning("run %s does not fit this code: %s", one.run, one.message)
         if found and self._check == "refuse":
             raise CodeMisfit(
                 f"{len(found):,} open {'run does' if len(found) == 1 else 'runs do'} not fit this "
@@ -552,7 +552,7 @@ class _OneRun(Engine):
             return
         found = [one for one in self.check() if one is not None]
         for one in found:
-            logger.warning("run %s does not fit this code: %s", one.run, one.message)
+            _logger.warning("run %s does not fit this code: %s", one.run, one.message)
         if found and self._check == "refuse":
             raise CodeMisfit(
                 f"{len(found):,} open {'run does' if len(found) == 1 else 'runs do'} not fit this "

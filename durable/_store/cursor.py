@@ -21,8 +21,9 @@ __all__ = ["OWN_TABLES", "Cursor", "Guard", "UserError"]
 
 OWN_TABLES = frozenset(
     {
-        "answer", "attempt", "blob", "event", "inbox", "item", "letter", "run", "step", "value",
-        "v_events", "v_runs", "v_steps", "worker",
+        "accepted", "answer", "attempt", "audit", "blob", "event", "inbox", "issue", "issue_count",
+        "item", "letter", "once", "redone", "run", "step", "value", "v_events", "v_runs", "v_steps",
+        "worker",
     }
 )  # fmt: skip
 """The tables and views of the file that are the library's."""
@@ -51,8 +52,8 @@ class UserError(Exception):
 class Guard:
     """The authorizer: lets everything pass but, while ``on``, what is not the user's."""
 
-    on = False
-    is_dropping = False
+    on: bool = False
+    is_dropping: bool = False
     """Whether the statement that is being prepared drops or renames something of the user's."""
 
     def begin(self, _cursor: object, _sql: str, _bindings: object) -> bool:

@@ -83,3 +83,11 @@ def test_planted_tables_make_a_file_foreign(tmp_path):
 
     with pytest.raises(StoreError, match="another program"):
         connect(path, create=True)
+
+
+def test_every_table_and_view_of_the_library_is_closed_to_the_users_code(path):
+    from durable._store.cursor import OWN_TABLES
+
+    rows = connect(path).execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")
+
+    assert {name for (name,) in rows if not name.startswith("sqlite_")} == OWN_TABLES
