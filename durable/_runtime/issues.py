@@ -120,7 +120,7 @@ def rows(
             "upsert_issue",
             (
                 one.fingerprint, one.kind, one.type, one.title, one.function, one.place,
-                sample[:SAMPLE_CHARACTERS_MAX], pk, now_us, now_us, "new",
+                sample[:SAMPLE_CHARACTERS_MAX], pk, now_us, now_us,
             ),
         ),
         ("count_issue", (one.fingerprint, workflow, code, now_us // HOUR_US)),

@@ -314,10 +314,6 @@ class Reader:
         """Return groups of like failures, the one with the newest failure first."""
         return [IssueRow(*row) for row in self._all("list_issues", limit=limit)]
 
-    def news_of_issues(self, limit: int = 100) -> list[IssueRow]:
-        """Return the groups that are new or came back, and that nobody was told of."""
-        return [IssueRow(*row) for row in self._all("list_issues_with_news", limit=limit)]
-
     def find_issue(self, number: int, fingerprint: str) -> IssueRow | None:
         """Return a group by its number or by its fingerprint."""
         rows = self._all("find_issue", id=number, fingerprint=fingerprint)

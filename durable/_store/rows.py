@@ -211,7 +211,6 @@ class IssueRow:
     sample: str
     sample_run: int
     state: str
-    news: str | None
     seen: int
     first_us: int
     last_us: int

@@ -537,9 +537,6 @@ async def test_the_time_counts_from_the_run_s_begin_after_its_start_delay(durabl
     assert 6 * HOUR <= await time_of(harness, handle) < 6 * HOUR + 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the deadline counts from the start's commit, not from the run's begin"
-)
 async def test_a_run_that_waited_for_a_worker_has_its_whole_time(tmp_path):
     # Not by the harness: no engine is open when it is started.
     path = tmp_path / "app.db"

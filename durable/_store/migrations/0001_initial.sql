@@ -65,7 +65,7 @@ CREATE INDEX run_owned ON run (worker_id) WHERE worker_id IS NOT NULL;
 CREATE INDEX run_blocked ON run (workflow) WHERE state = 'blocked';
 CREATE INDEX run_state ON run (state);
 CREATE INDEX run_workflow ON run (workflow);
-CREATE INDEX run_issue ON run (issue, state) WHERE issue IS NOT NULL;
+CREATE INDEX run_issue ON run (issue) WHERE issue IS NOT NULL;
 CREATE INDEX run_source ON run (source_pk) WHERE source_pk IS NOT NULL;
 CREATE INDEX run_parent ON run (parent_pk, parent_step) WHERE parent_pk IS NOT NULL;
 
@@ -141,14 +141,12 @@ CREATE TABLE issue (
   sample      TEXT    NOT NULL, -- the newest traceback or reason
   sample_run  INTEGER NOT NULL,
   state       TEXT    NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'resolved', 'muted')),
-  news        TEXT    CHECK (news IN ('new', 'regressed')), -- what nobody was told of yet
   seen        INTEGER NOT NULL DEFAULT 1,
   first_us    INTEGER NOT NULL,
   last_us     INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX issue_last ON issue (last_us);
-CREATE INDEX issue_news ON issue (id) WHERE news IS NOT NULL;
 
 -- How often an issue came up, by workflow, code and hour.
 CREATE TABLE issue_count (

@@ -1,13 +1,12 @@
 -- :name upsert_issue
 -- :rows
--- One more of a kind. One that was resolved is open again, and news.
+-- One more of a kind. One that was resolved is open again.
 INSERT INTO issue (fingerprint, kind, type, title, function, place, sample, sample_run, first_us,
-                   last_us, news)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                   last_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (fingerprint) DO UPDATE
    SET seen = seen + 1, last_us = excluded.last_us, sample = excluded.sample,
        sample_run = excluded.sample_run,
-       news = CASE state WHEN 'resolved' THEN 'regressed' ELSE news END,
        state = CASE state WHEN 'resolved' THEN 'open' ELSE state END
 
 -- :name count_issue
@@ -36,8 +35,9 @@ UPDATE run
  WHERE pk IN (VALUES (?))
 
 -- :name list_issues
+-- :scan allowed (over the index of times; a page of it)
 -- Groups of like failures, the one with the newest failure first.
-SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, news, seen,
+SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, seen,
        first_us, last_us
   FROM issue
  ORDER BY last_us DESC
@@ -45,25 +45,15 @@ SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, 
 
 -- :name find_issue
 -- One group, by its number or its fingerprint.
-SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, news, seen,
+SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, seen,
        first_us, last_us
   FROM issue
  WHERE id = :id
  UNION ALL
-SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, news, seen,
+SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, seen,
        first_us, last_us
   FROM issue
  WHERE fingerprint = :fingerprint
-
--- :name list_issues_with_news
--- :scan allowed (over the index of those alone)
--- Groups that are new or came back, and that nobody was told of.
-SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, news, seen,
-       first_us, last_us
-  FROM issue
- WHERE news IS NOT NULL
- ORDER BY id
- LIMIT :limit
 
 -- :name count_open_of_issue
 -- Runs of a group that are open, or failed and go on as no other.
@@ -91,12 +81,6 @@ SELECT hour, workflow, code, seen
 -- :name set_state_of_issue
 -- A person mutes or resolves a group, or opens it again.
 UPDATE issue
-   SET state = :state, news = NULL
+   SET state = :state
  WHERE id = :id
 RETURNING id
-
--- :name clear_news_of_issue
--- Whoever listens was told.
-UPDATE issue
-   SET news = NULL
- WHERE id = :id AND news = :news

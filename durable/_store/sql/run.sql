@@ -46,9 +46,13 @@ DELETE FROM inbox WHERE run IN (VALUES (?))
 DELETE FROM step WHERE run IN (VALUES (?))
 
 -- :name claim_run
--- Take a free run that is ready, or parked and due. No row back: somebody else was faster.
+-- Take a free run that is ready, or parked and due. No row back: somebody else was faster. The time
+-- it waited for a worker does not count against its run_timeout; a child's ends with its parent's.
 UPDATE run
    SET state = 'ready', worker_id = :worker, wake_at_us = NULL, waits = NULL,
+       deadline_us = CASE WHEN started_us IS NULL AND parent_pk IS NULL
+                          THEN deadline_us + MAX(0, :now_us - COALESCE(wake_at_us, created_us))
+                          ELSE deadline_us END,
        started_us = COALESCE(started_us, :now_us), clock_us = COALESCE(clock_us, :now_us)
  WHERE pk = :pk AND worker_id IS NULL
    AND (state = 'ready' OR (state = 'parked' AND wake_at_us <= :now_us))
