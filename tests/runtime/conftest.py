@@ -17,7 +17,7 @@ def _own_workflows(request, monkeypatch):
     def candidates():
         found = {}
         for name, workflows in known().items():
-            kept = [one for one in workflows if _is_for(one.fn.__module__, own)]
+            kept = [one for one in workflows if _is_for(str(one.fn.__module__), own)]
             if kept:
                 found[name] = kept
         return found
