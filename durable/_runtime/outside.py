@@ -132,6 +132,7 @@ class Outside:
             parent_step=call.end_step,
             on_parent_close=options.on_parent_close,
             deadline_us=min(limits, default=None),
+            run_timeout_us=options.run_timeout_us,
         )
 
     def _take_child(

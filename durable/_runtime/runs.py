@@ -910,19 +910,19 @@ class LiveRun:
             parent_step=row.parent_step,
             on_parent_close=row.on_parent_close,
             deadline_us=self._deadline_again_us(now_us),
+            run_timeout_us=row.run_timeout_us,
             source_pk=row.pk,
         )
 
     def _deadline_again_us(self, now_us: int) -> int | None:
         """Return the next ordinal's deadline: the whole time again, within what a parent has."""
         row = self.row
-        due_us = row.deadline_again_us(now_us)
-        if due_us is None or row.parent_pk is None:
-            return due_us
-        parent = self.worker.store.reader.find_run(row.parent_pk)
-        if parent is None or not parent.is_open or parent.deadline_us is None:
-            return due_us
-        return min(due_us, max(parent.deadline_us, row.deadline_us or 0))
+        limits = [row.deadline_again_us(now_us)]
+        if row.parent_pk is not None and row.deadline_us is not None:
+            parent = self.worker.store.reader.find_run(row.parent_pk)
+            if parent is not None and parent.is_open and parent.deadline_us is not None:
+                limits.append(max(parent.deadline_us, row.deadline_us))
+        return min((one for one in limits if one is not None), default=None)
 
     def terminate(self, reason: str, rows: Rows, plan: Plan | None = None) -> None:
         """End the run without running any of its code; with a plan, as it is restarted."""

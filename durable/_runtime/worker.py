@@ -422,7 +422,7 @@ class Worker:
             None if delayed else self.id, wake_at_us, options.queue, options.priority, headers,
             salt, stored, mark, checksum(encoded), "started", workflow.fingerprint, now_us,
             None if delayed else now_us, None if delayed else now_us, None, None, None, None,
-            None if limit_us is None else begins_us + limit_us, None, None, 1,
+            None if limit_us is None else begins_us + limit_us, None, None, 1, limit_us,
         )  # fmt: skip
         future: asyncio.Future[int | None] = self._loop.create_future()
 

@@ -113,6 +113,7 @@ def rewind(transaction: Transaction, run: RunRow, now_us: int, again: tuple[str,
     transaction.all("delete_events_from", run=pk, from_seq=redo_seq + 1)
     transaction.all("delete_items_from", run=pk, redo_seq=redo_seq)
     transaction.rows("mark_redo", [(pk, redo_seq)])
+    transaction.all("renew_deadline", pk=pk, now_us=now_us)
     _take_children_along(transaction, run, pk, now_us)
 
 
@@ -230,6 +231,7 @@ def _next(
                 parent_pk=run.parent_pk,
                 on_parent_close=run.on_parent_close,
                 deadline_us=run.deadline_again_us(now_us),
+                run_timeout_us=run.run_timeout_us,
                 source_pk=run.pk,
                 redo_seq=redo_seq,
                 adopts=int(plan.keeps_children),

@@ -70,6 +70,7 @@ class RunRow:
     source_pk: int | None = None
     redo_seq: int | None = None
     adopts: int = 1
+    run_timeout_us: int | None = None
     error: str | None = None
     issue: int | None = None
 
@@ -85,9 +86,7 @@ class RunRow:
 
     def deadline_again_us(self, now_us: int) -> int | None:
         """Return the limit of an ordinal that follows now: each has the whole time, or None."""
-        if self.deadline_us is None:
-            return None
-        return now_us + self.deadline_us - (self.started_us or self.created_us)
+        return None if self.run_timeout_us is None else now_us + self.run_timeout_us
 
     def status(self, is_alive: Callable[[int], bool]) -> str:
         """Return the status it is shown with; whether its worker lives is asked of the kernel."""
@@ -266,12 +265,14 @@ def new_run(
     source_pk: int | None = None,
     redo_seq: int | None = None,
     adopts: int = 1,
+    run_timeout_us: int | None = None,
 ) -> tuple[Any, ...]:
     """Return the values of ``insert_run``, in its order."""
     return (
         id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
         arguments, fingerprint, checksum, cause, code, now_us, started_us, clock_us, root_pk,
         parent_pk, parent_step, on_parent_close, deadline_us, source_pk, redo_seq, adopts,
+        run_timeout_us,
     )  # fmt: skip
 
 

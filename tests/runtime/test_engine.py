@@ -324,7 +324,8 @@ async def test_two_functions_of_one_name_block_the_run_and_say_where(tmp_path):
             lambda t: t.rows(
                 "insert_run",
                 [("t", 1, "twin", "ready", None, None, "default", 0, None, 1, "[]", 0, 0,
-                  "started", None, 1, None, None, None, None, None, None, None, None, None, 1)],
+                  "started", None, 1, None, None, None, None, None, None, None, None, None, 1,
+                  None)],
             )
         )  # fmt: skip
         handle = await harness.engine.get("t")

@@ -607,12 +607,7 @@ async def slow_at_first_and_paused() -> int:
     "made",
     [
         slow_at_first,
-        pytest.param(
-            slow_at_first_and_paused,
-            marks=pytest.mark.xfail(
-                strict=True, reason="a retry in place keeps the deadline, which is over"
-            ),
-        ),
+        slow_at_first_and_paused,
     ],
 )
 async def test_a_retry_of_a_run_that_timed_out_has_the_whole_time_again(

@@ -46,7 +46,8 @@ CREATE TABLE run (
   parent_pk    INTEGER,          -- a child's: the run that started it
   parent_step  TEXT,             -- where its end is delivered in its parent; NULL: nowhere
   on_parent_close TEXT CHECK (on_parent_close IN ('abandon', 'cancel', 'terminate')),
-  deadline_us  INTEGER,          -- when its run_timeout is over
+  deadline_us  INTEGER,          -- when its run_timeout is over, or its parent's
+  run_timeout_us INTEGER,        -- from its begin; each ordinal has the whole of it
   source_pk    INTEGER,          -- the run that this one goes on from
   redo_seq     INTEGER,          -- the event whose drain this run has not done: it is done anew
   adopts       INTEGER NOT NULL DEFAULT 1 CHECK (adopts IN (0, 1)), -- goes on with its children

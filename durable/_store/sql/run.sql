@@ -4,8 +4,8 @@
 INSERT INTO run (id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
                  arguments, fingerprint, checksum, cause, code, created_us, started_us, clock_us,
                  root_pk, parent_pk, parent_step, on_parent_close, deadline_us, source_pk, redo_seq,
-                 adopts)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                 adopts, run_timeout_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id, ordinal) DO NOTHING
 RETURNING pk, salt
 
@@ -51,7 +51,7 @@ DELETE FROM step WHERE run IN (VALUES (?))
 UPDATE run
    SET state = 'ready', worker_id = :worker, wake_at_us = NULL, waits = NULL,
        deadline_us = CASE WHEN started_us IS NULL AND parent_pk IS NULL
-                          THEN deadline_us + MAX(0, :now_us - COALESCE(wake_at_us, created_us))
+                          THEN :now_us + run_timeout_us
                           ELSE deadline_us END,
        started_us = COALESCE(started_us, :now_us), clock_us = COALESCE(clock_us, :now_us)
  WHERE pk = :pk AND worker_id IS NULL
@@ -89,7 +89,7 @@ SELECT wake_at_us
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts, error, issue
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, error, issue
   FROM run
  WHERE pk = :pk
 
@@ -98,7 +98,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts, error, issue
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, error, issue
   FROM run
  WHERE id = :id
  ORDER BY ordinal DESC
@@ -109,7 +109,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts, error, issue
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, error, issue
   FROM run
  WHERE id = :id AND ordinal = :ordinal
 
@@ -129,7 +129,7 @@ SELECT COALESCE((SELECT MAX(ordinal)
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts, error, issue
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, error, issue
   FROM run
  WHERE pk < :before
  ORDER BY pk DESC
@@ -140,7 +140,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts, error, issue
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, error, issue
   FROM run
  WHERE state = :state AND pk < :before
  ORDER BY pk DESC
@@ -151,7 +151,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts, error, issue
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, error, issue
   FROM run
  WHERE workflow = :workflow AND pk < :before
  ORDER BY pk DESC
@@ -235,6 +235,12 @@ UPDATE run
    SET redo_seq = v.column2
   FROM (VALUES (?, ?)) AS v
  WHERE run.pk = v.column1
+
+-- :name renew_deadline
+-- A run that goes on from its failure has the whole of its time again.
+UPDATE run
+   SET deadline_us = :now_us + run_timeout_us
+ WHERE pk = :pk AND run_timeout_us IS NOT NULL
 
 -- :name wake_parents
 -- :rows
