@@ -581,6 +581,8 @@ class Writer:
     def _write(self, batch: list[Change]) -> None:
         starts = [change for change in batch if change.start is not None]
         by_statement = self._sorted(batch)
+        if by_statement["upsert_value"]:
+            self._replace_values(by_statement)
         if starts:
             self._insert_runs(starts)
         for name, rows in by_statement.items():
@@ -592,6 +594,18 @@ class Writer:
         operations.sort(key=_comes_alone)
         for change in operations:
             self._operate(change)
+
+    def _replace_values(self, by_statement: dict[str, list[tuple[Any, ...]]]) -> None:
+        """Let large values that are replaced leave nothing, not even in this transaction."""
+        rows = by_statement["upsert_value"]
+        newest = {row[:2]: row for row in rows}
+        gone = {row[2] for row in rows} - {row[2] for row in newest.values()}
+        by_statement["upsert_value"] = list(newest.values())
+        by_statement["insert_blob"] = [
+            row for row in by_statement["insert_blob"] if row[0] not in gone
+        ]
+        self._transaction.rows("delete_blobs_of_values", list(newest))
+        self._transaction.rows("unshare_blobs_of_values", list(newest))
 
     @staticmethod
     def _sorted(batch: list[Change]) -> dict[str, list[tuple[Any, ...]]]:

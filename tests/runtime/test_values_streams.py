@@ -136,7 +136,6 @@ async def test_a_large_value_is_whole(durable_harness, length):
     assert await (await harness.again(handle)).read(text) == "c" * length
 
 
-@pytest.mark.xfail(reason="the blobs of large values that were replaced stay in the file")
 async def test_a_large_value_that_is_replaced_leaves_nothing(durable_harness):
     harness = durable_harness
     handle = await harness.start(sets_large, 40_000)

@@ -51,6 +51,29 @@ VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (run, name) DO UPDATE
    SET payload = excluded.payload, checksum = excluded.checksum, at_us = excluded.at_us
 
+-- :name delete_blobs_of_values
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- Values are about to be replaced; what large ones held is used by nobody else.
+DELETE FROM blob
+ WHERE refs = 1
+   AND id IN (SELECT value.payload
+                FROM (VALUES (?, ?)) AS v
+                JOIN value ON value.run = v.column1 AND value.name = v.column2
+               WHERE typeof(value.payload) = 'integer')
+
+-- :name unshare_blobs_of_values
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- Values are about to be replaced; another ordinal's still use what large ones held.
+UPDATE blob
+   SET refs = refs - 1
+ WHERE refs > 1
+   AND id IN (SELECT value.payload
+                FROM (VALUES (?, ?)) AS v
+                JOIN value ON value.run = v.column1 AND value.name = v.column2
+               WHERE typeof(value.payload) = 'integer')
+
 -- :name find_value
 -- A published value.
 SELECT payload, checksum, at_us
