@@ -970,7 +970,8 @@ def _restart(
     """Make the next ordinal of a run in the very commit that ends it."""
     end_children(transaction)
     run = requests.get(transaction, pk)
-    restarts.restarted(transaction, run, plan, now_us)
+    to = restarts.restarted(transaction, run, plan, now_us)
+    transaction.all("copy_audit_of_restart", run=pk, to=to)
     if not plan.keeps_children:
         requests.end_left_children(transaction, run, now_us, is_alive)
 

@@ -255,6 +255,9 @@ async def test_an_open_run_is_ended_and_restarted_in_one_commit(durable_harness)
         await again.signal(go, 7)
 
     assert await harness.finish(again) == right(10)
+    for one in (again, run):
+        audit = (await (await harness.again(one)).details()).audit
+        assert ("restart", "again") in [(row.verb, row.why) for row in audit]
     with pytest.raises(durable.RunTerminated, match="restarted from 2"):
         await (await harness.again(run)).result()
 

@@ -4,6 +4,15 @@
 INSERT INTO audit (run, verb, who, why, details, at_us)
 VALUES (?, ?, ?, ?, ?, ?)
 
+-- :name copy_audit_of_restart
+-- Who restarted a run that a worker held is told of the new one too.
+INSERT INTO audit (run, verb, who, why, details, at_us)
+SELECT :to, verb, who, why, details, at_us
+  FROM audit
+ WHERE run = :run AND verb = 'restart'
+ ORDER BY id DESC
+ LIMIT 1
+
 -- :name list_audit
 -- What was done to a run, oldest first.
 SELECT verb, who, why, details, at_us
