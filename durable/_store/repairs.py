@@ -255,8 +255,11 @@ def resume(pk: int, by: By) -> Callable[[Transaction], None]:
     def operation(transaction: Transaction) -> None:
         run = _unheld(transaction, requests.get_open(transaction, pk, "nothing resumes it"), by)
         is_pausing = transaction.one("find_pause", run=run.pk) is not None
-        if run.state == "paused":
+        is_stopped = run.origin is not None or transaction.all("find_exhausted", run=run.pk)
+        if run.state == "paused" and is_stopped:  # A policy paused it.
             _retry(transaction, run, by, anyway=False, again=())
+        elif run.state == "paused":  # What waits for a retry waits on.
+            transaction.one("ready_run", pk=run.pk)
         elif is_pausing:  # It waits for its running attempts.
             requests.put(transaction, run.pk, "resume", "", "", "null", by.now_us)
         else:

@@ -14,13 +14,13 @@ go = Signal("go", int)
 big = Value("big", str)
 log = Stream("log", str)
 calls: list[str] = []
-gate = asyncio.Event()
+gates = [asyncio.Event()]
 
 
 @pytest.fixture(autouse=True)
 def _forget():
     calls.clear()
-    gate.clear()
+    gates[0] = asyncio.Event()  # An event belongs to the loop that first waited for it.
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ async def test_an_accepted_result_is_taken_with_other_arguments(tmp_path):
 @activity
 async def slow() -> str:
     calls.append("slow")
-    await gate.wait()
+    await gates[0].wait()
     return "slow"
 
 
@@ -199,7 +199,7 @@ async def test_a_paused_run_finishes_what_runs_and_begins_nothing(engine):
     for _ in range(20):
         await asyncio.sleep(0)
     assert await run.status() == "running"
-    gate.set()
+    gates[0].set()
     while await run.status() != "paused":
         await asyncio.sleep(0)
     details = await run.details()
@@ -223,7 +223,7 @@ async def test_a_run_may_be_resumed_before_it_is_paused(engine):
     await asyncio.sleep(0.01)
 
     await run.resume()
-    gate.set()
+    gates[0].set()
 
     assert await run.result() == "slownext"
     with pytest.raises(durable.RunClosed):
@@ -261,6 +261,26 @@ async def test_what_is_said_to_a_paused_run_is_kept_and_its_timers_wait(engine):
     assert [await one.result() for one in runs] == ["got 1", "late"]
 
 
+async def test_a_resumed_run_keeps_its_back_off(engine):
+    run = await engine.start(needs_flaky)
+    while not calls:
+        await asyncio.sleep(0)
+    while not (steps := (await run.details()).steps) or steps[0].next_try is None:
+        await asyncio.sleep(0)
+    due = steps[0].next_try
+    await run.pause()
+    while await run.status() != "paused":
+        await asyncio.sleep(0)
+
+    await run.resume()
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+    assert calls == ["x"]
+    assert (await run.details()).steps[0].next_try == due
+    await run.terminate()
+
+
 async def test_a_paused_run_may_be_ended(engine):
     for verb, error in (("cancel", durable.RunCancelled), ("terminate", durable.RunTerminated)):
         run = await engine.start(receives_or_sleeps.options(id=verb))
@@ -286,7 +306,7 @@ async def test_a_run_nobody_serves_is_paused_at_once(tmp_path):
         assert await run.status() == "paused"
         with pytest.raises(durable.WrongState):
             await run.pause()
-    gate.set()
+    gates[0].set()
     async with durable.Engine(path, functions=[two_steps]) as engine:
         run = await engine.get("x")
         for _ in range(20):

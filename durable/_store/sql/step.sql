@@ -32,6 +32,14 @@ SELECT step
  ORDER BY step
  LIMIT 1
 
+-- :name find_exhausted
+-- A step of a run whose attempts are used up, if there is one.
+SELECT step
+  FROM step
+ WHERE run = :run AND state = 'exhausted'
+ ORDER BY step
+ LIMIT 1
+
 -- :name retry_steps_now
 -- A person asked for it: pending steps are tried now, and earlier attempts count no more.
 UPDATE step
