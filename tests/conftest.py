@@ -13,6 +13,13 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _frozen():
+    """Do so again before each module: what the ones before have left is kept for the reports."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def anyio_backend():
     return "asyncio"

@@ -139,13 +139,15 @@ def functions_of(names: dict[str, Any], steps: tuple[str, ...]) -> list[Any]:
 
 async def ended(engine: Any, run: Any) -> str:
     """Wait until a run has ended or is blocked, and say which."""
-    status = ""
-    for _ in range(50_000):
-        status = await run.status()
+    while True:
+        status: str = await run.status()
         if status in {"completed", "failed", "blocked"}:
             return status
-        await asyncio.sleep(0)
-    return status
+        try:
+            async with asyncio.timeout(10):
+                await engine._running().wait(run._pk)
+        except TimeoutError:
+            return status
 
 
 async def right_of(path: Any, steps: tuple[str, ...]) -> Any:
@@ -185,7 +187,7 @@ async def outcome_of(tmp_path: Any, steps: tuple[str, ...], halt: int) -> tuple[
     ) as engine:
         run = await engine.start(names["edited"].options(id="x"), 1)
         await talk(run)
-        while await run.status() not in {"waiting", "running"} or not await waits(run):
+        while not await waits(run):
             await asyncio.sleep(0)
     names = compiled(steps)
     async with durable.Engine(
