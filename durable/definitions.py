@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
@@ -40,7 +42,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
+Attribute = str | int | float | bool
+"""What an attribute of a run can be."""
+
 NAME_CHARACTERS_MAX = 200
+# Tags of a run, and its attributes; one of them.
+LABELS_MAX = 20
+LABEL_CHARACTERS_MAX = 100
+ATTRIBUTE_CHARACTERS_MAX = 1_000
+_ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 
 # Every workflow of this process that is defined at module level, by stored name and alias.
 _registry: dict[str, list[Workflow[Any, Any]]] = {}
@@ -308,6 +318,19 @@ class StartOptions:
     run_timeout_us: int | None = None
     on_parent_close: OnParentClose = "abandon"
     on_cancel: OnCancel = "cancel"
+    tags: Sequence[str] = ()
+    attributes: Mapping[str, Attribute] = attrs.field(factory=dict[str, Attribute])
+
+    @property
+    def labels(self) -> str | None:
+        """Tags and attributes as they are stored."""
+        if not self.tags and not self.attributes:
+            return None
+        pairs = [("tag", tag) for tag in self.tags]
+        named = [(f"attr.{name}", value) for name, value in self.attributes.items()]
+        import msgspec
+
+        return msgspec.json.encode([*pairs, *named]).decode()
 
 
 class Workflow(Generic[P, R]):
@@ -430,6 +453,8 @@ class Workflow(Generic[P, R]):
         run_timeout: Duration | None = UNSET,
         on_parent_close: OnParentClose = UNSET,
         on_cancel: OnCancel = UNSET,
+        tags: Sequence[str] = UNSET,
+        attributes: Mapping[str, Attribute] = UNSET,
     ) -> Workflow[P, R]:
         """Return the same workflow with other settings for its next start.
 
@@ -450,6 +475,11 @@ class Workflow(Generic[P, R]):
                 ``"abandon"`` (it lives on), ``"cancel"`` or ``"terminate"``.
             on_cancel: What happens to a child when the task that awaits it is cancelled:
                 ``"cancel"`` asks it to stop and does not wait, ``"abandon"`` leaves it alone.
+            tags: Words by which the run is found again (``tag:urgent``): at most 20, of 1 to 100
+                printable characters. They stay as they are, in later ordinals too.
+            attributes: Values by which the run is found (``attr.region:eu``, ``attr.total:>100``):
+                at most 20; text of at most 1,000 characters, whole numbers of 64 bits, finite
+                floats, true or false. Names are letters, digits, ``_`` and ``-``.
         """
         given = {
             "id": id,
@@ -461,6 +491,8 @@ class Workflow(Generic[P, R]):
             "run_timeout": run_timeout,
             "on_parent_close": on_parent_close,
             "on_cancel": on_cancel,
+            "tags": tags,
+            "attributes": attributes,
         }
         changes: dict[str, Any] = {}
         for name, value in given.items():
@@ -540,6 +572,47 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
+def _checked_tags(tags: object) -> Sequence[str]:
+    if isinstance(tags, str) or not isinstance(tags, Sequence) or len(tags) > LABELS_MAX:
+        raise UsageError(f"tags are a list of at most {LABELS_MAX} words, not {tags!r:.80}")
+    for tag in tags:
+        if (
+            not isinstance(tag, str)
+            or not 1 <= len(tag) <= LABEL_CHARACTERS_MAX
+            or not tag.isprintable()
+        ):
+            raise UsageError(
+                f"a tag is a text of 1 to {LABEL_CHARACTERS_MAX} printable characters, not "
+                f"{tag!r:.200}"
+            )
+    return tuple(dict.fromkeys(tags))
+
+
+def _checked_attributes(attributes: object) -> Mapping[str, Attribute]:
+    if not isinstance(attributes, Mapping) or len(attributes) > LABELS_MAX:
+        raise UsageError(
+            f"attributes are a mapping of at most {LABELS_MAX} names, not {attributes!r:.80}"
+        )
+    for name, value in attributes.items():
+        if not isinstance(name, str) or not _ATTRIBUTE.fullmatch(name):
+            raise UsageError(
+                f"the name of an attribute is 1 to {LABEL_CHARACTERS_MAX} letters, digits, _ and "
+                f"-, and begins with a letter or _, not {name!r:.200}"
+            )
+        is_plain = isinstance(value, str) and len(value) <= ATTRIBUTE_CHARACTERS_MAX
+        is_number = isinstance(value, int) and -(2**63) <= value < 2**63
+        if not is_plain and not is_number and not _is_finite(value):
+            raise UsageError(
+                f"attribute {name} is a text of at most {ATTRIBUTE_CHARACTERS_MAX:,} characters, a "
+                f"whole number of 64 bits, a finite float, True or False, not {value!r:.200}"
+            )
+    return dict(attributes)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
 # By the keyword of `Workflow.options`: the field of `StartOptions`, and what checks the value.
 _START_OPTIONS: dict[str, tuple[str, Callable[[Any], object]]] = {
     "id": ("id", check_run_id),
@@ -551,6 +624,8 @@ _START_OPTIONS: dict[str, tuple[str, Callable[[Any], object]]] = {
     "run_timeout": ("run_timeout_us", lambda value: _limit(value, "run_timeout")),
     "on_parent_close": ("on_parent_close", _one_of("on_parent_close", ON_PARENT_CLOSE)),
     "on_cancel": ("on_cancel", _one_of("on_cancel", ("cancel", "abandon"))),
+    "tags": ("tags", _checked_tags),
+    "attributes": ("attributes", _checked_attributes),
 }
 
 

@@ -13,6 +13,7 @@
     │   ├── RunNotFound             no run of that id in the file
     │   ├── RunClosed               the run has ended and takes no more requests
     │   ├── TokenUnknown            no open run waits for this token
+    │   ├── FilterError             a text that is no filter, and where
     │   ├── CodeMisfit              open runs do not fit the code that was to serve them
     │   └── WrongState              the verb does not fit the run's state
     ├── WorkflowError               the workflow's author
@@ -68,6 +69,7 @@ __all__ = [
     "FileCorrupt",
     "FileMoved",
     "FileTooNew",
+    "FilterError",
     "ForkedEngine",
     "HeartbeatTimeout",
     "IdConflict",
@@ -141,6 +143,24 @@ class IdConflict(UsageError):
 
 class RunNotFound(UsageError, LookupError):
     """No run of that id is in the file."""
+
+
+@attrs.define
+class FilterError(UsageError, ValueError):
+    """A text is no filter.
+
+    Attributes:
+        message: What is wrong with it, in one line.
+        text: The text.
+        position: Where, in characters from 0.
+    """
+
+    message: str
+    text: str
+    position: int
+
+    def __str__(self) -> str:
+        return f"{self.message} (at character {self.position + 1} of the filter)"
 
 
 class CodeMisfit(UsageError):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import click
 
 from durable import errors
-from durable_cli._output import Screen, clean, clean_lines
+from durable_cli._output import Screen, cells, clean, clean_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,8 @@ __all__ = ["CHECK_FAILED", "NOT_FOUND", "REFUSED", "Failed", "code_of"]
 FAILED, USAGE, NOT_FOUND, WRONG_STATE, BUSY, REFUSED = 1, 2, 3, 4, 5, 6
 CHECK_FAILED = REFUSED
 INTERRUPTED, BROKEN_PIPE = 130, 141
+# Of a filter, before and after the place that is wrong.
+POINTED_CELLS = 60
 _HERE = __file__.rpartition("/")[0]
 
 # The first class that fits counts.
@@ -114,7 +116,7 @@ def _report(error: BaseException) -> int:
         screen.line(_trace(error.__cause__.with_traceback(_beyond_ours(error.__cause__))))
     screen.line(screen.style("error:", "red", "bold") + f" {clean(message)}")
     if hint:
-        screen.line(screen.style("hint:", "cyan", "bold") + f" {clean(hint)}")
+        screen.line(screen.style("hint:", "cyan", "bold") + f" {clean_lines(hint)}")
     return code
 
 
@@ -134,11 +136,20 @@ def _is_ours(file: str) -> bool:
     return file.startswith(("<frozen importlib", _HERE)) or file.endswith("importlib/__init__.py")
 
 
+def _pointed(error: errors.FilterError) -> str:
+    """Return the part of a filter that is wrong, and a caret under the place."""
+    before, after = error.text[: error.position], error.text[error.position :]
+    shown = clean(before[-POINTED_CELLS:]) if before else ""
+    return f"{shown}{clean(after[:POINTED_CELLS])}\n      {' ' * cells(shown)}^"
+
+
 def _explain(error: BaseException) -> tuple[str | None, str]:
     """Return the line and a hint; no line for what should not have happened."""
     match error:
         case Failed():
             return error.message, error.hint
+        case errors.FilterError():
+            return error.message, _pointed(error)
         case click.UsageError():
             path = error.ctx.command_path if error.ctx is not None else "durable"
             return error.format_message(), f"{path} --help"

@@ -40,6 +40,7 @@ COMMANDS = {
     "check": "Replay every open run against the code on disk.",
     "worker": "Serve the file of an engine until stopped.",
     "version": "Show versions.",
+    "help": "Explain filters, exit codes and the environment.",
 }
 """Name and what ``durable --help`` says of it. Each is the object ``command`` of its own module."""
 

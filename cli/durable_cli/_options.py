@@ -106,6 +106,35 @@ def json_option(function: Decorated) -> Decorated:
     return click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")(function)
 
 
+def watch_option(function: Decorated) -> Decorated:
+    """Add ``--watch``."""
+    return click.option(
+        "--watch", type=_Interval(), is_flag=False, flag_value="2s", metavar="[INTERVAL]",
+        help="Again whenever the file changes, and at the latest after 2s, until Ctrl-C.",
+    )(function)  # fmt: skip
+
+
+class _Interval(click.ParamType[float]):
+    name = "interval"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the seconds of a duration."""
+        if isinstance(value, float):
+            return value
+        from durable.errors import UsageError
+        from durable.policies import duration_us
+
+        try:
+            seconds = duration_us(value, "interval") / 1e6
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        if not 0.1 <= seconds <= 86_400:
+            self.fail(f"{value} is no interval; between 100ms and 1d", param, ctx)
+        return seconds
+
+
 def message_id_option(text: str) -> Callable[[Decorated], Decorated]:
     """Add ``--id``, with this help."""
     return click.option("--id", "message_id", metavar="ID", default="", help=text)

@@ -206,6 +206,10 @@ class Screen:
             shown = shown.encode(encoding, "backslashreplace").decode(encoding)
         self._stream.write(shown)
 
+    def control(self, sequence: str) -> None:
+        """Move the cursor, or clear: a sequence of ours, never of the file."""
+        self._stream.write(sequence)
+
     def flush(self) -> None:
         """Let whoever reads have what was written so far."""
         self._stream.flush()

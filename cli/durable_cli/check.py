@@ -25,14 +25,15 @@ __all__ = ["command"]
 
 @click.command("check", epilog="Example: durable check shop:engine --junit check.xml")
 @click.argument("app", metavar="APP:ENGINE")
+@click.argument("query", nargs=-1)
 @click.option(
     "--junit", metavar="FILE", type=click.Path(dir_okay=False),
     help="Write the outcome as JUnit XML too: a test case a run.",
 )  # fmt: skip
 @json_option
 @color_option
-def command(app: str, junit: str | None, *, as_json: bool) -> int:
-    """Replay every open run against the code on disk, before a deploy.
+def command(app: str, query: tuple[str, ...], junit: str | None, *, as_json: bool) -> int:
+    """Replay every open run, or those of a filter, against the code on disk, before a deploy.
 
     Nothing is performed and nothing is written; workers may serve the file meanwhile. Each run that
     does not fit is shown with its difference; then the exit code is 6.
@@ -42,7 +43,7 @@ def command(app: str, junit: str | None, *, as_json: bool) -> int:
     screen = settings().screen()
     engine = find_engine(app)
     fits, misfits = 0, list[Any]()
-    for one in engine.check():
+    for one in engine.check(" ".join(query)):
         if one is None:
             fits += 1
         else:

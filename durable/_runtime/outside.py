@@ -133,6 +133,7 @@ class Outside:
             on_parent_close=options.on_parent_close,
             deadline_us=min(limits, default=None),
             run_timeout_us=options.run_timeout_us,
+            labels=options.labels,
         )
 
     def _take_child(
@@ -226,8 +227,7 @@ def _take_over_child(
     """
     found = transaction.one("find_newest", id=values[0])
     if found is None:  # It was deleted a moment ago.
-        row = transaction.rows("insert_run", [values])
-        return int(row[0][0])
+        return transaction.insert_runs([values])[0][0]
     child = RunRow(*found)
     above = None
     if child.parent_pk is not None:
@@ -246,7 +246,7 @@ def _take_over_child(
         if child.is_open and above.is_open:
             raise conflict
         again = (values[0], child.ordinal + 1, *values[2:4], None, *values[5:])
-        return int(transaction.rows("insert_run", [again])[0][0])
+        return transaction.insert_runs([again])[0][0]
     if child.workflow != values[2] or child.fingerprint != values[11]:
         raise conflict
     return _go_on_with(transaction, parent, call.end_step, child, now_us)

@@ -16,11 +16,11 @@ import msgspec
 from durable._core import context
 from durable._core.driver import Driver
 from durable._runtime.inside import InWorkflow
-from durable._store.rows import OPEN_STATES
 from durable.errors import Blocked, PayloadError, QueryFailed, StoreError
 from durable.policies import Limits
 
 if TYPE_CHECKING:
+    from durable._store.filtering import Selection
     from durable._store.reader import Reader
     from durable._store.rows import RunRow
     from durable.definitions import Workflow
@@ -135,20 +135,15 @@ def check_run(
 
 
 def check_runs(
-    reader: Reader, resolve: Callable[[str], Workflow[Any, Any] | str]
+    reader: Reader, selection: Selection, resolve: Callable[[str], Workflow[Any, Any] | str]
 ) -> Iterator[Misfit | None]:
-    """Replay every open run against today's code: for each None, or what does not fit.
+    """Replay the open runs of a filter against today's code: for each None, or what does not fit.
 
     One that goes on meanwhile is looked at once, as it was then.
     """
-    seen: set[int] = set()
-    for state in OPEN_STATES:
-        before = 1 << 62
-        while page := reader.list_runs(
-            state=state, workflow=None, before=before, limit=RUNS_PER_PAGE
-        ):
-            for row in page:
-                if row.pk not in seen:
-                    seen.add(row.pk)
-                    yield check_run(reader, row, resolve)
-            before = page[-1].pk
+    before = 1 << 62
+    while page := reader.select(selection, before=before, limit=RUNS_PER_PAGE):
+        for row in page:
+            if row.is_open:
+                yield check_run(reader, row, resolve)
+        before = page[-1].pk

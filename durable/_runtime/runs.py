@@ -842,7 +842,7 @@ class LiveRun:
         ]
 
         def operation(transaction: Transaction) -> int:
-            pk: int = transaction.rows("insert_run", [values])[0][0]
+            pk = transaction.insert_runs([values])[0][0]
             for name, key, payload, blob in letters:
                 stored = messages.pack(payload, blob).store(transaction)
                 requests.put(transaction, pk, "signal", name, key, stored, now_us)
@@ -912,6 +912,7 @@ class LiveRun:
             deadline_us=self._deadline_again_us(now_us),
             run_timeout_us=row.run_timeout_us,
             source_pk=row.pk,
+            labels=row.labels,
         )
 
     def _deadline_again_us(self, now_us: int) -> int | None:

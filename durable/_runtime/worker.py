@@ -423,6 +423,7 @@ class Worker:
             salt, stored, mark, checksum(encoded), "started", workflow.fingerprint, now_us,
             None if delayed else now_us, None if delayed else now_us, None, None, None, None,
             None if limit_us is None else begins_us + limit_us, None, None, 1, limit_us,
+            options.labels,
         )  # fmt: skip
         future: asyncio.Future[int | None] = self._loop.create_future()
 

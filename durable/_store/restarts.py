@@ -209,8 +209,7 @@ def _next(
         stored = packed(transaction, payload)
         mark, check = fingerprint(payload), checksum(payload)
     newest = _newest(transaction, run)
-    inserted = transaction.rows(
-        "insert_run",
+    inserted = transaction.insert_runs(
         [
             new_run(
                 id=run.id,
@@ -235,10 +234,11 @@ def _next(
                 source_pk=run.pk,
                 redo_seq=redo_seq,
                 adopts=int(plan.keeps_children),
+                labels=run.labels,
             )
         ],
     )
-    to: int = inserted[0][0]
+    to = inserted[0][0]
     if not is_edited and isinstance(run.arguments, int):
         transaction.all("share_blob", id=run.arguments)
     transaction.all("copy_events", run=run.pk, to=to, before=redo_seq + 1)

@@ -71,6 +71,7 @@ class RunRow:
     redo_seq: int | None = None
     adopts: int = 1
     run_timeout_us: int | None = None
+    labels: str | None = None
     error: str | None = None
     issue: int | None = None
 
@@ -266,13 +267,14 @@ def new_run(
     redo_seq: int | None = None,
     adopts: int = 1,
     run_timeout_us: int | None = None,
+    labels: str | None = None,
 ) -> tuple[Any, ...]:
     """Return the values of ``insert_run``, in its order."""
     return (
         id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
         arguments, fingerprint, checksum, cause, code, now_us, started_us, clock_us, root_pk,
         parent_pk, parent_step, on_parent_close, deadline_us, source_pk, redo_seq, adopts,
-        run_timeout_us,
+        run_timeout_us, labels,
     )  # fmt: skip
 
 

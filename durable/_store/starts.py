@@ -40,7 +40,7 @@ def start(
             return run.pk, False, is_told
         for name, row in rows:
             transaction.rows(name, [row])
-        pk = int(transaction.rows("insert_run", [values])[0][0])
+        pk = transaction.insert_runs([values])[0][0]
         if letter is not None:
             letter(transaction, pk)
         return pk, True, letter is not None

@@ -61,6 +61,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("durable.store")
 
+# Where the labels stand in a row of insert_run.
+LABELS_AT = 27
 # The user's code in a transaction keeps everybody from writing: longer than this is warned of.
 TRANSACTION_WARN_S = 1.0
 # What one transaction takes at most: it bounds the memory and the time of a commit.
@@ -162,6 +164,31 @@ class Transaction:
         for text, values in batches(QUERIES[name], rows):
             found += self._connection.execute(text, values).fetchall()
         return found
+
+    def insert_runs(self, rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, int]]:
+        """Store new runs, with their labels; return (key, salt) of those whose id was free."""
+        found = [(pk, salt) for pk, salt in self.rows("insert_run", rows)]
+        labelled = {row[9] for row in rows if row[LABELS_AT] is not None}
+        if labelled:
+            self.rows("insert_labels", [(pk,) for pk, salt in found if salt in labelled])
+        return found
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Let what is done inside be undone alone if it raises."""
+        self._connection.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK TO part")
+                self._connection.execute("RELEASE part")
+            raise
+        self._connection.execute("RELEASE part")
+
+    def select(self, text: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Run a statement of a compiled filter."""
+        return self._connection.execute(text, values).fetchall()
 
     def perform(self, fn: Callable[[Cursor], T], what: str) -> T:
         """Run the user's code on their own tables, inside this transaction.
@@ -625,7 +652,7 @@ class Writer:
     def _insert_runs(self, starts: list[Change]) -> None:
         # A salt is 53 bits of chance: it tells two starts of one id in one transaction apart.
         rows = [change.start for change in starts if change.start is not None]
-        keys = {salt: pk for pk, salt in self._transaction.rows("insert_run", rows)}
+        keys = {salt: pk for pk, salt in self._transaction.insert_runs(rows)}
         for change in starts:
             assert change.start is not None
             change.value = keys.get(change.start[9])

@@ -123,27 +123,33 @@ class Client:
         return Run(self, self._viewer.get_row(run_id))
 
     async def list(
-        self,
-        *,
-        status: str | None = None,
-        workflow: str | None = None,
-        limit: int = 100,
+        self, query: str = "", *, limit: int = 100, before: int | None = None
     ) -> Sequence[RunSummary]:
         """Return runs, newest first.
 
         Args:
-            status: Only runs shown with this status.
-            workflow: Only runs of this workflow.
+            query: A filter, as in ``"status:failed workflow:invoice.* started:<2d"``; see
+                `durable.filters`. Runs of which a newer ordinal exists are left out, unless it asks
+                for them (``superseded:any``).
             limit: At most so many, 1 to 1,000.
-        """
-        return self._viewer.list(status=status, workflow=workflow, limit=limit)
+            before: Only runs with a smaller `RunSummary.key`: the next page begins before the last
+                one's.
 
-    async def count(
-        self, *, status: str | None = None, workflow: str | None = None
-    ) -> int | dict[str, int]:
-        """Count runs: by shown status, or of one status."""
-        counts = self._viewer.count(workflow=workflow)
-        return counts if status is None else counts.get(status, 0)
+        Raises:
+            FilterError: The query is no filter.
+        """
+        return self._viewer.list(query, limit=limit, before=before)
+
+    async def count(self, query: str = "") -> dict[str, int]:
+        """Count runs by the status they are shown with; a status of which there is none is missing.
+
+        Args:
+            query: A filter; see `list`.
+
+        Raises:
+            FilterError: The query is no filter.
+        """
+        return self._viewer.count(query)
 
     async def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Start a run; on return it is in the file, and survives the process.

@@ -49,6 +49,7 @@ def new_start(
         now_us=now_us,
         deadline_us=None if limit_us is None else begins_us + limit_us,
         run_timeout_us=limit_us,
+        labels=options.labels,
     )
 
 

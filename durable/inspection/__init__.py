@@ -5,12 +5,10 @@ asked of the kernel, not of a column. Everything is synchronous and reads only: 
 scripts use it without an event loop.
 """
 
+from durable.filters import CLOSED, OPEN, STATUSES
 from durable.inspection._texts import duration
 from durable.inspection._viewer import LIST_LIMIT_MAX, Viewer, view
 from durable.inspection._views import (
-    CLOSED,
-    OPEN,
-    STATUSES,
     AttemptView,
     AuditView,
     ChildView,

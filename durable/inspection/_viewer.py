@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from durable._clock import Clock, SystemClock
+import msgspec
+
+from durable._clock import Clock, SystemClock, steady_s
 from durable._core.events import Kind
 from durable._core.summaries import summary
 from durable._store.connection import real_path
+from durable._store.filtering import compiled
 from durable._store.locks import lock_file
 from durable._store.reader import Reader
 from durable.errors import DurableError, FileCorrupt, RunNotFound, UsageError
+from durable.filters import STATUSES, And, Filter, Term, Value, parse
 from durable.inspection._events import Told, damaged
 from durable.inspection._talk import Talk
 from durable.inspection._texts import (
@@ -29,7 +34,6 @@ from durable.inspection._texts import (
     time_of,
 )
 from durable.inspection._views import (
-    STATUSES,
     AttemptView,
     AuditView,
     ChildView,
@@ -42,12 +46,13 @@ from durable.inspection._views import (
 )
 
 if TYPE_CHECKING:
+    from durable._store.filtering import Selection
     from durable._store.rows import IssueRow, RunRow
 
 LIST_LIMIT_MAX = 1_000
+# How often the file is asked whether anybody has committed: a read of one page in memory.
+LOOK_S = 0.05
 HOUR_US = 3_600_000_000
-# A page of runs is filtered by shown status in memory; this many pages are looked through at most.
-PAGES_MAX = 1_000
 # By step. Spelled out here, for inside `Viewer` the word `list` means its method.
 _Attempts = dict[str, list[AttemptView]]
 
@@ -74,6 +79,12 @@ class Viewer:
     def now(self) -> dt.datetime:
         """Return this moment, UTC: ages are counted to it."""
         return time_of(self._clock.wall_us())
+
+    def wait(self, seconds: float) -> None:
+        """Wait until somebody commits, or so long."""
+        version, until_s = self._reader.data_version(), steady_s() + seconds
+        while self._reader.data_version() == version and steady_s() < until_s:
+            time.sleep(LOOK_S)
 
     # -- lookups ---------------------------------------------------------------------------------
 
@@ -162,56 +173,49 @@ class Viewer:
         return self._values(self.get_row(run_id), whole=True)
 
     def list(
-        self, *, status: str | None = None, workflow: str | None = None, limit: int = 100
+        self, query: str = "", *, limit: int = 100, before: int | None = None
     ) -> list[RunSummary]:
         """Return runs, newest first; see `Client.list`."""
-        if status is not None and status not in STATUSES:
-            raise UsageError(f"{status!r} is no status; there are {', '.join(STATUSES)}")
         if not 1 <= limit <= LIST_LIMIT_MAX:
             raise UsageError(f"limit is 1 to {LIST_LIMIT_MAX}, not {limit}")
-        found: list[RunSummary] = []
-        for state in _states_of(status):
-            before = 1 << 62
-            # Enough where every row matches; a filter's next pages are as large as they may be.
-            page = limit
-            for _ in range(PAGES_MAX):
-                rows = self._reader.list_runs(
-                    state=state, workflow=workflow if state is None else None,
-                    before=before, limit=page,
-                )  # fmt: skip
-                for row in rows:
-                    if workflow is not None and row.workflow != workflow:
-                        continue
-                    line = self.summary_of(row)
-                    if status is None or line.status == status:
-                        found.append(line)
-                if len(rows) < page or len(found) >= limit:
-                    break
-                before, page = rows[-1].pk, LIST_LIMIT_MAX
-        found.sort(key=lambda one: one.created, reverse=True)
-        return found[:limit]
+        selection = self.selection(query)
+        newest = 1 << 62 if before is None else before
+        rows = self._reader.select(selection, before=newest, limit=limit)
+        return [self.summary_of(row) for row in rows]
 
-    def count(self, *, workflow: str | None = None) -> dict[str, int]:
-        """Return how many runs are shown with each status; open ones are looked at one by one."""
-        counts = {
-            state: number
-            for state, number in self._reader.count_by_state(workflow).items()
-            if state not in {"ready", "parked"}
-        }
-        for state in ("ready", "parked"):
-            before = 1 << 62
-            while True:
-                rows = self._reader.list_runs(
-                    state=state, workflow=None, before=before, limit=LIST_LIMIT_MAX
-                )
-                for row in rows:
-                    if workflow is None or row.workflow == workflow:
-                        status = row.status(self._is_alive)
-                        counts[status] = counts.get(status, 0) + 1
-                if len(rows) < LIST_LIMIT_MAX:
-                    break
-                before = rows[-1].pk
-        return {status: counts[status] for status in STATUSES if counts.get(status)}
+    def selection(self, query: str) -> Selection:
+        """Return a filter as this moment, and the workers that live now, would have it.
+
+        Raises:
+            FilterError: It is no filter.
+        """
+        return compiled(
+            parse(query),
+            alive=[one.id for one in self._reader.live_workers() if self._is_alive(one.id)],
+            now_us=self._clock.wall_us(),
+            workflows=self._reader.workflows,
+        )
+
+    def count(self, query: str = "") -> dict[str, int]:
+        """Return how many runs are shown with each status."""
+        only = parse(query)
+        if only == And(()):
+            found = self._reader.tally_all()
+        elif (workflow := _only_workflow(only)) is not None:
+            found = self._reader.tally_all(workflow)
+        else:
+            found = self._reader.tally(self.selection(query))
+        counts = Counter[str]()
+        for state, kind, worker, number in found:
+            counts[self._shown(state, kind, worker)] += number
+        return {status: counts[status] for status in STATUSES if counts[status] > 0}
+
+    def _shown(self, state: str, kind: str | None, worker: int | None) -> str:
+        if state == "parked":
+            return kind or "sleeping"
+        if state == "ready":
+            return "running" if worker is not None and self._is_alive(worker) else "queued"
+        return state
 
     # -- one run ---------------------------------------------------------------------------------
 
@@ -221,6 +225,7 @@ class Viewer:
 
     def _summary(self, row: RunRow) -> dict[str, Any]:
         status = row.status(self._is_alive)
+        tags, attributes = _labels(row)
         return {
             "id": row.name,
             "workflow": row.workflow,
@@ -231,6 +236,9 @@ class Viewer:
             "closed": moment(row.closed_us),
             "wakes": moment(row.wake_at_us),
             "cause": row.cause,
+            "key": row.pk,
+            "tags": tags,
+            "attributes": attributes,
         }
 
     def details_of(self, row: RunRow) -> RunDetails:
@@ -450,17 +458,23 @@ def _texts(waits: dict[str, Any]) -> Sequence[str]:
     return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
-def _states_of(status: str | None) -> tuple[str | None, ...]:
-    """Return the stored states whose runs may be shown with a status."""
-    match status:
-        case None:
-            return (None,)
-        case "running" | "queued":
-            return ("ready",)
-        case "retrying" | "waiting" | "sleeping":
-            return ("parked",)
+def _only_workflow(query: Filter) -> str | None:
+    """Return the workflow, if that is all a filter asks for."""
+    match query:
+        case Term("workflow", "", (Value() as value,)) if not value.is_pattern:
+            return value.text
         case _:
-            return (status,)
+            return None
+
+
+def _labels(row: RunRow) -> tuple[Sequence[str], Mapping[str, str | int | float | bool]]:
+    """Return a run's tags and attributes; what does not decode is left out."""
+    try:
+        found = msgspec.json.decode(row.labels or "[]", type=list[tuple[str, Any]])
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return [], {}
+    tags = [value for name, value in found if name == "tag"]
+    return tags, {name[5:]: value for name, value in found if name.startswith("attr.")}
 
 
 class view:  # noqa: N801  reads as a verb: `with view(path) as runs`

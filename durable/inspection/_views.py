@@ -7,11 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-CLOSED = ("completed", "failed", "cancelled", "terminated", "continued")
-OPEN = ("blocked", "paused", "running", "retrying", "queued", "waiting", "sleeping")
-STATUSES = (*OPEN, *CLOSED)
-"""Every status a run can be shown with; open ones in the order in which the first match counts."""
-
 
 @attrs.frozen(kw_only=True)
 class RunSummary:
@@ -27,6 +22,9 @@ class RunSummary:
         closed: When it ended, UTC, or None.
         wakes: When it goes on by itself, UTC, or None.
         cause: ``started``, ``restarted``, ``retried`` or ``continued``.
+        key: Its number in the file: newer runs have larger ones.
+        tags: As it was started with.
+        attributes: As it was started with, by name.
     """
 
     id: str
@@ -38,6 +36,9 @@ class RunSummary:
     closed: dt.datetime | None
     wakes: dt.datetime | None
     cause: str
+    key: int
+    tags: Sequence[str]
+    attributes: Mapping[str, str | int | float | bool]
 
 
 @attrs.frozen(kw_only=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_runs_come_newest_first_in_six_columns(durable_: Command, shop_file: Pat
 
 
 def test_a_pipe_gets_no_title_no_colour_and_no_symbol(durable_: Command, shop_file: Path) -> None:
-    done = durable_("-d", shop_file, "ls", "--status", "failed", "--workflow", "fulfil")
+    done = durable_("-d", shop_file, "ls", "status:failed", "workflow:fulfil")
 
     status, workflow, run, age, took, error = done.out.removesuffix("\n").split("\t")
     assert (status, workflow, run) == ("failed", "fulfil", "order-8812")
@@ -132,7 +133,8 @@ def test_json_is_one_array_with_all_fields_and_times_in_utc(
     runs = json.loads(done.out)
     assert [run["id"] for run in runs] == NEWEST_FIRST
     assert set(runs[0]) == {
-        "id", "workflow", "status", "why", "created", "started", "closed", "wakes", "cause"
+        "id", "workflow", "status", "why", "created", "started", "closed", "wakes", "cause",
+        "key", "tags", "attributes",
     }  # fmt: skip
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", runs[0]["created"])
     assert runs[1]["closed"] is None
@@ -141,13 +143,13 @@ def test_json_is_one_array_with_all_fields_and_times_in_utc(
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        (["--status", "sleeping"], ["nap"]),
-        (["--status", "queued"], []),
-        (["--workflow", "greet"], ["hello-2", "hello-1"]),
-        (["--workflow", "greet", "-n", "1"], ["hello-2"]),
-        (["--workflow", "nap", "--status", "cancelled", "--limit", "1"], ["cancelled-nap"]),
+        (["status:sleeping"], ["nap"]),
+        (["status:queued"], []),
+        (["workflow:greet"], ["hello-2", "hello-1"]),
+        (["workflow:greet", "-n", "1"], ["hello-2"]),
+        (["workflow:nap", "status:cancelled", "--limit", "1"], ["cancelled-nap"]),
         (["-n", "3"], NEWEST_FIRST[:3]),
-        (["--workflow", "no such"], []),
+        (['workflow:"no such"'], []),
     ],
 )
 def test_filters_choose(
@@ -192,7 +194,7 @@ def test_an_empty_list_says_so_to_people_on_stderr(
     on_terminal: Command, shop_file: Path, empty_file: Path
 ) -> None:
     none = on_terminal("-d", empty_file, "ls")
-    filtered = on_terminal("-d", shop_file, "ls", "--status", "blocked")
+    filtered = on_terminal("-d", shop_file, "ls", "status:blocked")
 
     assert (none.code, none.out, none.err) == (0, "", f"no runs in {empty_file}\n")
     assert (filtered.code, filtered.out) == (0, "")
@@ -251,3 +253,74 @@ def test_the_reader_holds_no_lock_after_it(durable_: Command, shop_file: Path) -
     connection = apsw.Connection(str(shop_file))
     connection.execute("BEGIN EXCLUSIVE; ROLLBACK")
     connection.close()
+
+
+def test_only_counts_or_ids_are_shown_if_asked_for(durable_: Command, shop_file: Path) -> None:
+    counts = durable_("-d", shop_file, "ls", "status:closed", "--count").out
+    as_json = durable_("-d", shop_file, "ls", "status:closed", "--count", "--json").out
+    ids = durable_("-d", shop_file, "ls", "workflow:greet", "--ids").out
+
+    assert counts.splitlines() == ["completed\t2", "failed\t2", "cancelled\t1", "terminated\t1"]
+    assert json.loads(as_json) == {"completed": 2, "failed": 2, "cancelled": 1, "terminated": 1}
+    assert ids == "hello-2\nhello-1\n"
+
+
+def test_a_line_is_a_run_and_the_next_page_begins_before_the_last(
+    durable_: Command, shop_file: Path
+) -> None:
+    seen: list[str] = []
+    before: list[object] = []
+    while lines := durable_("-d", shop_file, "ls", "--jsonl", "-n", 3, *before).out.splitlines():
+        page = [json.loads(line) for line in lines]
+        seen += [run["id"] for run in page]
+        before = ["--before", page[-1]["key"]]
+
+    assert seen == NEWEST_FIRST
+
+
+@pytest.mark.parametrize(
+    ("query", "error", "hint"),
+    [
+        ("stauts:failed", "no field 'stauts'; did you mean status?", "stauts:failed\n      ^"),
+        (
+            "status:open id:\x1b[31m stauts:x",
+            "no field 'stauts'",
+            r"status:open id:\x1b[31m stauts:x",
+        ),
+    ],
+)
+def test_a_filter_that_is_none_is_shown_with_its_place(
+    query: str, error: str, hint: str, durable_: Command, shop_file: Path
+) -> None:
+    done = durable_("-d", shop_file, "ls", query)
+
+    assert (done.code, done.out) == (2, "")
+    assert error in done.err
+    assert hint in done.err
+    place = done.err.splitlines()[1].index("stauts")
+    assert done.err.splitlines()[2] == " " * place + "^"
+
+
+@pytest.mark.slow
+def test_watching_shows_what_changes_until_interrupted(shop_file: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "durable",
+        "-d",
+        str(shop_file),
+        "ls",
+        "--ids",
+        "--watch",
+        "1d",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        before = [watching.stdout.readline() for _ in NEWEST_FIRST]
+        plant(shop_file, "renamed")
+        after = watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+
+    assert before[0] == "video-1\n"
+    assert after == "renamed\n"
+    assert watching.returncode == 130

@@ -196,6 +196,6 @@ async def test_a_killed_worker_is_not_taken_for_a_living_one(
 
     Path("card-works").touch()
     await asyncio.to_thread(durable_, "-d", shop_file, "retry", "order-8812")
-    queued = durable_("-d", shop_file, "ls", "--status", "queued").out
+    queued = durable_("-d", shop_file, "ls", "status:queued").out
 
     assert queued.endswith("no worker lives; start one with `durable worker APP:ENGINE`\n")

@@ -17,7 +17,8 @@ def field_names(cls: type) -> list[str]:
 
 
 def made(cls: type[errors.DurableError]) -> errors.DurableError:
-    values = [2.5 if name == "seconds" else f"the {name}" for name in field_names(cls)]
+    numbers = {"seconds": 2.5, "position": 3}
+    values = [numbers.get(name, f"the {name}") for name in field_names(cls)]
     return cls(*(values or ["what, why, what to do"]))
 
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     ["errors", "_clock"],
     ["policies", "payloads"],
+    ["filters"],
     ["_core"],
     ["_store"],
     ["children"],

@@ -313,13 +313,13 @@ async def test_a_child_is_run_by_the_engine_that_alone_knows_it(tmp_path):
 
     async with durable.Engine(path, functions=[near], grace=0) as engine:
         await engine.start(near.options(id="near"), 5)
-        while not await engine.count(workflow="far", status="waiting"):
+        while not await engine.count("workflow:far status:waiting"):
             await asyncio.sleep(0)
 
     async with durable.Engine(path, functions=[far]) as knows_the_child:
         run = await knows_the_child.get("far")
         await run.signal(go, True)
         assert await run.result() == 6
-        assert await knows_the_child.count(workflow="near", status="completed") == 0
+        assert await knows_the_child.count("workflow:near status:completed") == {}
         async with durable.Engine(path, functions=[near]) as knows_the_parent:
             assert await (await knows_the_parent.get("near")).result() == 6

@@ -104,7 +104,7 @@ async def test_a_child_left_by_its_parent_s_engine_is_run_by_another(tmp_path, t
     path = tmp_path / "app.db"
     async with durable.Engine(path, functions=[near], grace=0) as engine:
         await engine.start(near.options(id="near"), 5, how)
-        while not await engine.count(workflow="far"):
+        while not await engine.count("workflow:far"):
             await asyncio.sleep(0)
 
     async with (
@@ -154,7 +154,7 @@ async def test_a_parent_cancelled_here_cancels_its_child_there(tmp_path, two_fun
     path = tmp_path / "app.db"
     async with durable.Engine(path, functions=[near], grace=0) as engine:
         await engine.start(near.options(id="near"), 5, "awaited")
-        while not await engine.count(workflow="far"):
+        while not await engine.count("workflow:far"):
             await asyncio.sleep(0)
 
     async with (

@@ -236,7 +236,7 @@ async def test_runs_blocked_by_one_edit_are_one_issue(tmp_path):
             while not await run.history():
                 await asyncio.sleep(0)
     async with durable.Engine(path, functions=[after]) as engine:
-        while await engine.count(status="blocked") != 4:
+        while await engine.count("status:blocked") != {"blocked": 4}:
             await asyncio.sleep(0)
 
         (issue,) = await engine.issues()

@@ -290,7 +290,7 @@ async def test_a_transaction_refuses_what_is_too_large(tmp_path, verb, error):
         with pytest.raises(error):
             await engine.transaction(act)
 
-        assert await engine.count(status="completed") == 0
+        assert await engine.count("status:completed") == {}
         assert len(await engine.list()) == 1
         await run.terminate()
 

@@ -73,4 +73,4 @@ async def test_overdue_runs_that_nobody_here_can_run_stand_in_nobodys_way(tmp_pa
 
     async with durable.Engine(path, functions=[known], clock=clock) as engine:
         assert await (await engine.get(run.id)).result() == 7
-        assert await engine.count(status="sleeping") == 300
+        assert await engine.count("status:sleeping") == {"sleeping": 300}

@@ -313,9 +313,9 @@ def test_a_planted_trigger_does_not_run(path, make_store):
         "insert_inbox", run=1, kind="cancel", name="", key="", payload='""', at_us=1
     )
 
-    assert [
-        run.id for run in store.reader.list_runs(state=None, workflow=None, before=9, limit=9)
-    ] == ["first"]
+    first = store.reader.find_run(1)
+    assert first is not None
+    assert first.id == "first"
 
 
 def test_views_are_for_people_alone(path):

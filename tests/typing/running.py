@@ -40,7 +40,7 @@ async def engines_carry_types_through() -> None:
 async def clients_know_no_types_of_runs() -> None:
     async with Client("app.db") as client:
         assert_type(await client.get("batch-7"), Run[Any])
-        assert_type(await client.list(status="failed"), Sequence[RunSummary])
+        assert_type(await client.list("status:failed"), Sequence[RunSummary])
 
 
 def scripts_carry_types_through() -> None:

@@ -51,8 +51,14 @@ CREATE TABLE run (
   source_pk    INTEGER,          -- the run that this one goes on from
   redo_seq     INTEGER,          -- the event whose drain this run has not done: it is done anew
   adopts       INTEGER NOT NULL DEFAULT 1 CHECK (adopts IN (0, 1)), -- goes on with its children
+  labels       TEXT,             -- tags and attributes: JSON, [["tag","urgent"],["attr.vip",true]]
   error        TEXT,             -- what went wrong last, in one line
   issue        INTEGER,          -- the group of like failures it belongs to
+  -- Parked: what it is shown as. So lists by status go along an index.
+  wait_kind    TEXT AS (CASE WHEN state <> 'parked' THEN NULL
+                             WHEN json_valid(waits) AND waits ->> '$.kind' IN ('retrying', 'waiting')
+                             THEN waits ->> '$.kind'
+                             ELSE 'sleeping' END) VIRTUAL,
   UNIQUE (id, ordinal),
   CHECK ((closed_us IS NULL) = (state IN ('ready', 'parked', 'paused', 'blocked'))),
   CHECK (worker_id IS NULL OR closed_us IS NULL)
@@ -64,11 +70,23 @@ CREATE INDEX run_wake ON run (workflow, wake_at_us)
  WHERE state = 'parked' AND worker_id IS NULL AND wake_at_us IS NOT NULL;
 CREATE INDEX run_owned ON run (worker_id) WHERE worker_id IS NOT NULL;
 CREATE INDEX run_blocked ON run (workflow) WHERE state = 'blocked';
-CREATE INDEX run_state ON run (state);
+CREATE INDEX run_state ON run (state, wait_kind);
+CREATE INDEX run_started ON run (started_us) WHERE started_us IS NOT NULL;
+CREATE INDEX run_closed ON run (closed_us) WHERE closed_us IS NOT NULL;
 CREATE INDEX run_workflow ON run (workflow);
 CREATE INDEX run_issue ON run (issue) WHERE issue IS NOT NULL;
 CREATE INDEX run_source ON run (source_pk) WHERE source_pk IS NOT NULL;
 CREATE INDEX run_parent ON run (parent_pk, parent_step) WHERE parent_pk IS NOT NULL;
+
+-- Tags (name: tag) and attributes (name: attr.NAME), as runs were started with them.
+CREATE TABLE label (
+  name  TEXT    NOT NULL,
+  value ANY     NOT NULL, -- text or number; true and false are texts here
+  run   INTEGER NOT NULL,
+  PRIMARY KEY (name, value, run)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX label_run ON label (run);
 
 -- One row a fact. Kinds: 1 completed, 2 failed, 3 fired, 4 cancel requested, 5 patched, 6 received,
 -- 7 update accepted, 8 child completed, 9 child failed, 10 acted, 11 refused, 12 resolved,
@@ -157,6 +175,35 @@ CREATE TABLE issue_count (
   code        TEXT    NOT NULL,
   seen        INTEGER NOT NULL DEFAULT 1,
   PRIMARY KEY (fingerprint, hour, workflow, code)
+) STRICT, WITHOUT ROWID;
+
+-- Acts on many runs: done in chunks, by whoever serves the file.
+CREATE TABLE job (
+  id         INTEGER PRIMARY KEY AUTOINCREMENT,
+  verb       TEXT    NOT NULL CHECK (verb IN (
+               'retry', 'restart', 'cancel', 'terminate', 'pause', 'resume', 'rm')),
+  query      TEXT    NOT NULL, -- the filter, as it was said
+  details    TEXT    NOT NULL, -- JSON: what else was said
+  who        TEXT    NOT NULL,
+  why        TEXT    NOT NULL,
+  state      TEXT    NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'stopped')),
+  total      INTEGER NOT NULL, -- runs that matched when it was asked for
+  upto       INTEGER NOT NULL, -- the newest run of then: later ones are no concern of it
+  after      INTEGER NOT NULL DEFAULT 0, -- runs up to this one were looked at
+  done       INTEGER NOT NULL DEFAULT 0,
+  refused    INTEGER NOT NULL DEFAULT 0,
+  created_us INTEGER NOT NULL, -- what "two hours ago" in the filter is counted from
+  ended_us   INTEGER
+) STRICT;
+
+CREATE INDEX job_running ON job (id) WHERE state = 'running';
+
+-- Runs for which the act was refused, and why.
+CREATE TABLE job_refusal (
+  job INTEGER NOT NULL,
+  run INTEGER NOT NULL,
+  why TEXT    NOT NULL,
+  PRIMARY KEY (job, run)
 ) STRICT, WITHOUT ROWID;
 
 -- Who repaired what, when and why.

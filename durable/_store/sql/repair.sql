@@ -241,3 +241,7 @@ DELETE FROM accepted
 -- A run is deleted, last of all it had.
 DELETE FROM run
  WHERE pk = :run AND closed_us IS NOT NULL
+
+-- :name delete_labels_of_run
+-- A run is deleted: its tags and attributes.
+DELETE FROM label WHERE run = :run

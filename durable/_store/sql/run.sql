@@ -4,10 +4,21 @@
 INSERT INTO run (id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
                  arguments, fingerprint, checksum, cause, code, created_us, started_us, clock_us,
                  root_pk, parent_pk, parent_step, on_parent_close, deadline_us, source_pk, redo_seq,
-                 adopts, run_timeout_us)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                 adopts, run_timeout_us, labels)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id, ordinal) DO NOTHING
 RETURNING pk, salt
+
+-- :name insert_labels
+-- :rows
+-- :scan allowed (v is the list of values of this statement; a run has a few labels)
+-- Tags and attributes, where they are looked for.
+INSERT OR IGNORE INTO label (name, value, run)
+SELECT one.value ->> 0,
+       CASE json_type(one.value, '$[1]') WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'
+            ELSE one.value ->> 1 END,
+       run.pk
+  FROM (VALUES (?)) AS v JOIN run ON run.pk = v.column1 JOIN json_each(run.labels) AS one
 
 -- :name update_run
 -- :rows
@@ -89,7 +100,8 @@ SELECT wake_at_us
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, error, issue
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, labels,
+       error, issue
   FROM run
  WHERE pk = :pk
 
@@ -98,7 +110,8 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, error, issue
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, labels,
+       error, issue
   FROM run
  WHERE id = :id
  ORDER BY ordinal DESC
@@ -109,7 +122,8 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, error, issue
+       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, labels,
+       error, issue
   FROM run
  WHERE id = :id AND ordinal = :ordinal
 
@@ -124,54 +138,57 @@ SELECT COALESCE((SELECT MAX(ordinal)
                   WHERE id = :id AND ordinal > :ordinal AND cause IN ('started', 'restarted')),
                 1 << 62)
 
--- :name list_runs
--- A page of runs, newest first, before a key.
-SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
-       headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, error, issue
+-- :name get_last_key
+-- The key of the newest run, or 0.
+SELECT COALESCE(MAX(pk), 0)
   FROM run
- WHERE pk < :before
- ORDER BY pk DESC
- LIMIT :limit
 
--- :name list_runs_by_state
--- A page of runs in one stored state, newest first.
-SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
-       headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, error, issue
-  FROM run
- WHERE state = :state AND pk < :before
- ORDER BY pk DESC
- LIMIT :limit
-
--- :name list_runs_by_workflow
--- A page of runs of one workflow, newest first.
-SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
-       headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-       clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
-       on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, error, issue
-  FROM run
- WHERE workflow = :workflow AND pk < :before
- ORDER BY pk DESC
- LIMIT :limit
+-- :name list_workflows
+-- :scan allowed (over the names found so far)
+-- The names of all workflows in the file: a step from one to the next along the index.
+  WITH RECURSIVE name (workflow) AS (
+         SELECT MIN(workflow) FROM run
+          UNION ALL
+         SELECT (SELECT MIN(run.workflow) FROM run WHERE run.workflow > name.workflow)
+           FROM name
+          WHERE name.workflow IS NOT NULL)
+SELECT workflow
+  FROM name
+ WHERE workflow IS NOT NULL
 
 -- :name count_by_state
 -- :scan allowed (over the narrow index of states)
--- Runs by stored state.
-SELECT state, COUNT(*)
+-- Runs by stored state, and by what the parked ones wait for.
+SELECT state, wait_kind, COUNT(*)
   FROM run
- GROUP BY state
- ORDER BY state
+ GROUP BY state, wait_kind
+ ORDER BY state, wait_kind
 
 -- :name count_by_state_of_workflow
--- Runs of one workflow by stored state.
-SELECT state, COUNT(*)
+-- Runs of one workflow by stored state, and by what the parked ones wait for.
+SELECT state, wait_kind, COUNT(*)
   FROM run
  WHERE workflow = :workflow
- GROUP BY state
- ORDER BY state
+ GROUP BY state, wait_kind
+ ORDER BY state, wait_kind
+
+-- :name count_superseded
+-- :scan allowed (over the runs that go on from another)
+-- Runs of which a newer ordinal exists, likewise; of one workflow, or of all.
+SELECT older.state, older.wait_kind, COUNT(*)
+  FROM run AS newer INDEXED BY run_source
+  JOIN run AS older ON older.id = newer.id AND older.ordinal = newer.ordinal - 1
+ WHERE newer.source_pk IS NOT NULL AND (:workflow IS NULL OR older.workflow = :workflow)
+ GROUP BY older.state, older.wait_kind
+ ORDER BY older.state, older.wait_kind
+
+-- :name count_ready_of_workers
+-- Ready runs in the hands of each worker; of one workflow, or of all.
+SELECT worker_id, COUNT(*)
+  FROM run INDEXED BY run_owned
+ WHERE worker_id IS NOT NULL AND state = 'ready' AND (:workflow IS NULL OR workflow = :workflow)
+ GROUP BY worker_id
+ ORDER BY worker_id
 
 -- :name count_open
 -- :scan allowed (over the narrow index of states)
