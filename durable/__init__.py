@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from durable.client import Client as Client
     from durable.client import HistoryEvent as HistoryEvent
     from durable.client import Item as Item
+    from durable.client import Job as Job
     from durable.client import Run as Run
     from durable.definitions import Activity as Activity
     from durable.definitions import Workflow as Workflow
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from durable.errors import FileCorrupt as FileCorrupt
     from durable.errors import FileMoved as FileMoved
     from durable.errors import FileTooNew as FileTooNew
+    from durable.errors import FilterError as FilterError
     from durable.errors import ForkedEngine as ForkedEngine
     from durable.errors import HeartbeatTimeout as HeartbeatTimeout
     from durable.errors import IdConflict as IdConflict
@@ -131,12 +133,13 @@ _HOMES = {
     "durable._runtime.replay": "Misfit",
     "durable._store.cursor": "Cursor",
     "durable.children": "ChildRun",
-    "durable.client": "BlockingClient BlockingRun Client HistoryEvent Item Run",
+    "durable.client": "BlockingClient BlockingRun Client HistoryEvent Item Job Run",
     "durable.definitions": "Activity Workflow activity transaction workflow",
     "durable.engine": "Engine EngineTransaction run run_only",
     "durable.errors": (
         "ActivityError ActivityTimeout Blocked CodeMisfit CommitUnknown DefinitionError "
-        "DurableError FileCorrupt FileMoved FileTooNew ForkedEngine HeartbeatTimeout IdConflict "
+        "DurableError FileCorrupt FileMoved FileTooNew FilterError ForkedEngine HeartbeatTimeout "
+        "IdConflict "
         "NotADurableFile NotDurable NotInActivity NotInWorkflow OutcomeUnknown OwnershipLost "
         "PayloadError PayloadTooLarge PromiseRejected QueryFailed ReadOnly RetryAfter "
         "RowRefused RunCancelled RunClosed RunFailed RunNotFound RunTerminated RunTimedOut "
@@ -176,11 +179,13 @@ __all__ = [
     "FileCorrupt",
     "FileMoved",
     "FileTooNew",
+    "FilterError",
     "ForkedEngine",
     "HeartbeatTimeout",
     "HistoryEvent",
     "IdConflict",
     "Item",
+    "Job",
     "Limits",
     "Misfit",
     "NotADurableFile",

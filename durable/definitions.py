@@ -572,7 +572,7 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-def _checked_tags(tags: object) -> Sequence[str]:
+def _checked_tags(tags: Sequence[str]) -> Sequence[str]:
     if isinstance(tags, str) or not isinstance(tags, Sequence) or len(tags) > LABELS_MAX:
         raise UsageError(f"tags are a list of at most {LABELS_MAX} words, not {tags!r:.80}")
     for tag in tags:
@@ -588,7 +588,7 @@ def _checked_tags(tags: object) -> Sequence[str]:
     return tuple(dict.fromkeys(tags))
 
 
-def _checked_attributes(attributes: object) -> Mapping[str, Attribute]:
+def _checked_attributes(attributes: Mapping[str, Attribute]) -> Mapping[str, Attribute]:
     if not isinstance(attributes, Mapping) or len(attributes) > LABELS_MAX:
         raise UsageError(
             f"attributes are a mapping of at most {LABELS_MAX} names, not {attributes!r:.80}"

@@ -338,6 +338,9 @@ class Engine(Client):
     async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
         return await self._running().commit(operation)
 
+    def _job_created(self) -> None:
+        self._running().jobs.look()
+
     def _notify_closed(self, pk: int, state: str) -> None:
         if self._worker is not None:
             self._worker.notify(pk, state)

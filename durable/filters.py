@@ -47,6 +47,7 @@ __all__ = [
     "Words",
     "interval_of",
     "mentions",
+    "narrowed",
     "parse",
     "span_of",
 ]
@@ -103,6 +104,16 @@ FIELDS: dict[str, Field] = {
     "superseded": Field("flag", "yes, no or any: whether a newer run of its id exists"),
 }
 """Each field by name. ``attr.NAME``, ``input.PATH`` and ``output.PATH`` are fields too."""
+
+# What a verb is about where a filter names no status.
+_STATUSES_OF_VERBS = {
+    "retry": "failed,blocked,retrying",
+    "cancel": "open",
+    "terminate": "open",
+    "pause": "running,retrying,queued,waiting,sleeping",
+    "resume": "paused",
+    "rm": "closed",
+}
 
 PATHS = ("attr", "input", "output")
 _COMPARISONS = (">=", "<=", ">", "<")
@@ -209,6 +220,27 @@ def mentions(one: Filter) -> Iterator[Term]:
                 yield from mentions(part)
         case Words():
             return
+
+
+def narrowed(verb: str, query: str) -> str:
+    """Return the filter of an act on many runs: those to which the verb can apply.
+
+    A filter that names a status is taken as it is.
+
+    Args:
+        verb: ``retry``, ``restart``, ``cancel``, ``terminate``, ``pause``, ``resume`` or ``rm``.
+        query: The filter.
+
+    Raises:
+        FilterError: It is no filter, or it means every run.
+    """
+    found = parse(query)
+    if found == And(()):
+        raise FilterError("an empty filter means every run; say which, or status:open", query, 0)
+    statuses = _STATUSES_OF_VERBS.get(verb, "")
+    if not statuses or any(term.field == "status" for term in mentions(found)):
+        return query
+    return f"status:{statuses} ({query})"
 
 
 # -- values ----------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "run"]
 COMMANDS = {
     "ls": "List runs, newest first.",
     "show": "Show one run: why it waits, its steps, its error.",
+    "jobs": "List acts on many runs, and how far they are.",
     "issues": "List like failures as one; retry, mute or resolve a group.",
     "read": "Show what a run has published.",
     "tail": "Follow a stream of a run until the run ends.",
@@ -72,7 +73,8 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="RUN is an id (its newest run), id#2 (exactly that one), or last (the newest of all).",
+    epilog="RUN is an id (its newest run), id#2 (exactly that one), the end of an id, last (the "
+    "newest of all) or last:invoice.* (of these workflows). QUERY: see durable help query.",
 )
 @file_option
 @color_option

@@ -183,16 +183,28 @@ def json_value(text: str) -> Any:
 
 
 def find_run(runs: Viewer, text: str) -> str:
-    """Return what names a run in the file: the text itself, or the newest run's for ``last``.
+    """Return what names the run in the file that was typed; see `Viewer.find_name`.
 
     Raises:
-        RunNotFound: The file holds no run.
+        RunNotFound: There is none, or several.
     """
-    if text != "last":
-        return text
-    newest = runs.list(limit=1)
-    if not newest:
+    found = runs.find_name(text)
+    if found is None:
         from durable.errors import RunNotFound
 
-        raise RunNotFound("no run is in the file, so there is no last one")
-    return newest[0].id
+        if text == "last":
+            raise RunNotFound("no run is in the file, so there is no last one")
+        raise RunNotFound(f"no run {text!r} is in the file; `durable ls` lists them")
+    return found
+
+
+def bulk_options(function: Decorated) -> Decorated:
+    """Add ``--yes`` and ``--dry-run``."""
+    yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+    dry = click.option("--dry-run", is_flag=True, help="Say which runs, and do nothing.")
+    return yes(dry(function))
+
+
+def target_argument(function: Decorated) -> Decorated:
+    """Add ``RUN|QUERY``."""
+    return click.argument("run", metavar="RUN|QUERY")(function)

@@ -6,26 +6,42 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._options import color_option, file_option, reason_option, run_argument
+from durable_cli._bulk import Words, act_on_many
+from durable_cli._options import (
+    bulk_options,
+    color_option,
+    file_option,
+    reason_option,
+    target_argument,
+)
 from durable_cli._verbs import ask
 
 if TYPE_CHECKING:
-    from durable import Run
+    from durable import Client, Run
+    from durable.client import Job
 
 __all__ = ["command"]
 
 
 @click.command("cancel")
-@run_argument
+@target_argument
+@bulk_options
 @reason_option
 @file_option
 @color_option
-def command(run: str, reason: str) -> None:
+def command(run: str, reason: str, *, yes: bool, dry_run: bool) -> None:
     """Ask a run to stop.
 
     Its code gets a CancelledError and may clean up. The request is in the file when this returns;
     a worker passes it on, now or when one starts.
     """
+    words = Words("cancel", "is asked to stop", "are asked to stop")
+
+    async def many(client: Client, query: str) -> Job:
+        return await client.cancel_all(query, reason=reason)
+
+    if act_on_many(run, words, many, yes=yes, dry_run=dry_run):
+        return
 
     async def verb(handle: Run[Any]) -> Run[Any]:
         await handle.cancel(reason)

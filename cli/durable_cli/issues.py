@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 import durable
-from durable_cli._options import color_option, file_option, json_option, reason_option, settings
+from durable_cli._bulk import Words, act_on_many, runs_text
+from durable_cli._options import (
+    bulk_options,
+    color_option,
+    file_option,
+    json_option,
+    reason_option,
+    settings,
+)
 from durable_cli._output import Cell, age, clean, clean_lines, moment
 from durable_cli._talk import field
 
@@ -16,6 +24,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
+    from durable.client import Job
     from durable.inspection import IssueView
     from durable_cli._output import Screen
 
@@ -23,7 +32,6 @@ __all__ = ["command"]
 
 TITLES = ("ISSUE", "KIND", "SEEN", "OPEN", "FIRST", "LAST", "LAST 24 H", "WHERE", "ERROR")
 _BARS = "▁▂▃▄▅▆▇█"
-REFUSED_SHOWN = 5
 
 
 @click.group("issues", invoke_without_command=True)
@@ -79,28 +87,55 @@ def show(issue: str, *, as_json: bool) -> None:
 @command.command("retry")
 @click.argument("issue")
 @click.option("--anyway", is_flag=True, help="Also where steps completed after the failure.")
-@click.option("--dry-run", is_flag=True, help="Say how many, and do nothing.")
+@bulk_options
 @reason_option
 @file_option
 @color_option
-def retry(issue: str, reason: str, *, anyway: bool, dry_run: bool) -> None:
+def retry(issue: str, reason: str, *, anyway: bool, yes: bool, dry_run: bool) -> None:
     """Retry every run of a group that needs somebody, each from the step that failed.
 
     Example: durable issues retry I-14 --reason 'the bank is back'
     """
-    path, screen = settings().path(), settings().screen()
-    with durable.view(path) as runs:
+
+    async def many(client: durable.Client, query: str) -> Job:
+        return await client.retry_all(query, anyway=anyway, reason=reason)
+
+    act_on_many(_meant(issue), Words("retry", "goes on", "go on"), many, yes=yes, dry_run=dry_run)
+
+
+@command.command("restart")
+@click.argument("issue")
+@click.option(
+    "--from", "place", metavar="PLACE", default="failed", show_default=True,
+    help="start, failed, last, or a step's id or name.",
+)  # fmt: skip
+@bulk_options
+@reason_option
+@file_option
+@color_option
+def restart(issue: str, place: str, reason: str, *, yes: bool, dry_run: bool) -> None:
+    """Restart every run of a group that needs somebody, each from the same place.
+
+    Example: durable issues restart I-14 --from charge
+    """
+
+    async def many(client: durable.Client, query: str) -> Job:
+        return await client.restart_all(query, place, reason=reason)
+
+    act_on_many(
+        _meant(issue),
+        Words("restart", "begins again", "begin again"),
+        many,
+        yes=yes,
+        dry_run=dry_run,
+    )
+
+
+def _meant(issue: str) -> str:
+    """Return the filter of the runs of a group that need somebody."""
+    with durable.view(settings().path()) as runs:
         found = runs.issue(issue)
-    if dry_run:
-        screen.line(f"would retry {_runs(found.open)} of {clean(found.id)}: {clean(found.title)}")
-        return
-    retried, refused = asyncio.run(_retry(path, found.id, reason, anyway=anyway))
-    does = "goes" if retried == 1 else "go"
-    screen.line(f"{_runs(retried)} of {clean(found.id)} {does} on")
-    for name, why in list(refused.items())[:REFUSED_SHOWN]:
-        screen.line(f"not {clean(name)}: {clean(why)}")
-    if len(refused) > REFUSED_SHOWN:
-        screen.line(f"and {len(refused) - REFUSED_SHOWN:,} more that could not be retried")
+    return f"issue:{found.id} status:failed,blocked,retrying,paused"
 
 
 def _state_command(name: str, state: str, text: str) -> None:
@@ -132,12 +167,6 @@ _state_command(
 )
 
 
-async def _retry(path: str, issue: str, reason: str, *, anyway: bool) -> tuple[int, dict[str, str]]:
-    client: durable.Client
-    async with durable.Client(path) as client:
-        return await client.retry_issue(issue, anyway=anyway, reason=reason)
-
-
 async def _set(path: str, issue: str, state: str, reason: str) -> None:
     client: durable.Client
     async with durable.Client(path) as client:
@@ -148,10 +177,6 @@ async def _set(path: str, issue: str, state: str, reason: str) -> None:
                 await client.set_issue(issue, "muted", reason=reason)
             case _:
                 await client.set_issue(issue, "open", reason=reason)
-
-
-def _runs(count: int) -> str:
-    return f"{count:,} run" if count == 1 else f"{count:,} runs"
 
 
 def _row(one: IssueView, screen: Screen, now: dt.datetime) -> Sequence[Cell]:
@@ -183,7 +208,7 @@ def _show(screen: Screen, one: IssueView, now: dt.datetime) -> None:
     screen.line(f"{head}  {clean(one.title)}")
     screen.line()
     field(screen, "state", clean(one.state))
-    field(screen, "seen", f"{one.seen:,} times; {_runs(one.open)} open")
+    field(screen, "seen", f"{one.seen:,} times; {runs_text(one.open)} open")
     for label, at in (("first", one.first), ("last", one.last)):
         if at is not None:
             field(screen, label, f"{moment(at)} ({age(now - at)} ago)")

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from durable_cli._options import color_option, file_option, json_value, reason_option, run_argument
+from durable_cli._bulk import Words, act_on_many
+from durable_cli._options import (
+    bulk_options,
+    color_option,
+    file_option,
+    json_value,
+    reason_option,
+    target_argument,
+)
 from durable_cli._output import clean
 from durable_cli._verbs import ask
 
 if TYPE_CHECKING:
-    from durable import Run
+    from durable import Client, Run
+    from durable.client import Job
 
 __all__ = ["command"]
 
 
 @click.command("restart")
-@run_argument
+@target_argument
 @click.option(
     "--from",
     "place",
@@ -57,6 +66,7 @@ __all__ = ["command"]
     multiple=True,
     help="An at-most-once step that may be done again. May be given again.",
 )
+@bulk_options
 @reason_option
 @file_option
 @color_option
@@ -69,6 +79,9 @@ def command(
     children: str | None,
     again: tuple[str, ...],
     reason: str,
+    *,
+    yes: bool,
+    dry_run: bool,
 ) -> None:
     """Do a run again from any place of its history, as RUN#2; RUN itself stays as it is.
 
@@ -80,22 +93,33 @@ def command(
     replaced = dict(map(_output, outputs))
     edited = None if given is None else json_value(given)
 
+    keeps: Literal["keep", "drop"] = "keep" if messages == "keep" else "drop"
+    kept: Literal["keep", "again"] | None = None
+    if children is not None:
+        kept = "keep" if children == "keep" else "again"
+
+    async def many(client: Client, query: str) -> Job:
+        return await client.restart_all(
+            query, place, input=edited, outputs=replaced, messages=keeps, children=kept,
+            again=again, reason=reason,
+        )  # fmt: skip
+
+    if act_on_many(
+        run, Words("restart", "begins again", "begin again"), many, yes=yes, dry_run=dry_run
+    ):
+        return
+
     async def verb(handle: Run[Any]) -> Run[Any]:
         return await handle.restart(
-            place,
-            input=edited,
-            outputs=replaced,
-            messages="keep" if messages == "keep" else "drop",
-            children="keep" if children == "keep" else "again" if children == "again" else None,
-            again=again,
+            place, input=edited, outputs=replaced, messages=keeps, children=kept, again=again,
             reason=reason,
-        )
+        )  # fmt: skip
 
     asked = ask(run, verb)
-    kept = sum(1 for step in asked.after.steps if step.ended)
-    noun = "step" if kept == 1 else "steps"
+    steps = sum(1 for step in asked.after.steps if step.ended)
+    noun = "step" if steps == 1 else "steps"
     asked.screen.line(
-        f"{asked.name} begins from {clean(place)} of {clean(asked.before.id)}, with {kept:,} "
+        f"{asked.name} begins from {clean(place)} of {clean(asked.before.id)}, with {steps:,} "
         f"recorded {noun}"
     )
     asked.say_status()

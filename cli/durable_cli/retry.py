@@ -6,12 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._options import color_option, file_option, reason_option, run_argument
+from durable_cli._bulk import Words, act_on_many
+from durable_cli._options import (
+    bulk_options,
+    color_option,
+    file_option,
+    reason_option,
+    target_argument,
+)
 from durable_cli._output import clean
 from durable_cli._verbs import Asked, ask
 
 if TYPE_CHECKING:
-    from durable import Run
+    from durable import Client, Run
+    from durable.client import Job
 
 __all__ = ["command"]
 
@@ -20,7 +28,7 @@ SAID = frozenset({"signal", "update", "cancel", "run_timeout", "patch"})
 
 
 @click.command("retry")
-@run_argument
+@target_argument
 @click.option(
     "--anyway",
     is_flag=True,
@@ -32,15 +40,26 @@ SAID = frozenset({"signal", "update", "cancel", "run_timeout", "patch"})
     multiple=True,
     help="An at-most-once step that may be done again. May be given again.",
 )
+@bulk_options
 @reason_option
 @file_option
 @color_option
-def command(run: str, reason: str, again: tuple[str, ...], *, anyway: bool) -> None:
+def command(
+    run: str, reason: str, again: tuple[str, ...], *, anyway: bool, yes: bool, dry_run: bool
+) -> None:
     """Let a run go on from where it failed.
 
     A failed, cancelled or terminated run goes on as a new one, RUN#2, with all that was recorded
-    before the failure. A blocked, paused or retrying one goes on in place, now.
+    before the failure. A blocked, paused or retrying one goes on in place, now. Of a QUERY all that
+    are failed, blocked or retrying do, unless it names a status; I-14 means the runs of that issue.
     """
+    words = Words("retry", "goes on", "go on")
+
+    async def many(client: Client, query: str) -> Job:
+        return await client.retry_all(query, anyway=anyway, again=again, reason=reason)
+
+    if act_on_many(run, words, many, yes=yes, dry_run=dry_run):
+        return
 
     async def verb(handle: Run[Any]) -> Run[Any]:
         return await handle.retry(anyway=anyway, again=again, reason=reason)

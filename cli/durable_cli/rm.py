@@ -3,41 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+from typing import TYPE_CHECKING
 
 import click
 
 import durable
-from durable_cli._options import color_option, file_option, reason_option, run_argument, settings
+from durable_cli._bulk import Words, act_on_many, confirmed, runs_text
+from durable_cli._options import (
+    bulk_options,
+    color_option,
+    file_option,
+    reason_option,
+    settings,
+    target_argument,
+)
 from durable_cli._output import clean
 from durable_cli._verbs import look
+
+if TYPE_CHECKING:
+    from durable import Client
+    from durable.client import Job
 
 __all__ = ["command"]
 
 
 @click.command("rm")
-@run_argument
+@target_argument
 @click.option("--children", is_flag=True, help="The runs it started too, and theirs.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@bulk_options
 @reason_option
 @file_option
 @color_option
-def command(run: str, reason: str, *, children: bool, yes: bool) -> None:
+def command(run: str, reason: str, *, children: bool, yes: bool, dry_run: bool) -> None:
     """Delete a run that has ended, with its history and its payloads.
 
     RUN means one run: an id its newest, id#1 the first. What was done to runs stays in the audit.
 
     Example: durable rm order-8812#1 --yes
     """
+
+    async def many(client: Client, query: str) -> Job:
+        return await client.remove_all(query, children=children, reason=reason)
+
+    if act_on_many(run, Words("rm", "is deleted", "are deleted"), many, yes=yes, dry_run=dry_run):
+        return
     path, name, found = look(run)
     what = f"{clean(found.id)} ({clean(found.workflow)}, {clean(found.status)})"
-    if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError(f"nobody is there to ask about deleting {what}; say --yes")
-        click.confirm(f"delete {what}?", abort=True)
+    confirmed(f"delete {what}", yes=yes)
     removed = asyncio.run(_remove(path, name, reason, children=children))
-    noun = "run is" if removed == 1 else "runs are"
-    settings().screen().line(f"{removed:,} {noun} deleted")
+    verb = "is" if removed == 1 else "are"
+    settings().screen().line(f"{runs_text(removed)} {verb} deleted")
 
 
 async def _remove(path: str, name: str, reason: str, *, children: bool) -> int:

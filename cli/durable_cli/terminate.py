@@ -7,25 +7,41 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durable.inspection import CLOSED
-from durable_cli._options import color_option, file_option, reason_option, run_argument
+from durable_cli._bulk import Words, act_on_many
+from durable_cli._options import (
+    bulk_options,
+    color_option,
+    file_option,
+    reason_option,
+    target_argument,
+)
 from durable_cli._verbs import ask
 
 if TYPE_CHECKING:
-    from durable import Run
+    from durable import Client, Run
+    from durable.client import Job
 
 __all__ = ["command"]
 
 
 @click.command("terminate")
-@run_argument
+@target_argument
+@bulk_options
 @reason_option
 @file_option
 @color_option
-def command(run: str, reason: str) -> None:
+def command(run: str, reason: str, *, yes: bool, dry_run: bool) -> None:
     """End a run; none of its code runs any more, no clean-up either.
 
     A run in a worker's hands is closed by that worker.
     """
+    words = Words("terminate", "is ended", "are ended")
+
+    async def many(client: Client, query: str) -> Job:
+        return await client.terminate_all(query, reason=reason)
+
+    if act_on_many(run, words, many, yes=yes, dry_run=dry_run):
+        return
 
     async def verb(handle: Run[Any]) -> Run[Any]:
         await handle.terminate(reason)

@@ -21,6 +21,7 @@ from durable._clock import Clock, new_id, new_salt
 from durable._runtime import issues, logs
 from durable._runtime.activities import Activities
 from durable._runtime.inbox import Inbox
+from durable._runtime.jobs import Jobs
 from durable._runtime.outside import Outside
 from durable._runtime.runs import LOST_MAX, LiveRun, Rows
 from durable._runtime.switching import SwitchInterval
@@ -126,6 +127,7 @@ class Worker:
         self.activities = Activities(self, self._loop)
         self.outside = Outside(self)
         self.inbox = Inbox(self)
+        self.jobs = Jobs(self)
         self.store = Store(
             self._path,
             durability=self._durability,
@@ -154,6 +156,7 @@ class Worker:
         self._is_open = True
         self._watch_others()
         self.claim()
+        self.jobs.look()
 
     def _leave_previous(self) -> None:
         """Opened again: the worker this was has ended, and did not die; none of its runs killed it.
@@ -689,6 +692,7 @@ class Worker:
             return
         self.inbox.look()
         self.claim()
+        self.jobs.look()
         for pk in list(self._waiters):
             if pk not in self.live:
                 self.notify(pk, "news")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import assert_never
+from typing import Any, assert_never
 
 import attrs
 import msgspec
@@ -30,7 +30,7 @@ from durable.filters import (
     span_of,
 )
 
-__all__ = ["COLUMNS", "Selection", "Source", "as_bytes", "compiled"]
+__all__ = ["COLUMNS", "Selection", "Source", "as_bytes", "compiled", "select"]
 
 COLUMNS = ", ".join(f"run.{field.name}" for field in attrs.fields(RunRow))
 """Those of a `RunRow`, in its order."""
@@ -170,6 +170,37 @@ class Selection:
             "GROUP BY run.state, run.wait_kind, worker ORDER BY run.state"
         )
         return text, (*source.values, *self.values)
+
+
+def select(
+    execute: Callable[[str, Sequence[object]], list[Any]],
+    selection: Selection,
+    *,
+    after: int,
+    before: int,
+    limit: int,
+    is_ascending: bool,
+) -> list[RunRow]:
+    """Return a page of what a filter means, in the order of the keys.
+
+    Args:
+        execute: Runs a statement that counts or a page's; rows of pages are of `COLUMNS`.
+        selection: The compiled filter.
+        after: Only keys above it.
+        before: Only keys below it.
+        limit: At most so many.
+        is_ascending: The oldest first.
+    """
+
+    def count(text: str, values: Sequence[object]) -> int:
+        number: int = execute(text, values)[0][0]
+        return number
+
+    found: dict[int, RunRow] = {}
+    for source in selection.choose(count):
+        statement = selection.page(source, after, before, limit, is_ascending=is_ascending)
+        found.update((row[0], RunRow(*row)) for row in execute(*statement))
+    return [found[pk] for pk in sorted(found, reverse=not is_ascending)][:limit]
 
 
 def compiled(

@@ -13,7 +13,7 @@ import apsw
 
 from durable._core.events import Event, Kind
 from durable._store.connection import connect, explain, moved, moved_probe
-from durable._store.filtering import as_bytes
+from durable._store.filtering import as_bytes, select
 from durable._store.queries import QUERIES
 from durable._store.rows import (
     AnswerRow,
@@ -22,6 +22,7 @@ from durable._store.rows import (
     InboxRow,
     IssueRow,
     ItemRow,
+    JobRow,
     LetterRow,
     RunRow,
     StepRow,
@@ -95,6 +96,10 @@ class Reader:
         rows = self._all("get_run", pk=pk)
         return RunRow(*rows[0]) if rows else None
 
+    def find_ids_by_end(self, end: str, limit: int) -> list[str]:
+        """Return ids that end with a text."""
+        return [one for (one,) in self._all("find_ids_by_end", end=end, limit=limit)]
+
     def find_newest(self, run_id: str) -> RunRow | None:
         """Return the newest ordinal of an id."""
         rows = self._all("find_newest", id=run_id)
@@ -123,24 +128,24 @@ class Reader:
             limit: At most so many, and never more than 1,000.
             is_ascending: The oldest first.
         """
-        limit = min(limit, RUNS_PER_PAGE_MAX)
-        found: dict[int, RunRow] = {}
-        for source in selection.choose(self._count):
-            statement = selection.page(source, after, before, limit, is_ascending=is_ascending)
-            found.update((row.pk, row) for row in self._runs(*statement))
-        return [found[pk] for pk in sorted(found, reverse=not is_ascending)][:limit]
+        return select(
+            self._rows_or_bytes,
+            selection,
+            after=after,
+            before=before,
+            limit=min(limit, RUNS_PER_PAGE_MAX),
+            is_ascending=is_ascending,
+        )
 
-    def _runs(self, text: str, values: Sequence[object]) -> list[RunRow]:
+    def _rows_or_bytes(self, text: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         try:
-            return [RunRow(*row) for row in self._rows(text, values)]
+            return self._rows(text, values)
         except FileCorrupt as error:
             if not isinstance(error.__cause__, UnicodeDecodeError):
                 raise
         # One of them holds text that is not UTF-8: it is shown as such, and hides no other.
-        return [
-            RunRow(*(_as_text(value) for value in row))
-            for row in self._rows(*as_bytes(text, values))
-        ]
+        rows = self._rows(*as_bytes(text, values))
+        return [tuple(map(_as_text, row)) for row in rows]
 
     def tally(self, selection: Selection) -> list[tuple[str, str | None, int | None, int]]:
         """Count the runs that a filter means.
@@ -394,10 +399,22 @@ class Reader:
         """Count the runs of a group that still need somebody."""
         return int(self._all("count_open_of_issue", issue=issue)[0][0])
 
-    def open_of_issue(self, issue: int, after: int, limit: int) -> list[int]:
-        """Return runs of a group that still need somebody, oldest first."""
-        rows = self._all("list_open_of_issue", issue=issue, after=after, limit=limit)
-        return [pk for (pk,) in rows]
+    def jobs(self, limit: int) -> list[JobRow]:
+        """Return acts on many runs, the newest first."""
+        return [JobRow(*row) for row in self._all("list_jobs", limit=limit)]
+
+    def find_job(self, job: int) -> JobRow | None:
+        """Return one act on many runs."""
+        rows = self._all("get_job", id=job)
+        return JobRow(*rows[0]) if rows else None
+
+    def running_jobs(self) -> list[int]:
+        """Return the acts on many runs that are not done yet, the oldest first."""
+        return [job for (job,) in self._all("list_running_jobs")]
+
+    def refusals(self, job: int, limit: int) -> list[tuple[int, str]]:
+        """Return the runs for which a job's act was refused, and why."""
+        return [(run, why) for run, why in self._all("list_refusals", job=job, limit=limit)]
 
     def counts_of_issue(self, fingerprint: str, from_hour: int) -> list[tuple[int, str, str, int]]:
         """Return (hour since the epoch, workflow, code, how often) of a group."""

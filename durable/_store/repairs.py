@@ -6,7 +6,7 @@ its inbox, and its owner does it (law 3); any other is changed here and now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -16,7 +16,7 @@ from durable._store import requests, restarts
 from durable._store.restarts import Plan
 from durable._store.rows import LOST_ALONE, RunRow
 from durable._store.writer import Transaction
-from durable.errors import RunNotFound, WrongState
+from durable.errors import WrongState
 
 __all__ = [
     "By",
@@ -28,7 +28,6 @@ __all__ = [
     "restart",
     "resume",
     "retry",
-    "retry_all",
     "set_issue",
     "skip",
     "terminate",
@@ -47,16 +46,20 @@ class By:
         why: In their words; may be empty.
         now_us: The time.
         is_alive: Asks the kernel whether a worker lives.
+        job: The act on many runs that it is part of, or None.
     """
 
     who: str
     why: str
     now_us: int
     is_alive: Callable[[int], bool]
+    job: int | None = None
 
 
 def audit(transaction: Transaction, by: By, run: int | None, verb: str, /, **details: Any) -> None:
     """Write down who did what."""
+    if by.job is not None:
+        details["job"] = by.job
     text = msgspec.json.encode(details).decode()
     transaction.rows("insert_audit", [(run, verb, by.who, by.why, text, by.now_us)])
 
@@ -304,26 +307,6 @@ def terminate(pk: int, by: By) -> Callable[[Transaction], bool]:
         closed = requests.terminate(pk, by.why, by.now_us, by.is_alive)(transaction)
         audit(transaction, by, pk, "terminate")
         return closed
-
-    return operation
-
-
-def retry_all(
-    pks: Sequence[int], by: By, *, anyway: bool
-) -> Callable[[Transaction], list[tuple[int, str]]]:
-    """Return the operation that retries several runs in one commit; its value: who could not be.
-
-    What one run refuses is its own: the others are retried all the same.
-    """
-
-    def operation(transaction: Transaction) -> list[tuple[int, str]]:
-        refused: list[tuple[int, str]] = []
-        for pk in pks:
-            try:
-                retry(pk, by, anyway=anyway)(transaction)
-            except (WrongState, RunNotFound) as error:
-                refused.append((pk, str(error)))
-        return refused
 
     return operation
 

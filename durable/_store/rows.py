@@ -17,6 +17,7 @@ __all__ = [
     "InboxRow",
     "IssueRow",
     "ItemRow",
+    "JobRow",
     "LetterRow",
     "RunRow",
     "StepRow",
@@ -214,6 +215,26 @@ class IssueRow:
     seen: int
     first_us: int
     last_us: int
+
+
+@attrs.define
+class JobRow:
+    """One row of ``job``: an act on many runs."""
+
+    id: int
+    verb: str
+    query: str
+    details: str
+    who: str
+    why: str
+    state: str
+    total: int
+    upto: int
+    after: int
+    done: int
+    refused: int
+    created_us: int
+    ended_us: int | None
 
 
 @attrs.define

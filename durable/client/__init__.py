@@ -1,6 +1,7 @@
 """Clients and run handles: the verbs, without executing anything; async and for plain functions."""
 
 from durable.client._blocking import BlockingClient, BlockingRun
+from durable.client._bulk import Job
 from durable.client._client import Client
 from durable.client._run import HistoryEvent, Item, Run, message_id
 from durable.client._starts import conflict, new_start
@@ -11,6 +12,7 @@ __all__ = [
     "Client",
     "HistoryEvent",
     "Item",
+    "Job",
     "Run",
     "conflict",
     "message_id",

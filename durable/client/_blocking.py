@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar
 
+from durable.client._bulk import Job
 from durable.client._client import Client
 from durable.client._run import Item, Run
 from durable.errors import UsageError
@@ -19,6 +20,7 @@ from durable.errors import UsageError
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
+    from durable.inspection import JobView
     from durable.messages import Stream, Value
 
 __all__ = ["BlockingClient", "BlockingRun"]
@@ -49,6 +51,18 @@ def _run_of_client(
     def call(self: BlockingClient, /, *args: P.args, **kwargs: P.kwargs) -> BlockingRun[R]:
         run = self._call(lambda: verb(self._client, *args, **kwargs))
         return BlockingRun(self, run)
+
+    return _in_place_of(call, verb)
+
+
+def _job_of_client(
+    verb: Callable[Concatenate[Client, P], Coroutine[Any, Any, Job]],
+) -> Callable[[Stub], Callable[Concatenate[BlockingClient, P], JobView]]:
+    def call(self: BlockingClient, /, *args: P.args, **kwargs: P.kwargs) -> JobView:
+        async def ended() -> JobView:
+            return await (await verb(self._client, *args, **kwargs)).wait()
+
+        return self._call(ended)
 
     return _in_place_of(call, verb)
 
@@ -272,9 +286,37 @@ class BlockingClient:
     def set_issue(self) -> None:
         """See `Client.set_issue`."""
 
-    @_of_client(Client.retry_issue)
-    def retry_issue(self) -> None:
-        """See `Client.retry_issue`."""
+    @_job_of_client(Client.retry_all)
+    def retry_all(self) -> None:
+        """See `Client.retry_all`; waits until it is done."""
+
+    @_job_of_client(Client.restart_all)
+    def restart_all(self) -> None:
+        """See `Client.restart_all`; waits until it is done."""
+
+    @_job_of_client(Client.cancel_all)
+    def cancel_all(self) -> None:
+        """See `Client.cancel_all`; waits until it is done."""
+
+    @_job_of_client(Client.terminate_all)
+    def terminate_all(self) -> None:
+        """See `Client.terminate_all`; waits until it is done."""
+
+    @_job_of_client(Client.pause_all)
+    def pause_all(self) -> None:
+        """See `Client.pause_all`; waits until it is done."""
+
+    @_job_of_client(Client.resume_all)
+    def resume_all(self) -> None:
+        """See `Client.resume_all`; waits until it is done."""
+
+    @_job_of_client(Client.remove_all)
+    def remove_all(self) -> None:
+        """See `Client.remove_all`; waits until it is done."""
+
+    @_of_client(Client.jobs)
+    def jobs(self) -> None:
+        """See `Client.jobs`."""
 
     @_run_of_client(Client.resolve)
     def resolve(self) -> None:

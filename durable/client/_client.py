@@ -21,6 +21,7 @@ from durable._store.restarts import Plan
 from durable._store.rows import OPEN_STATES, RunRow
 from durable._store.store import Store
 from durable._store.writer import Change, Transaction
+from durable.client._bulk import Bulk
 from durable.client._repair import reason_text, user_name
 from durable.client._run import Run
 from durable.client._starts import conflict, new_start
@@ -54,13 +55,11 @@ P = ParamSpec("P")
 
 # How often a client looks for commits of other processes while it waits.
 POLL_S = 0.005
-# Of a bulk retry in one commit: others get their turn in between.
-RETRIES_PER_COMMIT = 100
 # How long a query waits for the worker that has the run in hand.
 QUERY_DEADLINE_S = 10.0
 
 
-class Client:
+class Client(Bulk):
     """Looks at a file, and asks of its runs; never executes anything.
 
     Args:
@@ -297,35 +296,6 @@ class Client:
             )
         row = self._viewer.issue_row(issue)
         await self._commit(repairs.set_issue(row.id, state, self._by(reason)))
-
-    async def retry_issue(
-        self, issue: str, *, anyway: bool = False, reason: str = ""
-    ) -> tuple[int, dict[str, str]]:
-        """Retry every run of a group that needs somebody, a hundred in a commit.
-
-        Asked for again after a crash it goes on: what was retried has left the group.
-
-        Args:
-            issue: ``I-14``, or its fingerprint.
-            anyway: Also those of which steps completed after the one that failed.
-            reason: For the audit.
-
-        Returns:
-            How many go on, and by run why the others could not be retried.
-
-        Raises:
-            RunNotFound: There is no such group.
-        """
-        row = self._viewer.issue_row(issue)
-        retried, refused, after = 0, dict[str, str](), 0
-        while pks := self._reader.open_of_issue(row.id, after, RETRIES_PER_COMMIT):
-            operation = repairs.retry_all(pks, self._by(reason), anyway=anyway)
-            failed: list[tuple[int, str]] = await self._commit(operation)
-            retried += len(pks) - len(failed)
-            for pk, why in failed:
-                refused[self._viewer.name_of(pk)] = why
-            after = pks[-1]
-        return retried, refused
 
     def blocking(self) -> BlockingClient:
         """Return the same verbs for plain functions: ``with client.blocking() as c: c.get(...)``.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from durable.client._client import Client
 
-__all__ = ["Repairs", "reason_text", "user_name"]
+__all__ = ["Repairs", "plan_of", "reason_text", "steps_named", "user_name"]
 
 REASON_CHARACTERS_MAX = 10_000
 STEP_CHARACTERS_MAX = 1_000
@@ -83,7 +83,9 @@ class Repairs:
                 step would be done again that is not named.
         """
         client = self._client
-        operation = repairs.retry(self._pk, client._by(reason), anyway=anyway, again=tuple(again))
+        operation = repairs.retry(
+            self._pk, client._by(reason), anyway=anyway, again=steps_named(again)
+        )
         pk: int = await client._commit(operation)
         return self._of(pk)
 
@@ -234,8 +236,6 @@ def plan_of(
             f"messages are 'keep' or 'drop', children 'keep' or 'again', not {messages!r}, "
             f"{children!r}"
         )
-    if isinstance(again, str) or not all(isinstance(one, str) for one in again):
-        raise UsageError(f"again is a list of step ids, not {again!r:.80}")
     stored = msgspec.Raw(b"null")
     if input is not None:
         payload = codec_for(Any, "input").encode(_call(input))
@@ -252,9 +252,20 @@ def plan_of(
         outputs=replaced,
         keeps_messages=messages == "keep",
         keeps_children=children == "keep" or (children is None and place != "start"),
-        again=tuple(again),
+        again=steps_named(again),
         begins_anew=place == "start" and children != "keep",
     )
+
+
+def steps_named(again: Sequence[str]) -> tuple[str, ...]:
+    """Return the steps that may be done again.
+
+    Raises:
+        UsageError: They are no list of texts.
+    """
+    if isinstance(again, str) or not all(isinstance(one, str) for one in again):
+        raise UsageError(f"again is a list of step ids, not {again!r:.80}")
+    return tuple(again)
 
 
 def _call(given: object) -> object:

@@ -39,6 +39,7 @@ from durable.inspection._views import (
     ChildView,
     DifferenceView,
     IssueView,
+    JobView,
     RunDetails,
     RunSummary,
     StepView,
@@ -47,11 +48,15 @@ from durable.inspection._views import (
 
 if TYPE_CHECKING:
     from durable._store.filtering import Selection
-    from durable._store.rows import IssueRow, RunRow
+    from durable._store.rows import IssueRow, JobRow, RunRow
 
 LIST_LIMIT_MAX = 1_000
 # How often the file is asked whether anybody has committed: a read of one page in memory.
 LOOK_S = 0.05
+REFUSALS_SHOWN = 100
+# Shorter ends of ids mean nothing; of several ids with one end so many are told.
+SUFFIX_CHARACTERS_MIN = 4
+SUFFIXES_SHOWN = 5
 HOUR_US = 3_600_000_000
 # By step. Spelled out here, for inside `Viewer` the word `list` means its method.
 _Attempts = dict[str, list[AttemptView]]
@@ -103,6 +108,41 @@ class Viewer:
             raise RunNotFound(f"no run {run_id!r} is in the file; `durable ls` lists them")
         return row
 
+    def find_name(self, text: str) -> str | None:
+        """Return what names the run that a person means, or None.
+
+        Args:
+            text: An id; ``id#n``; ``last``, the newest run, or ``last:invoice.*``, the newest of
+                these workflows; or the end of one id, at least 4 characters of it.
+
+        Raises:
+            RunNotFound: Several ids end so.
+        """
+        word, colon, pattern = text.partition(":")
+        if text == "last" or (word == "last" and colon and pattern and '"' not in pattern):
+            newest = self.list(f"workflow:{pattern or '*'}", limit=1)
+            if newest:
+                return newest[0].id
+        base, mark, number = text.rpartition("#")
+        is_numbered = bool(mark) and number.isdecimal() and number.isascii() and len(number) < 10
+        base = base if is_numbered else text
+        row = (
+            self._reader.find_ordinal(base, int(number))
+            if is_numbered
+            else self._reader.find_newest(text)
+        )
+        if row is not None:
+            return text
+        if len(base) < SUFFIX_CHARACTERS_MIN:
+            return None
+        ids = self._reader.find_ids_by_end(base, SUFFIXES_SHOWN + 1)
+        if len(ids) > 1:
+            more = ", ..." if len(ids) > SUFFIXES_SHOWN else ""
+            raise RunNotFound(
+                f"several ids end with {text!r}: {', '.join(ids[:SUFFIXES_SHOWN])}{more}"
+            )
+        return f"{ids[0]}{mark}{number}" if ids and is_numbered else ids[0] if ids else None
+
     def get(self, run_id: str) -> RunDetails:
         """Return everything about one run.
 
@@ -124,6 +164,36 @@ class Viewer:
             )
         rows = self._reader.issues(max(1, min(limit, LIST_LIMIT_MAX)))
         return [self._issue(row) for row in rows if state in {None, row.state}]
+
+    def jobs(self, *, limit: int = 100) -> Sequence[JobView]:
+        """Return acts on many runs, the newest first.
+
+        Args:
+            limit: At most so many, 1 to 1,000.
+        """
+        rows = self._reader.jobs(max(1, min(limit, LIST_LIMIT_MAX)))
+        return [self._job(row) for row in rows]
+
+    def job(self, number: int) -> JobView:
+        """Return one act on many runs.
+
+        Raises:
+            RunNotFound: There is none of this number.
+        """
+        row = self._reader.find_job(number)
+        if row is None:
+            raise RunNotFound(f"no job {number} is in the file; `durable jobs` lists them")
+        return self._job(row)
+
+    def _job(self, row: JobRow) -> JobView:
+        refusals: dict[str, str] = {}
+        for run, why in self._reader.refusals(row.id, REFUSALS_SHOWN):
+            refusals[self.name_of(run) or f"run {run}"] = why
+        return JobView(
+            id=row.id, verb=row.verb, query=row.query, who=row.who, why=row.why, state=row.state,
+            total=row.total, done=row.done, refused=row.refused, created=time_of(row.created_us),
+            ended=moment(row.ended_us), refusals=refusals,
+        )  # fmt: skip
 
     def issue(self, name: str) -> IssueView:
         """Return a group by ``I-14`` or by its fingerprint.

@@ -234,6 +234,39 @@ class IssueView:
 
 
 @attrs.frozen(kw_only=True)
+class JobView:
+    """An act on many runs.
+
+    Attributes:
+        id: Its number.
+        verb: ``retry``, ``restart``, ``cancel``, ``terminate``, ``pause``, ``resume`` or ``rm``.
+        query: The filter; times in it count from ``created``.
+        who: Whoever asked for it, as ``user@host``.
+        why: In their words; may be empty.
+        state: ``running``, ``done`` or ``stopped``.
+        total: Runs that matched when it was asked for.
+        done: Runs to which it was done.
+        refused: Runs for which it was refused.
+        created: When it was asked for, UTC.
+        ended: When it ended, UTC, or None.
+        refusals: The first 100 of those for which it was refused, and why.
+    """
+
+    id: int
+    verb: str
+    query: str
+    who: str
+    why: str
+    state: str
+    total: int
+    done: int
+    refused: int
+    created: dt.datetime
+    ended: dt.datetime | None
+    refusals: Mapping[str, str]
+
+
+@attrs.frozen(kw_only=True)
 class DifferenceView:
     """Where a blocked run's code and history part.
 

@@ -42,13 +42,16 @@ def test_one_group_is_shown_with_its_sample(durable_: Command, shop_file: Path) 
 
 def test_a_group_is_retried(durable_: Command, shop_file: Path) -> None:
     dry = durable_("-d", shop_file, "issues", "retry", "I-1", "--dry-run")
-    done = durable_("-d", shop_file, "issues", "retry", "I-1", "--reason", "mended")
-    again = durable_("-d", shop_file, "issues", "retry", "I-1", "--anyway")
+    done = durable_("-d", shop_file, "issues", "retry", "I-1", "--reason", "mended", "--yes")
+    again = durable_("-d", shop_file, "issues", "retry", "I-1", "--anyway", "--yes")
+    rest = durable_("-d", shop_file, "issues", "restart", "I-1", "--yes")
 
-    assert dry.out.startswith("would retry 2 runs of I-1: ConnectionError")
-    assert done.out.startswith("1 run of I-1 goes on\nnot order-7: run order-7: step 2 (release)")
-    assert again.out == "1 run of I-1 goes on\n"
-    assert durable_("-d", shop_file, "issues", "retry", "I-1").out == "0 runs of I-1 go on\n"
+    assert dry.out == "would retry 2 runs (2 failed): order-7, order-8812\n"
+    assert "1 of 2 runs goes on (job 1)\nnot order-7: run order-7: step 2 (release)" in done.out
+    assert done.code == 4
+    assert again.out.endswith("1 run goes on (job 2)\n")
+    assert rest.code == 3
+    assert "no run to restart is meant by issue:I-1" in rest.err
 
 
 def test_a_group_is_resolved_muted_and_opened_again(durable_: Command, shop_file: Path) -> None:

@@ -102,15 +102,15 @@ async def test_a_retried_group_leaves_its_issue(engine):
     (issue,) = await engine.issues()
     is_broken[0] = False
 
-    retried, refused = await engine.retry_issue(issue.id, reason="mended")
+    ended = await (await engine.retry_all(f"issue:{issue.id}", reason="mended")).wait()
 
-    assert (retried, refused) == (3, {})
+    assert (ended.done, ended.refusals) == (3, {})
     for run in runs:
         again = await engine.get(run.id)
         assert (await again.result(), again.name) == (int(run.id[-1]), f"{run.id}#2")
     (issue,) = await engine.issues()
     assert (issue.seen, issue.open) == (3, 0)
-    assert await engine.retry_issue(issue.id) == (0, {})
+    assert (await (await engine.retry_all(f"issue:{issue.id}")).wait()).total == 0
     audit = (await (await engine.get("run-0")).details()).audit
     assert [(one.verb, one.why) for one in audit] == [("retry", "mended")]
 
@@ -135,12 +135,12 @@ async def test_what_a_run_refuses_is_its_own(engine):
     (issue,) = await engine.issues()
     is_broken[0] = False
 
-    retried, refused = await engine.retry_issue(issue.fingerprint)
+    ended = await (await engine.retry_all(f"issue:{issue.fingerprint}")).wait()
 
-    assert retried == 1
-    assert list(refused) == ["cleaned-up"]
-    assert "completed after the step that failed" in refused["cleaned-up"]
-    assert await engine.retry_issue(issue.id, anyway=True) == (1, {})
+    assert (ended.done, ended.refused, list(ended.refusals)) == (1, 1, ["cleaned-up"])
+    assert "completed after the step that failed" in ended.refusals["cleaned-up"]
+    again = await (await engine.retry_all(f"issue:{issue.id}", anyway=True)).wait()
+    assert (again.done, again.refused) == (1, 0)
 
 
 async def test_resolved_is_open_again_with_the_next_and_muted_is_not(engine):
@@ -161,9 +161,8 @@ async def test_resolved_is_open_again_with_the_next_and_muted_is_not(engine):
 
 @pytest.mark.parametrize("name", ["I-99", "nothing", "", "I-", "-1"])
 async def test_an_issue_that_is_not_there_is_an_error(engine, name):
-    for verb in (engine.retry_issue(name), engine.set_issue(name, "muted")):
-        with pytest.raises(durable.RunNotFound, match="no issue"):
-            await verb
+    with pytest.raises(durable.RunNotFound, match="no issue"):
+        await engine.set_issue(name, "muted")
 
 
 async def test_a_state_that_is_none_is_refused(engine):
@@ -205,7 +204,7 @@ async def test_what_is_tried_for_the_third_time_is_an_issue_until_it_goes_on(eng
     assert (issue.kind, issue.title) == ("retrying", "TimeoutError: no answer for <n>")
     assert issue.open == 1
     is_broken[0] = False
-    await engine.retry_issue(issue.id)
+    await (await engine.retry_all(f"issue:{issue.id}")).wait()
     while len(await run.history()) < 1:
         await asyncio.sleep(0)
     (issue,) = await engine.issues()

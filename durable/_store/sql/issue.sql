@@ -62,15 +62,6 @@ SELECT COUNT(*)
  WHERE issue = :issue AND state IN ('ready', 'parked', 'paused', 'blocked', 'failed')
    AND NOT EXISTS (SELECT 1 FROM run AS later WHERE later.source_pk = run.pk)
 
--- :name list_open_of_issue
--- Runs of a group that are open, or failed and go on as no other; oldest first.
-SELECT pk
-  FROM run
- WHERE issue = :issue AND state IN ('ready', 'parked', 'paused', 'blocked', 'failed') AND pk > :after
-   AND NOT EXISTS (SELECT 1 FROM run AS later WHERE later.source_pk = run.pk)
- ORDER BY pk
- LIMIT :limit
-
 -- :name list_counts_of_issue
 -- How often a group came up, by hour, workflow and code.
 SELECT hour, workflow, code, seen

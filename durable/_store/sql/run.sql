@@ -138,6 +138,15 @@ SELECT COALESCE((SELECT MAX(ordinal)
                   WHERE id = :id AND ordinal > :ordinal AND cause IN ('started', 'restarted')),
                 1 << 62)
 
+-- :name find_ids_by_end
+-- :scan allowed (along the index of ids, where no run has this very id)
+-- The ids that end with a text.
+SELECT DISTINCT id
+  FROM run
+ WHERE substr(id, -length(:end)) = :end
+ ORDER BY id
+ LIMIT :limit
+
 -- :name get_last_key
 -- The key of the newest run, or 0.
 SELECT COALESCE(MAX(pk), 0)

@@ -1,0 +1,191 @@
+"""What is done to many runs at once: a job in the file, done in chunks by whoever serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, cast
+
+from durable._store import jobs
+from durable._store.jobs import Details, Verb
+from durable.client._repair import plan_of, steps_named
+from durable.filters import narrowed
+
+if TYPE_CHECKING:
+    from durable._store.jobs import Advanced
+    from durable.client._client import Client
+    from durable.inspection import JobView
+
+__all__ = ["Bulk", "Job"]
+
+
+class Job:
+    """A handle on an act on many runs.
+
+    Attributes:
+        id: Its number in the file.
+    """
+
+    def __init__(self, client: Client, job: int) -> None:
+        self._client = client
+        self.id: int = job
+
+    async def status(self) -> JobView:
+        """Return how far it is.
+
+        Raises:
+            RunNotFound: It was deleted.
+        """
+        return self._client._viewer.job(self.id)
+
+    async def wait(self, progress: Callable[[JobView], None] | None = None) -> JobView:
+        """Wait until it is done, and help: where no engine serves the file, it is done here.
+
+        Cancelled, it is left to the engines that serve the file; none of it is done twice.
+
+        Args:
+            progress: Called after each chunk of a hundred runs.
+
+        Returns:
+            How it ended: how many it was done to, and for which it was refused, and why.
+        """
+        client = self._client
+        while True:
+            operation = jobs.advance(self.id, client._clock.wall_us(), client._store.locks.is_held)
+            advanced: Advanced = await client._commit(operation)
+            for pk in advanced.closed:
+                client._notify_closed(pk, "terminated")
+            found = await self.status()
+            if progress is not None:
+                progress(found)
+            if advanced.is_over:
+                return found
+
+    async def stop(self, reason: str = "") -> None:
+        """Leave what is left of it undone.
+
+        Raises:
+            WrongState: It has ended.
+        """
+        await self._client._commit(jobs.stop(self.id, self._client._by(reason)))
+
+    def __repr__(self) -> str:
+        return f"<job {self.id}>"
+
+
+class Bulk:
+    """The verbs that act on every run a filter means; each returns a `Job`.
+
+    On return the job is in the file, and the engines that serve it do it, a hundred runs a commit:
+    kill any of them at any moment, and nothing is lost or done twice. Runs to which the verb cannot
+    apply are not meant unless the filter names a status: ``retry`` is about failed, blocked and
+    retrying ones, ``cancel`` and ``terminate`` about open ones, ``pause`` about open ones that are
+    neither paused nor blocked, ``resume`` about paused and ``remove`` about closed ones. What one
+    run refuses is kept with the job, and harms no other. Times in the filter count from now.
+    """
+
+    async def retry_all(
+        self, query: str, *, anyway: bool = False, again: Sequence[str] = (), reason: str = ""
+    ) -> Job:
+        """Let every run that a filter means go on; see `Run.retry` and `Bulk`.
+
+        Args:
+            query: A filter; see `Client.list`.
+            anyway: Also where steps completed after the one that failed.
+            again: Step ids of ``at_most_once`` steps that may be done again.
+            reason: For the audit of each.
+
+        Raises:
+            FilterError: The query is no filter, or empty.
+        """
+        details = Details(anyway=anyway, again=steps_named(again))
+        return await self._job("retry", query, details, reason)
+
+    async def restart_all(
+        self,
+        query: str,
+        from_: str = "failed",
+        *,
+        input: Sequence[object] | Mapping[str, object] | None = None,
+        outputs: Mapping[str, object] | None = None,
+        messages: Literal["keep", "drop"] = "keep",
+        children: Literal["keep", "again"] | None = None,
+        again: Sequence[str] = (),
+        reason: str = "",
+    ) -> Job:
+        """Restart every run that a filter means from the same place; see `Run.restart`.
+
+        Raises:
+            FilterError: The query is no filter, or empty.
+            PayloadError: The input or an output cannot be stored.
+        """
+        limit = cast("Client", self)._payload_bytes_max
+        plan = plan_of(from_, input, outputs, messages, children, again, limit)
+        return await self._job("restart", query, Details(plan=plan), reason)
+
+    async def cancel_all(self, query: str, *, reason: str = "") -> Job:
+        """Ask every run that a filter means to stop; see `Run.cancel`.
+
+        Raises:
+            FilterError: The query is no filter, or empty.
+        """
+        return await self._job("cancel", query, Details(), reason)
+
+    async def terminate_all(self, query: str, *, reason: str = "") -> Job:
+        """End every run that a filter means; see `Run.terminate`.
+
+        Raises:
+            FilterError: The query is no filter, or empty.
+        """
+        return await self._job("terminate", query, Details(), reason)
+
+    async def pause_all(self, query: str, *, reason: str = "") -> Job:
+        """Pause every run that a filter means; see `Run.pause`.
+
+        Raises:
+            FilterError: The query is no filter, or empty.
+        """
+        return await self._job("pause", query, Details(), reason)
+
+    async def resume_all(self, query: str, *, reason: str = "") -> Job:
+        """Resume every run that a filter means; see `Run.resume`.
+
+        Raises:
+            FilterError: The query is no filter, or empty.
+        """
+        return await self._job("resume", query, Details(), reason)
+
+    async def remove_all(self, query: str, *, children: bool = False, reason: str = "") -> Job:
+        """Delete every closed run that a filter means; see `Run.remove`.
+
+        Raises:
+            FilterError: The query is no filter, or empty.
+        """
+        return await self._job("rm", query, Details(children=children), reason)
+
+    async def jobs(self, *, limit: int = 100) -> Sequence[JobView]:
+        """Return acts on many runs, the newest first.
+
+        Args:
+            limit: At most so many, 1 to 1,000.
+        """
+        return cast("Client", self)._viewer.jobs(limit=limit)
+
+    async def job(self, job: int) -> Job:
+        """Return one act on many runs.
+
+        Raises:
+            RunNotFound: There is none of this number.
+        """
+        client = cast("Client", self)
+        return Job(client, client._viewer.job(job).id)
+
+    async def _job(self, verb: Verb, query: str, details: Details, reason: str) -> Job:
+        client, text = cast("Client", self), narrowed(verb, query)
+        selection = client._viewer.selection(text)
+        operation = jobs.create(verb, text, details, client._by(reason), selection)
+        job: int = await client._commit(operation)
+        self._job_created()
+        return Job(client, job)
+
+    def _job_created(self) -> None:
+        """Let an engine begin with it at once."""
