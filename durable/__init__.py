@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from durable.inside import step as step
     from durable.inside import uuid4 as uuid4
     from durable.inside import wait_until as wait_until
+    from durable.inspection import IssueAlert as IssueAlert
     from durable.inspection import RunDetails as RunDetails
     from durable.inspection import RunSummary as RunSummary
     from durable.inspection import view as view
@@ -152,7 +153,7 @@ _HOMES = {
         "as_completed attempt complete_later continue_as_new details heartbeat info "
         "is_cancelled now patched progress random resource sleep step uuid4 wait_until"
     ),
-    "durable.inspection": "RunDetails RunSummary view",
+    "durable.inspection": "IssueAlert RunDetails RunSummary view",
     "durable.messages": "Promise Query Signal Stream Update Value promise",
     "durable.policies": "Duration Limits Retry",
 }
@@ -184,6 +185,7 @@ __all__ = [
     "HeartbeatTimeout",
     "HistoryEvent",
     "IdConflict",
+    "IssueAlert",
     "Item",
     "Job",
     "Limits",

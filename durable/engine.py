@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import (
     AsyncGenerator,
+    Awaitable,
     Callable,
     Coroutine,
     Iterable,
@@ -22,10 +23,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, Ty
 
 from durable import definitions
 from durable._clock import Clock, SystemClock, new_salt
+from durable._runtime.alerts import Hook
 from durable._runtime.worker import Worker
 from durable._store import messages, requests, starts
 from durable._store.cursor import Cursor
-from durable._store.rows import RunRow
+from durable._store.rows import AlertRow, RunRow
 from durable._store.writer import Transaction
 from durable.client import Client, conflict, message_id, new_start
 from durable.definitions import Activity, Workflow, register
@@ -34,6 +36,7 @@ from durable.errors import (
     CodeMisfit,
     DefinitionError,
     ForkedEngine,
+    RunNotFound,
     UsageError,
     WrongState,
 )
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from durable._runtime.replay import Misfit
     from durable._store.starts import Letter
     from durable._store.store import Store
+    from durable.inspection import IssueAlert
     from durable.messages import Signal
 
 __all__ = ["Engine", "run"]
@@ -83,6 +87,12 @@ class Engine(Client):
         check: Whether every open run is replayed against this code before it goes on: ``"warn"``
             logs each that does not fit, ``"refuse"`` raises `CodeMisfit` and starts nothing. The
             same as ``durable check APP:ENGINE``.
+        on_issue: Called with an `IssueAlert` when a failure is like no other before, or like a
+            group that was resolved, or when runs are blocked: to post it, or to page somebody.
+            At least once for each, by one of the engines of the file that have a hook; a plain
+            function is called on a thread. Runs never wait for it; one that raises, or takes longer
+            than 30 seconds, is called again, after 1 second first and at last every 5 minutes.
+            Muted groups are silent.
         clock: Time; tests pass their own.
     """
 
@@ -96,6 +106,7 @@ class Engine(Client):
         limits: Limits | None = None,
         grace: Duration = 10,
         check: Literal["no", "warn", "refuse"] = "no",
+        on_issue: Callable[[IssueAlert], Awaitable[object] | object] | None = None,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(path)
@@ -108,6 +119,7 @@ class Engine(Client):
         self._limits = limits or Limits()
         self._durability: Literal["full", "normal"] = durability
         self._lifespan = lifespan
+        self._on_issue = on_issue
         self._grace_s = duration_us(grace, "grace") / 1e6
         self._given: dict[str, list[Workflow[Any, Any]]] | None = None
         if functions is not None:
@@ -145,6 +157,7 @@ class Engine(Client):
                 resolve=self._resolve,
                 know=self._know,
                 resources=resources,
+                hook=None if self._on_issue is None else Hook(self._alert_of, self._on_issue),
             )
             self._prepare(worker)
             worker.open()
@@ -219,6 +232,13 @@ class Engine(Client):
             if isinstance(workflow, str):
                 raise Blocked(workflow, "function")
             return stack_by_replay(runs._reader, row, workflow)
+
+    def _alert_of(self, row: AlertRow) -> IssueAlert | None:
+        """Return what the hook is called with; None if the group was deleted."""
+        try:
+            return self._viewer.alert_of(row)
+        except RunNotFound:
+            return None
 
     def _prepare(self, worker: Worker) -> None:
         """Let a test change the worker before it opens."""

@@ -225,7 +225,8 @@ def mentions(one: Filter) -> Iterator[Term]:
 def narrowed(verb: str, query: str) -> str:
     """Return the filter of an act on many runs: those to which the verb can apply.
 
-    A filter that names a status is taken as it is.
+    A filter that names a status is taken as it is. Of an issue, ``retry`` and ``restart`` are about
+    the runs that need somebody: open ones, and failed ones.
 
     Args:
         verb: ``retry``, ``restart``, ``cancel``, ``terminate``, ``pause``, ``resume`` or ``rm``.
@@ -237,8 +238,12 @@ def narrowed(verb: str, query: str) -> str:
     found = parse(query)
     if found == And(()):
         raise FilterError("an empty filter means every run; say which, or status:open", query, 0)
+    fields = {term.field for term in mentions(found)}
     statuses = _STATUSES_OF_VERBS.get(verb, "")
-    if not statuses or any(term.field == "status" for term in mentions(found)):
+    if "issue" in fields and verb in {"retry", "restart"}:
+        # Exact from the first moment: a run is shown as retrying only once it waited for a second.
+        statuses = "open,failed"
+    if not statuses or "status" in fields:
         return query
     return f"status:{statuses} ({query})"
 

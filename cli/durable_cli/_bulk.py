@@ -115,7 +115,7 @@ def runs_text(count: int) -> str:
 def _query_of(runs: Viewer, text: str) -> str | None:
     """Return the filter that a text is, or None; a run of that name comes first."""
     if _ISSUE.fullmatch(text) and runs.find_name(text) is None:
-        return f"issue:{text} status:failed,blocked,retrying,paused"
+        return f"issue:{text}"
     try:
         found = parse(text)
     except FilterError:

@@ -135,7 +135,7 @@ def _meant(issue: str) -> str:
     """Return the filter of the runs of a group that need somebody."""
     with durable.view(settings().path()) as runs:
         found = runs.issue(issue)
-    return f"issue:{found.id} status:failed,blocked,retrying,paused"
+    return f"issue:{found.id}"
 
 
 def _state_command(name: str, state: str, text: str) -> None:

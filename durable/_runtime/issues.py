@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Likeness", "blocked", "failure", "normalise", "rows"]
+__all__ = ["Likeness", "blocked", "failure", "normalise", "rows", "slow_rows"]
 
 Rows = list[tuple[str, tuple[Any, ...]]]
 
@@ -114,8 +114,25 @@ def rows(
     likeness: Likeness, pk: int, workflow: str, code: str, error: str, sample: str, now_us: int
 ) -> Rows:
     """Return the rows that count one more of a kind, and tell its run which it is."""
-    one = likeness
     return [
+        *_counted(likeness, pk, workflow, code, sample, now_us),
+        ("set_issue_of_run", (pk, likeness.fingerprint, error[:TITLE_CHARACTERS_MAX])),
+    ]
+
+
+def slow_rows(pk: int, workflow: str, code: str, stack: str, now_us: int) -> Rows:
+    """Return the rows that count one more drain that did not come to rest for long."""
+    frames = _frames_of_user(stack)
+    path, function = frames[-1] if frames else ("", workflow)
+    title = f"workflow code did not come to rest for a second, in {function}"
+    parts = ["watchdog", workflow, _stem(path), function]
+    like = Likeness(_digest(parts), "watchdog", "slow drain", title, function, path)
+    return _counted(like, pk, workflow, code, stack, now_us)
+
+
+def _counted(one: Likeness, pk: int, workflow: str, code: str, sample: str, now_us: int) -> Rows:
+    return [
+        ("insert_alert", (one.fingerprint, pk, now_us)),
         (
             "upsert_issue",
             (
@@ -124,7 +141,6 @@ def rows(
             ),
         ),
         ("count_issue", (one.fingerprint, workflow, code, now_us // HOUR_US)),
-        ("set_issue_of_run", (pk, one.fingerprint, error[:TITLE_CHARACTERS_MAX])),
     ]  # fmt: skip
 
 

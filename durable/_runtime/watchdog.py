@@ -10,6 +10,7 @@ import logging
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -27,14 +28,18 @@ SLOW_LOOKS = 2
 class Watchdog:
     """Watches the drains of the engine on the calling thread.
 
+    Args:
+        report: Called on the watching thread with the run and its stack.
+
     Attributes:
         draining: The run whose code runs now.
         drains: Counts drains, so that many short ones are told from a long one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[RunRow, str], None]) -> None:
         self.draining: RunRow | None = None
         self.drains = 0
+        self._report = report
         self._thread_id = threading.get_ident()
         self._stop = threading.Event()
         threading.Thread(target=self._run, name="durable-watchdog", daemon=True).start()
@@ -54,11 +59,13 @@ class Watchdog:
             frame = sys._current_frames().get(self._thread_id)
             if frame is None or _is_debugged(frame):
                 continue
+            stack = "".join(traceback.format_stack(frame))
+            self._report(run, stack)
             logger.warning(
                 "the workflow code of run %s has not come to rest for a second; meanwhile no other "
                 "run moves. Move heavy computing into an activity\n%s",
                 run.name,
-                "".join(traceback.format_stack(frame)),
+                stack,
             )
 
 

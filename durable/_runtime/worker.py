@@ -20,6 +20,7 @@ import msgspec
 from durable._clock import Clock, new_id, new_salt
 from durable._runtime import issues, logs
 from durable._runtime.activities import Activities
+from durable._runtime.alerts import Alerts, Hook
 from durable._runtime.inbox import Inbox
 from durable._runtime.jobs import Jobs
 from durable._runtime.outside import Outside
@@ -78,6 +79,7 @@ class Worker:
         resolve: Resolve,
         know: Callable[[Workflow[Any, Any]], None],
         resources: Mapping[str, Any],
+        hook: Hook | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         # Absolute: the working directory may be another when it is opened again.
@@ -91,6 +93,7 @@ class Worker:
         self.know = know
         """Makes a workflow known that a run of ours starts."""
         self._resources = resources
+        self._hook = hook
         self.id = 0
         self.live: dict[int, LiveRun] = {}
         self._warm: OrderedDict[int, LiveRun] = OrderedDict()
@@ -128,6 +131,7 @@ class Worker:
         self.outside = Outside(self)
         self.inbox = Inbox(self)
         self.jobs = Jobs(self)
+        self.alerts = Alerts(self, self._hook)
         self.store = Store(
             self._path,
             durability=self._durability,
@@ -152,11 +156,12 @@ class Worker:
         self.store.writer.start()
         logs.install()
         self._switching.shorten()
-        self.watchdog = Watchdog()
+        self.watchdog = Watchdog(partial(self.call_from_thread, self._slow))
         self._is_open = True
         self._watch_others()
         self.claim()
         self.jobs.look()
+        self.alerts.look()
 
     def _leave_previous(self) -> None:
         """Opened again: the worker this was has ended, and did not die; none of its runs killed it.
@@ -228,6 +233,7 @@ class Worker:
             self.store.writer.submit(
                 Change(operation=self.store.end_worker(self.id, self.now_us()))
             )
+        self.alerts.close()
         self.timers.close()
         if self._take_over_timer is not None:
             self._take_over_timer.cancel()
@@ -594,6 +600,13 @@ class Worker:
 
         self.submit(Change([("update_run", values), *counted], done))
 
+    def _slow(self, row: RunRow, stack: str) -> None:
+        """Count a drain that took long among its like."""
+        if self.is_serving:
+            now_us = self.now_us()
+            rows = issues.slow_rows(row.pk, row.workflow, row.code or "", stack, now_us)
+            self.submit(Change(rows))
+
     def refused(self, row: RunRow, error: RowRefused) -> None:
         """Block the one run whose history the file does not take on, and say where it stands.
 
@@ -730,6 +743,7 @@ class Worker:
             return
         for row in dead:
             self._take_over(row.id)
+        self.alerts.look()
 
     def _take_over(self, worker: int) -> None:
         def done(change: Change) -> None:
@@ -764,6 +778,8 @@ class Worker:
         for waiter in self._waiters.pop(pk, ()):
             if not waiter.done():
                 waiter.set_result(state)
+        if state in {"failed", "blocked", "paused"}:
+            self.alerts.look()
 
 
 def _ready_blocked(name: str, transaction: Transaction) -> None:

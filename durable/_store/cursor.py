@@ -21,7 +21,8 @@ __all__ = ["OWN_TABLES", "Cursor", "Guard", "UserError"]
 
 OWN_TABLES = frozenset(
     {
-        "accepted", "answer", "attempt", "audit", "blob", "event", "inbox", "issue", "issue_count",
+        "accepted", "alert", "answer", "attempt", "audit", "blob", "event", "inbox", "issue",
+        "issue_count",
         "item", "job", "job_refusal", "label", "letter", "once", "redone", "run", "step", "value",
         "v_events", "v_runs", "v_steps", "worker",
     }

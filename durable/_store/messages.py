@@ -14,7 +14,7 @@ from collections.abc import Callable
 import attrs
 
 from durable._core.events import Kind
-from durable._store.requests import get_open, put
+from durable._store.requests import get, get_open, put
 from durable._store.rows import RunRow
 from durable._store.writer import Transaction
 from durable.errors import RunClosed, TokenUnknown
@@ -70,18 +70,34 @@ def _is_known(transaction: Transaction, run: RunRow, kind: str, key: str, event:
     return bool(found)
 
 
+def _hearing(transaction: Transaction, pk: int, kind: str, key: str, event: Kind) -> RunRow | None:
+    """Return the open run that is to hear a message; None if it was sent before, under its id.
+
+    Raises:
+        RunClosed: The run has ended, and never heard of it.
+    """
+    try:
+        run = get_open(transaction, pk, f"it takes no more {kind}s")
+    except RunClosed:
+        run = get(transaction, pk)
+        if key and _is_known(transaction, run, kind, key, event):
+            return None
+        raise
+    return None if key and _is_known(transaction, run, kind, key, event) else run
+
+
 def signal(
     pk: int, name: str, parcel: Parcel, key: str, now_us: int
 ) -> Callable[[Transaction], bool]:
     """Return the operation that sends a signal; False if one of this id was sent before.
 
     Raises:
-        RunClosed: The run has ended; nothing was stored.
+        RunClosed: The run has ended, and never heard of this signal; nothing was stored.
     """
 
     def operation(transaction: Transaction) -> bool:
-        run = get_open(transaction, pk, "it takes no more signals")
-        if key and _is_known(transaction, run, "signal", key, Kind.RECEIVED):
+        run = _hearing(transaction, pk, "signal", key, Kind.RECEIVED)
+        if run is None:
             return False
         put(transaction, run.pk, "signal", name, key, parcel.store(transaction), now_us)
         return True
@@ -99,17 +115,10 @@ def update(
     """
 
     def operation(transaction: Transaction) -> int:
-        run: RunRow | None = None
-        try:
-            run = get_open(transaction, pk, "it takes no more updates")
-        except RunClosed:
-            row = transaction.one("get_run", pk=pk)
-            assert row is not None
-            if _is_known(transaction, RunRow(*row), "update", key, Kind.UPDATE_ACCEPTED):
-                return pk
-            raise
-        if not _is_known(transaction, run, "update", key, Kind.UPDATE_ACCEPTED):
-            put(transaction, run.pk, "update", name, key, parcel.store(transaction), now_us)
+        run = _hearing(transaction, pk, "update", key, Kind.UPDATE_ACCEPTED)
+        if run is None:
+            return pk
+        put(transaction, run.pk, "update", name, key, parcel.store(transaction), now_us)
         return run.pk
 
     return operation

@@ -16,6 +16,7 @@ from durable._store.connection import connect, explain, moved, moved_probe
 from durable._store.filtering import as_bytes, select
 from durable._store.queries import QUERIES
 from durable._store.rows import (
+    AlertRow,
     AnswerRow,
     AttemptRow,
     AuditRow,
@@ -398,6 +399,10 @@ class Reader:
     def count_open_of_issue(self, issue: int) -> int:
         """Count the runs of a group that still need somebody."""
         return int(self._all("count_open_of_issue", issue=issue)[0][0])
+
+    def alerts(self, limit: int = 100) -> list[AlertRow]:
+        """Return what somebody is to be told, the oldest first."""
+        return [AlertRow(*row) for row in self._all("list_alerts", limit=limit)]
 
     def jobs(self, limit: int) -> list[JobRow]:
         """Return acts on many runs, the newest first."""

@@ -11,6 +11,7 @@ import msgspec
 __all__ = [
     "LOST_ALONE",
     "OPEN_STATES",
+    "AlertRow",
     "AnswerRow",
     "AttemptRow",
     "AuditRow",
@@ -215,6 +216,18 @@ class IssueRow:
     seen: int
     first_us: int
     last_us: int
+
+
+@attrs.define
+class AlertRow:
+    """One row of ``alert``: what somebody is to be told."""
+
+    id: int
+    fingerprint: str
+    what: str
+    run: int
+    worker_id: int | None
+    at_us: int
 
 
 @attrs.define

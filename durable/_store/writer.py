@@ -115,6 +115,7 @@ _ORDER = (
     "bury_inbox_of_runs",
     "abandon_updates_of_runs",
     "close_run",
+    "insert_alert",
     "upsert_issue",
     "count_issue",
     "clear_issue_of_run",

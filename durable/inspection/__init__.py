@@ -6,14 +6,16 @@ scripts use it without an event loop.
 """
 
 from durable.filters import CLOSED, OPEN, STATUSES
+from durable.inspection._groups import LIST_LIMIT_MAX
 from durable.inspection._texts import duration
-from durable.inspection._viewer import LIST_LIMIT_MAX, Viewer, view
+from durable.inspection._viewer import Viewer, view
 from durable.inspection._views import (
     AttemptView,
     AuditView,
     ChildView,
     DeadLetter,
     DifferenceView,
+    IssueAlert,
     IssueView,
     JobView,
     PromiseView,
@@ -35,6 +37,7 @@ __all__ = [
     "ChildView",
     "DeadLetter",
     "DifferenceView",
+    "IssueAlert",
     "IssueView",
     "JobView",
     "PromiseView",

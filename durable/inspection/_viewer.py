@@ -22,10 +22,10 @@ from durable._store.reader import Reader
 from durable.errors import DurableError, FileCorrupt, RunNotFound, UsageError
 from durable.filters import STATUSES, And, Filter, Term, Value, parse
 from durable.inspection._events import Told, damaged
+from durable.inspection._groups import LIST_LIMIT_MAX, Groups
 from durable.inspection._talk import Talk
 from durable.inspection._texts import (
     cut,
-    decoded_list,
     decoded_record,
     decoded_text,
     duration,
@@ -38,8 +38,6 @@ from durable.inspection._views import (
     AuditView,
     ChildView,
     DifferenceView,
-    IssueView,
-    JobView,
     RunDetails,
     RunSummary,
     StepView,
@@ -48,23 +46,20 @@ from durable.inspection._views import (
 
 if TYPE_CHECKING:
     from durable._store.filtering import Selection
-    from durable._store.rows import IssueRow, JobRow, RunRow
+    from durable._store.rows import RunRow
 
-LIST_LIMIT_MAX = 1_000
 # How often the file is asked whether anybody has committed: a read of one page in memory.
 LOOK_S = 0.05
-REFUSALS_SHOWN = 100
 # Shorter ends of ids mean nothing; of several ids with one end so many are told.
 SUFFIX_CHARACTERS_MIN = 4
 SUFFIXES_SHOWN = 5
-HOUR_US = 3_600_000_000
 # By step. Spelled out here, for inside `Viewer` the word `list` means its method.
 _Attempts = dict[str, list[AttemptView]]
 
 _ENDS_OF_ACTIVITIES = {int(Kind.COMPLETED), int(Kind.FAILED)}
 
 
-class Viewer:
+class Viewer(Groups):
     """Reads runs for people.
 
     Args:
@@ -76,10 +71,7 @@ class Viewer:
     def __init__(
         self, reader: Reader, is_alive: Callable[[int], bool], clock: Clock | None = None
     ) -> None:
-        self._reader = reader
-        self._is_alive = is_alive
-        self._clock = clock or SystemClock()
-        self._names: list[tuple[int, set[str]]] | None = None
+        super().__init__(reader, is_alive, clock or SystemClock())
 
     def now(self) -> dt.datetime:
         """Return this moment, UTC: ages are counted to it."""
@@ -150,89 +142,6 @@ class Viewer:
             RunNotFound: There is none.
         """
         return self.details_of(self.get_row(run_id))
-
-    def issues(self, *, state: str | None = "open", limit: int = 100) -> Sequence[IssueView]:
-        """Return groups of like failures, the one with the newest failure first.
-
-        Args:
-            state: ``open``, ``resolved``, ``muted``, or None for all.
-            limit: At most so many, 1 to 1,000.
-        """
-        if state not in {None, "open", "resolved", "muted"}:
-            raise UsageError(
-                f'the state of an issue is "open", "resolved" or "muted", not {state!r}'
-            )
-        rows = self._reader.issues(max(1, min(limit, LIST_LIMIT_MAX)))
-        return [self._issue(row) for row in rows if state in {None, row.state}]
-
-    def jobs(self, *, limit: int = 100) -> Sequence[JobView]:
-        """Return acts on many runs, the newest first.
-
-        Args:
-            limit: At most so many, 1 to 1,000.
-        """
-        rows = self._reader.jobs(max(1, min(limit, LIST_LIMIT_MAX)))
-        return [self._job(row) for row in rows]
-
-    def job(self, number: int) -> JobView:
-        """Return one act on many runs.
-
-        Raises:
-            RunNotFound: There is none of this number.
-        """
-        row = self._reader.find_job(number)
-        if row is None:
-            raise RunNotFound(f"no job {number} is in the file; `durable jobs` lists them")
-        return self._job(row)
-
-    def _job(self, row: JobRow) -> JobView:
-        refusals: dict[str, str] = {}
-        for run, why in self._reader.refusals(row.id, REFUSALS_SHOWN):
-            refusals[self.name_of(run) or f"run {run}"] = why
-        return JobView(
-            id=row.id, verb=row.verb, query=row.query, who=row.who, why=row.why, state=row.state,
-            total=row.total, done=row.done, refused=row.refused, created=time_of(row.created_us),
-            ended=moment(row.ended_us), refusals=refusals,
-        )  # fmt: skip
-
-    def issue(self, name: str) -> IssueView:
-        """Return a group by ``I-14`` or by its fingerprint.
-
-        Raises:
-            RunNotFound: There is none.
-        """
-        return self._issue(self.issue_row(name))
-
-    def issue_row(self, name: str) -> IssueRow:
-        """Return the row of a group.
-
-        Raises:
-            RunNotFound: There is none.
-        """
-        number = name.upper().removeprefix("I-")
-        is_number = number.isdecimal() and number.isascii() and len(number) < 16
-        row = self._reader.find_issue(int(number) if is_number else -1, name)
-        if row is None:
-            raise RunNotFound(f"no issue {name!r} is in the file; `durable issues` lists them")
-        return row
-
-    def _issue(self, row: IssueRow) -> IssueView:
-        hour = self._clock.wall_us() // HOUR_US
-        counts = self._reader.counts_of_issue(row.fingerprint, hour - 30 * 24)
-        hours, workflows, versions = [0] * 24, Counter[str](), Counter[str]()
-        for at, workflow, code, seen in counts:
-            if 0 <= hour - at < len(hours):
-                hours[at - hour - 1] += seen
-            workflows[workflow] += seen
-            versions[code] += seen
-        return IssueView(
-            id=f"I-{row.id}", fingerprint=row.fingerprint, kind=row.kind, state=row.state,
-            title=row.title, function=row.function, place=row.place, seen=row.seen,
-            open=self._reader.count_open_of_issue(row.id), first=moment(row.first_us),
-            last=moment(row.last_us), hours=hours, workflows=dict(workflows.most_common()),
-            versions=dict(versions.most_common()), sample=row.sample,
-            sample_run=self.name_of(row.sample_run),
-        )  # fmt: skip
 
     def values(self, run_id: str) -> Sequence[ValueView]:
         """Return the values that a run has published, whole, by name.
@@ -387,11 +296,6 @@ class Viewer:
                 )
         return found
 
-    def name_of(self, pk: int | None) -> str:
-        """Return a run's name by its key, or an empty text if there is none."""
-        row = None if pk is None else self._reader.find_run(pk)
-        return "" if row is None else row.name
-
     def _values(self, row: RunRow, *, whole: bool) -> Sequence[ValueView]:
         return [
             ValueView(
@@ -488,12 +392,10 @@ class Viewer:
     def _why_queued(self, row: RunRow) -> str:
         if row.worker_id is not None:
             return f"its worker ({row.worker_id}) died; the next one takes it over"
-        if self._names is None:
-            live = [one for one in self._reader.live_workers() if self._is_alive(one.id)]
-            self._names = [(one.id, set(decoded_list(one.workflows))) for one in live]
-        if not self._names:
+        known = self.known_by_workers()
+        if not known:
             return "no worker lives; start one with `durable worker APP:ENGINE`"
-        if not any(row.workflow in names for _, names in self._names):
+        if not any(row.workflow in names for names in known):
             return f"no living worker knows the workflow {row.workflow}"
         return "a worker will take it"
 

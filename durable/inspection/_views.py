@@ -199,7 +199,10 @@ class IssueView:
     Attributes:
         id: ``I-14``.
         fingerprint: 16 hexadecimal digits: the same for like failures in every file.
-        kind: ``failed``, ``retrying`` (3 times or more), ``blocked``, ``watchdog``.
+        kind: ``failed``, ``retrying`` (3 times or more), ``blocked``, ``watchdog`` (workflow code
+            did not come to rest for a second), or ``no worker``: runs that nobody takes for half a
+            minute, because no living worker knows their workflow. Its id is ``no-worker:NAME``, it
+            has no fingerprint, and it goes by itself when a worker starts.
         state: ``open``, ``resolved`` (open again with the next one) or ``muted``.
         title: One line, with numbers, ids and the like taken out.
         function: The innermost function of the user's code, or of the step; may be empty.
@@ -231,6 +234,24 @@ class IssueView:
     versions: Mapping[str, int]
     sample: str
     sample_run: str
+
+
+@attrs.frozen(kw_only=True)
+class IssueAlert:
+    """What `Engine(on_issue=)` is called with.
+
+    Attributes:
+        what: ``new``: a failure like no other before; ``regressed``: like one that was resolved;
+            ``blocked``: runs are blocked, in a way that is new or was resolved.
+        issue: The group, as it is now.
+        run: The run in which it came up; empty if it was deleted.
+        at: When, UTC.
+    """
+
+    what: str
+    issue: IssueView
+    run: str
+    at: dt.datetime
 
 
 @attrs.frozen(kw_only=True)

@@ -51,7 +51,7 @@ def test_a_group_is_retried(durable_: Command, shop_file: Path) -> None:
     assert done.code == 4
     assert again.out.endswith("1 run goes on (job 2)\n")
     assert rest.code == 3
-    assert "no run to restart is meant by issue:I-1" in rest.err
+    assert "no run to restart is meant by status:open,failed (issue:I-1)" in rest.err
 
 
 def test_a_group_is_resolved_muted_and_opened_again(durable_: Command, shop_file: Path) -> None:

@@ -268,3 +268,32 @@ async def test_an_exception_may_say_itself_what_it_is_like(engine):
     await failed(engine, chooses, "quite another")
 
     assert [one.seen for one in await engine.issues()] == [2]
+
+
+async def test_runs_that_no_living_worker_knows_are_an_issue(tmp_path):
+    path, clock = tmp_path / "app.db", ManualClock(jumps=False)
+
+    @workflow
+    async def left_alone(number: int) -> int:
+        return number
+
+    async with durable.Engine(path, functions=[], clock=clock) as engine:
+        async with durable.Client(path) as client:
+            client._clock = clock
+            await client.start(left_alone.options(id="ready"), 1)
+            await client.start(left_alone.options(id="due", start_delay=5), 1)
+        assert await engine.issues() == []
+        clock.advance(40)
+
+        (issue,) = await engine.issues()
+
+        assert (issue.kind, issue.id) == ("no worker", "no-worker:left_alone")
+        assert (issue.open, issue.sample_run) == (2, "ready")
+        assert "durable worker" in issue.sample
+        assert engine._viewer.issue(issue.id).title == issue.title
+        with pytest.raises(durable.RunNotFound, match="no issue"):
+            await engine.set_issue(issue.id, "muted")
+        async with durable.Engine(path, functions=[left_alone], clock=clock) as knows:
+            for name in ("ready", "due"):
+                await (await knows.get(name)).result()
+            assert await engine.issues() == []

@@ -77,6 +77,19 @@ async def doubles_then_receives() -> int:
     return await number.receive()
 
 
+async def test_a_signal_said_again_to_a_run_that_heard_it_and_ended_is_no_error(durable_harness):
+    harness = durable_harness
+    handle = await harness.start(takes_and_goes_on, 1, [])
+    await tell(harness, handle, number, 1, id="a")
+    assert await harness.finish(handle) == [1]
+
+    await tell(harness, handle, number, 1, id="a")
+    with pytest.raises(durable.RunClosed, match="takes no more signals"):
+        await tell(harness, handle, number, 1, id="b")
+    with pytest.raises(durable.RunClosed, match="takes no more signals"):
+        await tell(harness, handle, number, 1)
+
+
 async def test_the_id_of_an_update_may_be_a_signals_too(engine):
     run = await engine.start(doubles_then_receives)
     assert await run.update(double, 4, id="m1") == 8

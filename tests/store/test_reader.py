@@ -11,12 +11,14 @@ import durable
 from durable import activity, workflow
 from durable._store.queries import QUERIES
 from durable._store.rows import (
+    AlertRow,
     AnswerRow,
     AttemptRow,
     AuditRow,
     InboxRow,
     IssueRow,
     ItemRow,
+    JobRow,
     LetterRow,
     RunRow,
     StepRow,
@@ -103,7 +105,7 @@ ROWS = {
     "list_attempts": AttemptRow, "list_inbox_of_worker": InboxRow, "list_inbox_of_run": InboxRow,
     "list_live_workers": WorkerRow, "list_items": ItemRow, "list_letters": LetterRow,
     "list_answers": AnswerRow, "list_values": ValueRow, "list_audit": AuditRow,
-    "list_issues": IssueRow,
+    "list_issues": IssueRow, "list_alerts": AlertRow, "get_job": JobRow, "list_jobs": JobRow,
 }  # fmt: skip
 
 

@@ -177,6 +177,17 @@ CREATE TABLE issue_count (
   PRIMARY KEY (fingerprint, hour, workflow, code)
 ) STRICT, WITHOUT ROWID;
 
+-- What somebody is to be told: a group that is new, or came up again after it was resolved. One at a
+-- time of each; a row goes when it was told.
+CREATE TABLE alert (
+  id          INTEGER PRIMARY KEY AUTOINCREMENT,
+  fingerprint TEXT    NOT NULL UNIQUE,
+  what        TEXT    NOT NULL CHECK (what IN ('new', 'regressed')),
+  run         INTEGER NOT NULL,
+  worker_id   INTEGER,          -- who tells it
+  at_us       INTEGER NOT NULL
+) STRICT;
+
 -- Acts on many runs: done in chunks, by whoever serves the file.
 CREATE TABLE job (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -1,3 +1,31 @@
+-- :name insert_alert
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- Before it is counted: a group that is new, or was resolved, is to be told of.
+INSERT OR IGNORE INTO alert (fingerprint, run, at_us, what)
+SELECT v.column1, v.column2, v.column3, CASE WHEN issue.id IS NULL THEN 'new' ELSE 'regressed' END
+  FROM (VALUES (?, ?, ?)) AS v LEFT JOIN issue ON issue.fingerprint = v.column1
+ WHERE issue.id IS NULL OR issue.state = 'resolved'
+
+-- :name list_alerts
+-- :scan allowed (of what is to be told: a few rows)
+-- What is to be told, the oldest first.
+SELECT id, fingerprint, what, run, worker_id, at_us
+  FROM alert
+ ORDER BY id
+ LIMIT :limit
+
+-- :name claim_alert
+-- A worker tells it; no row back: another one was faster.
+UPDATE alert
+   SET worker_id = :worker
+ WHERE id = :id AND worker_id IS :before
+RETURNING id
+
+-- :name delete_alert
+-- It was told.
+DELETE FROM alert WHERE id = :id
+
 -- :name upsert_issue
 -- :rows
 -- One more of a kind. One that was resolved is open again.
