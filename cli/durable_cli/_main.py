@@ -24,6 +24,7 @@ COMMANDS = {
     "issues": "List like failures as one; retry, mute or resolve a group.",
     "read": "Show what a run has published.",
     "tail": "Follow a stream of a run until the run ends.",
+    "wait": "Wait until runs have ended; the exit code says how.",
     "query": "Ask a run a question.",
     "signal": "Send a run a signal.",
     "update": "Send a run an update, and wait for its answer.",

@@ -18,6 +18,7 @@ from durable_cli._options import (
     message_id_option,
     run_argument,
     settings,
+    timeout_option,
     value_of,
 )
 from durable_cli._output import Screen, clean
@@ -36,21 +37,18 @@ QUIET_S = 1.0
 @click.argument("name")
 @click.argument("payload", metavar="[JSON]", default="null")
 @message_id_option("Of the update: it is done once, and this asks for its answer again.")
-@click.option(
-    "--timeout", metavar="TIME", help="Wait so long for the answer, as in 30s; else until it comes."
-)
+@timeout_option("Wait so long for the answer, else until it comes")
 @json_option
 @file_option
 @color_option
 def command(
-    run: str, name: str, payload: str, message_id: str, timeout: str | None, *, as_json: bool
+    run: str, name: str, payload: str, message_id: str, limit_s: float | None, *, as_json: bool
 ) -> None:
     """Send a run an update, and wait for its answer.
 
     The answer is written as JSON. Exit code 6: it was refused, it failed, or the run ended first.
     """
     value = value_of(payload)
-    limit_s = None if timeout is None else _seconds(timeout)
     path, name_of_run, before = look(run)
     key = message_id or secrets.token_hex(8)
     answer = asyncio.run(_update(path, name_of_run, name, value, key, limit_s))
@@ -59,19 +57,6 @@ def command(
         screen.json({"run": before.id, "update": name, "id": key, "answer": answer})
     else:
         screen.json(answer)
-
-
-def _seconds(text: str) -> float:
-    from durable.errors import UsageError
-    from durable.policies import duration_us
-
-    try:
-        found = duration_us(float(text) if text.replace(".", "", 1).isdecimal() else text, "it")
-    except UsageError as error:
-        raise click.UsageError(f"--timeout: {str(error).removeprefix('it: ')}") from None
-    if found == 0:
-        raise click.UsageError("--timeout is longer than 0")
-    return found / 1e6
 
 
 async def _update(

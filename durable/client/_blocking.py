@@ -114,6 +114,10 @@ class BlockingRun(Generic[R_co]):
         )  # fmt: skip
         return BlockingRun(self._client, self._client._call(verb))
 
+    @_of_run(Run[Any].wait)
+    def wait(self) -> None:
+        """See `Run.wait`."""
+
     @_of_run(Run[Any].status)
     def status(self) -> None:
         """See `Run.status`."""

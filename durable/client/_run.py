@@ -23,7 +23,7 @@ from durable.errors import (
     UpdateRefused,
     UsageError,
 )
-from durable.inspection import RunDetails
+from durable.inspection import RunDetails, RunSummary
 
 if TYPE_CHECKING:
     from durable.client._client import Client
@@ -134,6 +134,17 @@ class Run(Repairs, Generic[R_co]):
         """
         row = await self._client._wait_closed(self._pk)
         return self._outcome(row)  # type: ignore[no-any-return]
+
+    async def wait(self) -> RunSummary:
+        """Wait until the run has ended, however it did, and return its last ordinal's summary.
+
+        Does what `result` does, and raises nothing for a run that failed or was stopped.
+
+        Raises:
+            RunNotFound: It was deleted meanwhile.
+        """
+        client = self._client
+        return client._viewer.summary_of(await client._wait_closed(self._pk))
 
     def _outcome(self, row: RunRow) -> Any:
         payload = self._client._reader.payload(row.result, row.result_checksum)
