@@ -23,7 +23,7 @@ COMMANDS = {
     "show": "Show one run: why it waits, its steps, its error.",
     "issues": "List like failures as one; retry, mute or resolve a group.",
     "read": "Show what a run has published.",
-    "tail": "Follow a stream of a run until the run ends.",
+    "tail": "Follow a run's events, or a stream of it, until it ends.",
     "wait": "Wait until runs have ended; the exit code says how.",
     "query": "Ask a run a question.",
     "signal": "Send a run a signal.",

@@ -166,13 +166,12 @@ class Reader:
             if len(rows) < EVENTS_PER_PAGE:
                 return
 
-    def events_as_found(self, run: int) -> Iterator[tuple[Event, str]]:
-        """Yield a history for people: each event, and what is wrong with it, or "".
+    def events_as_found(self, run: int, after: int = 0) -> Iterator[tuple[Event, str]]:
+        """Yield a history for people: each event after a place, and what is wrong with it, or "".
 
         Of a damaged event the payloads are empty. What is missing is one event of kind 0, at the
         first missing place.
         """
-        after = 0
         while True:
             rows = self._all("list_events_as_found", run=run, after=after, limit=EVENTS_PER_PAGE)
             for seq, *row in rows:
@@ -209,6 +208,11 @@ class Reader:
 
     def _as_found(self, stored: bytes | int | None) -> bytes:
         return stored if isinstance(stored, bytes) else self.payload(stored)
+
+    def received(self, run: int, until: int) -> dict[str, int]:
+        """Return how many signals of each name a run received up to an event."""
+        rows = self._all("count_received", run=run, until=until) if until else []
+        return {name.decode("utf-8", "replace"): count for name, count in rows}
 
     def patches(self, run: int) -> list[str]:
         """Return the names of the patches a history went through."""

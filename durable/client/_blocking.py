@@ -19,6 +19,7 @@ from durable.errors import UsageError
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
+    from durable.inspection import EventView
     from durable.messages import Stream, Value
 
 __all__ = ["BlockingClient", "BlockingRun"]
@@ -189,6 +190,10 @@ class BlockingRun(Generic[R_co]):
     def tail(self, stream: Stream[T], *, from_: int = 0) -> Iterator[Item[T]]:
         """See `Run.tail`."""
         return self._client._iterate(self._run.tail(stream, from_=from_))
+
+    def events(self, *, after: int = 0) -> Iterator[EventView]:
+        """See `Run.events`."""
+        return self._client._iterate(self._run.events(after=after))
 
     def __repr__(self) -> str:
         return repr(self._run)

@@ -591,6 +591,10 @@ class Client:
     async def _wait_change(self, pk: int, version: int) -> None:
         """Wait until there may be news of a run since ``version``."""
         del pk
+        await self._wait_commit(version)
+
+    async def _wait_commit(self, version: int) -> None:
+        """Wait until anybody, this process too, has committed since the reader's ``version``."""
         while self._reader.data_version() == version:  # noqa: ASYNC110  another process commits
             await asyncio.sleep(POLL_S)
 

@@ -5,6 +5,7 @@ asked of the kernel, not of a column. Everything is synchronous and reads only: 
 scripts use it without an event loop.
 """
 
+from durable.inspection._log import EventLog
 from durable.inspection._texts import duration
 from durable.inspection._viewer import LIST_LIMIT_MAX, Viewer, view
 from durable.inspection._views import (
@@ -16,6 +17,7 @@ from durable.inspection._views import (
     ChildView,
     DeadLetter,
     DifferenceView,
+    EventView,
     IssueView,
     PromiseView,
     RunDetails,
@@ -36,6 +38,8 @@ __all__ = [
     "ChildView",
     "DeadLetter",
     "DifferenceView",
+    "EventLog",
+    "EventView",
     "IssueView",
     "PromiseView",
     "RunDetails",

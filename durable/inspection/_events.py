@@ -47,15 +47,20 @@ class Told:
         zero_us: The zero of their times.
         answers: How its updates ended, by id.
         buried: The events of signals that became dead letters.
+        received: How many signals of each name came before.
     """
 
     def __init__(
-        self, zero_us: int, answers: Mapping[str, UpdateView], buried: AbstractSet[int]
+        self,
+        zero_us: int,
+        answers: Mapping[str, UpdateView],
+        buried: AbstractSet[int],
+        received: Mapping[str, int] | None = None,
     ) -> None:
         self._zero_us = zero_us
         self._answers = answers
         self._buried = buried
-        self._received: dict[str, int] = {}
+        self._received = dict(received or {})
         self.accepted: dict[str, str] = {}
         """The updates so far: names by id."""
         self.payloads: dict[int, str] = {}

@@ -17,6 +17,7 @@ from durable._store.locks import lock_file
 from durable._store.reader import Reader
 from durable.errors import DurableError, FileCorrupt, RunNotFound, UsageError
 from durable.inspection._events import Told, damaged
+from durable.inspection._looks import Looks
 from durable.inspection._talk import Talk
 from durable.inspection._texts import (
     cut,
@@ -54,7 +55,7 @@ _Attempts = dict[str, list[AttemptView]]
 _ENDS_OF_ACTIVITIES = {int(Kind.COMPLETED), int(Kind.FAILED)}
 
 
-class Viewer:
+class Viewer(Looks):
     """Reads runs for people.
 
     Args:

@@ -98,6 +98,37 @@ class StepView:
 
 
 @attrs.frozen(kw_only=True)
+class EventView:
+    """One recorded fact of a run, as people read it.
+
+    Attributes:
+        seq: Its place in the history, from 1.
+        run: The run, as people write it: with ``#n`` from the second ordinal on.
+        at: When, UTC.
+        kind: As of `StepView`.
+        step: As of `StepView`.
+        name: As of `StepView`.
+        status: As of `StepView`; an update is ``accepted``, its answer is no event.
+        took_us: Microseconds of the attempt that ended the step, or of the child, or None.
+        error: One line of what failed, the reason of a cancel, or empty.
+        arguments: As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is damaged.
+        result: Likewise.
+    """
+
+    seq: int
+    run: str
+    at: dt.datetime
+    kind: str
+    step: str
+    name: str
+    status: str
+    took_us: int | None
+    error: str
+    arguments: str
+    result: str
+
+
+@attrs.frozen(kw_only=True)
 class ChildView:
     """A run that this run started.
 

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 PYTHONPATH = f"{ROOT}:{ROOT / 'cli'}"
 READING = [
     ["ls"], ["ls", "--json"], ["show", "x"], ["read", "x"], ["read", "x", "y"], ["tail", "x", "y"],
+    ["tail", "x"], ["wait", "x"],
     ["query", "x", "y"],
 ]  # fmt: skip
 WRITING = [
@@ -232,7 +233,9 @@ def test_a_locked_file_is_exit_code_5(
         ["version", "x"], ["ls", "--color", "red"], ["\x1b[31m\u202e"], ["ls", "\x1b[31m"],
         ["ls", "--status"], [""], ["-"], ["--"], ["ls", "-n"], ["signal"], ["signal", "x"],
         ["signal", "x", "y", "z"], ["update", "x"], ["update", "x", "y", "{"], ["query", "x"],
-        ["query", "x", "y", "1", "no"], ["query", "x", "y", "--app", "z"], ["read"], ["tail", "x"],
+        ["query", "x", "y", "1", "no"], ["query", "x", "y", "--app", "z"], ["read"],
+        ["tail"], ["tail", "x", "--join"], ["tail", "x", "--from", "1"],
+        ["tail", "x", "y", "--since", "1"], ["tail", "x", "--since", "-1"], ["wait"],
         ["tail", "x", "y", "--from", "-1"], ["answer"], ["answer", "x"],
         ["answer", "x", "1", "--reject", "no"], ["answer", "x", "\x1b[31m\u202e"],
         ["update", "x", "y", "--timeout", "soon"], ["update", "x", "y", "--timeout", "0"],
