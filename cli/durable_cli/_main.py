@@ -22,6 +22,7 @@ COMMANDS = {
     "ls": "List runs, newest first.",
     "show": "Show one run: why it waits, its steps, its error.",
     "issues": "List like failures as one; retry, mute or resolve a group.",
+    "stats": "How many runs, how often, how long, how large the file is.",
     "read": "Show what a run has published.",
     "tail": "Follow a run's events, or a stream of it, until it ends.",
     "wait": "Wait until runs have ended; the exit code says how.",

@@ -273,6 +273,10 @@ class BlockingClient:
     def count(self) -> None:
         """See `Client.count`."""
 
+    @_of_client(Client.stats)
+    def stats(self) -> None:
+        """See `Client.stats`."""
+
     @_of_client(Client.issues)
     def issues(self) -> None:
         """See `Client.issues`."""

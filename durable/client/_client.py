@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
@@ -16,6 +17,7 @@ from durable import definitions
 from durable._clock import Clock, SystemClock, new_id, new_salt
 from durable._store import messages, repairs, restarts, starts
 from durable._store.messages import Parcel
+from durable._store.reader import Reader
 from durable._store.repairs import By
 from durable._store.restarts import Plan
 from durable._store.rows import OPEN_STATES, RunRow
@@ -33,12 +35,11 @@ from durable.errors import (
     RunNotFound,
     UsageError,
 )
-from durable.inspection import IssueView, RunSummary, Viewer
+from durable.inspection import IssueView, RunSummary, StatsView, Viewer
 from durable.payloads import INLINE_BYTES_MAX, check_size
-from durable.policies import Limits
+from durable.policies import Duration, Limits
 
 if TYPE_CHECKING:
-    from durable._store.reader import Reader
     from durable._store.starts import Letter
     from durable.client._blocking import BlockingClient
     from durable.messages import Signal, Update
@@ -144,6 +145,33 @@ class Client:
         """Count runs: by shown status, or of one status."""
         counts = self._viewer.count(workflow=workflow)
         return counts if status is None else counts.get(status, 0)
+
+    async def stats(
+        self,
+        *,
+        by: Literal["workflow", "activity"] = "workflow",
+        since: Duration = "24h",
+    ) -> StatsView:
+        """Return how many runs there are, how often they end, how long they take, how large it is.
+
+        It is asked on a thread: with a million runs it takes about two seconds.
+
+        Args:
+            by: Whose durations: runs by workflow, or steps by activity.
+            since: What happened in the last so long; at most 366 days.
+
+        Raises:
+            UsageError: ``by`` or ``since`` is neither.
+        """
+        from anyio import to_thread
+
+        store, clock = self._store, self._clock
+
+        def look() -> StatsView:
+            with contextlib.closing(Reader(store.path)) as reader:
+                return Viewer(reader, store.locks.is_held, clock).stats(by=by, since=since)
+
+        return await to_thread.run_sync(look)
 
     async def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Start a run; on return it is in the file, and survives the process.

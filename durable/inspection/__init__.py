@@ -6,6 +6,7 @@ scripts use it without an event loop.
 """
 
 from durable.inspection._log import EventLog
+from durable.inspection._stats import DurationView, HourView, StatsView
 from durable.inspection._texts import duration
 from durable.inspection._viewer import LIST_LIMIT_MAX, Viewer, view
 from durable.inspection._views import (
@@ -38,12 +39,15 @@ __all__ = [
     "ChildView",
     "DeadLetter",
     "DifferenceView",
+    "DurationView",
     "EventLog",
     "EventView",
+    "HourView",
     "IssueView",
     "PromiseView",
     "RunDetails",
     "RunSummary",
+    "StatsView",
     "StepView",
     "StreamView",
     "UpdateView",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from durable.errors import UsageError
 from durable.inspection._log import EventLog
+from durable.inspection._stats import StatsView, stats_of
+from durable.policies import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +33,10 @@ class Looks:
         """Return the row of an id, or of ``id#n``."""
         raise NotImplementedError
 
+    def count(self) -> dict[str, int]:
+        """Return how many runs are shown with each status."""
+        raise NotImplementedError
+
     def events(
         self, run_id: str, *, after: int = 0, limit: int = EVENTS_LIMIT_MAX
     ) -> Sequence[EventView]:
@@ -48,3 +54,22 @@ class Looks:
             raise UsageError(f"limit is 1 to {EVENTS_LIMIT_MAX}, not {limit}")
         row = self.get_row(run_id)
         return EventLog(self._reader, row.pk, max(0, after)).news(row, limit)
+
+    def stats(
+        self,
+        *,
+        by: Literal["workflow", "activity"] = "workflow",
+        since: Duration = "24h",
+    ) -> StatsView:
+        """Return how many runs there are, how often they end, how long they take, how large it is.
+
+        Every run is looked at once: about two seconds for a million of them.
+
+        Args:
+            by: Whose durations: runs by workflow, or steps by activity.
+            since: What happened in the last so long; at most 366 days.
+
+        Raises:
+            UsageError: ``by`` or ``since`` is neither.
+        """
+        return stats_of(self._reader, self.count(), self._clock.wall_us(), by, since)
