@@ -60,7 +60,7 @@ def durations(
 def sizes(reader: Reader) -> Sizes:
     """Return how much is in the file."""
     runs, events, blobs, blob_bytes = reader._all("get_sizes")[0]
-    connection, path = reader._connection, reader._path
+    connection, path = reader._connection, reader.path
     page_bytes: int = connection.pragma("page_size")
     return Sizes(
         file_bytes=Path(path).stat().st_size,

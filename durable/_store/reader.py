@@ -51,6 +51,11 @@ class Reader:
         self._has_moved = moved_probe(self._connection)
         self._pid = os.getpid()
 
+    @property
+    def path(self) -> str:
+        """The real path of the file."""
+        return self._path
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()

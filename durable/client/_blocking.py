@@ -277,6 +277,10 @@ class BlockingClient:
     def stats(self) -> None:
         """See `Client.stats`."""
 
+    @_of_client(Client.backup)
+    def backup(self) -> None:
+        """See `Client.backup`."""
+
     @_of_client(Client.issues)
     def issues(self) -> None:
         """See `Client.issues`."""

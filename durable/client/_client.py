@@ -163,15 +163,30 @@ class Client:
         Raises:
             UsageError: ``by`` or ``since`` is neither.
         """
-        from anyio import to_thread
+        return await self._look(lambda runs: runs.stats(by=by, since=since))
 
-        store, clock = self._store, self._clock
+    async def backup(
+        self, dest: str | os.PathLike[str], *, keep: int | None = None, overwrite: bool = False
+    ) -> str:
+        """Copy the file as it is now, on a thread; everybody goes on writing meanwhile.
 
-        def look() -> StatsView:
-            with contextlib.closing(Reader(store.path)) as reader:
-                return Viewer(reader, store.locks.is_held, clock).stats(by=by, since=since)
+        The copy is checked before it is moved into its place, where it appears whole or not at all.
+        Cancelling the wait does not stop the thread.
 
-        return await to_thread.run_sync(look)
+        Args:
+            dest: Where the copy goes; with ``keep`` a folder that exists.
+            keep: The copy is named by the time, and of the copies so named the newest that many are
+                left.
+            overwrite: Whether a file that is there is replaced.
+
+        Returns:
+            The absolute path of the copy.
+
+        Raises:
+            UsageError: There is a file already, or it is this one, or one that is in use.
+            StoreError: The file is damaged, or the copy cannot be written; nothing is left of it.
+        """
+        return await self._look(lambda runs: runs.backup(dest, keep=keep, overwrite=overwrite))
 
     async def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Start a run; on return it is in the file, and survives the process.
@@ -364,6 +379,18 @@ class Client:
         from anyio import to_thread
 
         return await to_thread.run_sync(self._store.writer.commit_now, Change(operation=operation))
+
+    async def _look(self, look: Callable[[Viewer], T]) -> T:
+        """Look at the file on a thread, through a reader of its own."""
+        from anyio import to_thread
+
+        store, clock = self._store, self._clock
+
+        def looking() -> T:
+            with contextlib.closing(Reader(store.path)) as reader:
+                return look(Viewer(reader, store.locks.is_held, clock))
+
+        return await to_thread.run_sync(looking)
 
     def _by(self, reason: str) -> By:
         """Return who does something now, and why, for the audit."""
