@@ -23,6 +23,7 @@ COMMANDS = {
     "show": "Show one run: why it waits, its steps, its error.",
     "issues": "List like failures as one; retry, mute or resolve a group.",
     "stats": "How many runs, how often, how long, how large the file is.",
+    "sql": "Ask the file in SQL; reading only.",
     "read": "Show what a run has published.",
     "tail": "Follow a run's events, or a stream of it, until it ends.",
     "wait": "Wait until runs have ended; the exit code says how.",
@@ -40,6 +41,7 @@ COMMANDS = {
     "terminate": "End a run; none of its code runs any more.",
     "rm": "Delete a run that has ended.",
     "check": "Replay every open run against the code on disk.",
+    "backup": "Copy the file, consistent and checked, while it is in use.",
     "worker": "Serve the file of an engine until stopped.",
     "version": "Show versions.",
 }

@@ -98,7 +98,10 @@ def _refuse_target(source: Path, target: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{target} exists already; name another file, or let it be overwritten")
     # A log without its file would be played into the new one, and ruin it.
     if Path(f"{target}-wal").exists():
-        raise UsageError(f"{target} is open in a process, or was when it died; name another file")
+        raise UsageError(
+            f"{target} is open in a process, or was; name another file, or delete it and its -wal "
+            "and -shm once no process has it"
+        )
 
 
 def _copy(path: str, partial: str) -> None:

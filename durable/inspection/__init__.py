@@ -5,6 +5,7 @@ asked of the kernel, not of a column. Everything is synchronous and reads only: 
 scripts use it without an event loop.
 """
 
+from durable._store.asking import TableView
 from durable.inspection._log import EventLog
 from durable.inspection._stats import DurationView, HourView, StatsView
 from durable.inspection._texts import duration
@@ -50,6 +51,7 @@ __all__ = [
     "StatsView",
     "StepView",
     "StreamView",
+    "TableView",
     "UpdateView",
     "ValueView",
     "Viewer",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal
 
+from durable._store.asking import TableView, ask
+from durable._store.backup import back_up, back_up_into
 from durable.errors import UsageError
 from durable.inspection._log import EventLog
 from durable.inspection._stats import StatsView, stats_of
+from durable.inspection._texts import time_of
 from durable.policies import Duration
 
 if TYPE_CHECKING:
@@ -73,3 +77,43 @@ class Looks:
             UsageError: ``by`` or ``since`` is neither.
         """
         return stats_of(self._reader, self.count(), self._clock.wall_us(), by, since)
+
+    def backup(
+        self, dest: str | os.PathLike[str], *, keep: int | None = None, overwrite: bool = False
+    ) -> str:
+        """Copy the file as it is now; others go on writing meanwhile.
+
+        The copy is checked (``quick_check``, and whose file it is) before it is moved into its
+        place, where it appears whole or not at all, readable by its owner only.
+
+        Args:
+            dest: Where the copy goes; with ``keep`` a folder that exists.
+            keep: The copy is named by the time, and of the copies so named the newest that many are
+                left.
+            overwrite: Whether a file that is there is replaced.
+
+        Returns:
+            The absolute path of the copy.
+
+        Raises:
+            UsageError: There is a file already, or it is this one, or one that is in use.
+            StoreError: The file is damaged, or the copy cannot be written; nothing is left of it.
+        """
+        if keep is None:
+            return back_up(self._reader.path, dest, overwrite=overwrite)
+        return back_up_into(self._reader.path, dest, keep, time_of(self._clock.wall_us()))
+
+    def sql(self, text: str, *, limit: int = 1_000) -> TableView:
+        """Run one SQL statement that reads: on ``v_runs``, ``v_steps``, ``v_events``, or a table.
+
+        The views are what stays; the tables behind them may change with each version.
+
+        Args:
+            text: The statement; it is compiled by a connection that cannot write.
+            limit: At most so many rows, 1 to 1,000,000.
+
+        Raises:
+            UsageError: It is no statement, more than one, wrong, or does more than read.
+            StoreError: The file cannot be read.
+        """
+        return ask(self._reader.path, text, limit)
