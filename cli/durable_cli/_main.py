@@ -24,6 +24,7 @@ COMMANDS = {
     "issues": "List like failures as one; retry, mute or resolve a group.",
     "stats": "How many runs, how often, how long, how large the file is.",
     "sql": "Ask the file in SQL; reading only.",
+    "start": "Start a run; a worker does the work.",
     "read": "Show what a run has published.",
     "tail": "Follow a run's events, or a stream of it, until it ends.",
     "wait": "Wait until runs have ended; the exit code says how.",

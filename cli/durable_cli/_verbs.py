@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
     from durable import Client, Run, RunDetails, RunSummary
 
-__all__ = ["Asked", "ask", "code_of_end", "ended", "look", "look_at", "write_end"]
+__all__ = ["Asked", "ask", "code_of_end", "ended", "look", "look_at", "tell_why", "write_end"]
+
+# After so long without an answer it is said why: perhaps nobody serves the file.
+QUIET_S = 1.0
 
 
 @attrs.frozen
@@ -102,6 +106,16 @@ async def ended(handle: Run[Any], run: RunSummary) -> dict[str, Any]:
     except durable.PayloadError as error:
         fields["result"] = f"<{error}>"
     return fields
+
+
+async def tell_why(handle: Run[Any]) -> None:
+    """After a second of waiting, say on stderr that a run is queued, and why."""
+    await asyncio.sleep(QUIET_S)
+    found = await handle.details()
+    if found.status == "queued":
+        screen = Screen(sys.stderr, settings().color)
+        screen.line(f"{clean(found.id)} is queued: {clean(found.why)}")
+        screen.flush()
 
 
 def ask(text: str, verb: Callable[[Run[Any]], Awaitable[Run[Any]]]) -> Asked:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 from typing import Any
 
 import click
@@ -21,13 +20,9 @@ from durable_cli._options import (
     timeout_option,
     value_of,
 )
-from durable_cli._output import Screen, clean
-from durable_cli._verbs import look
+from durable_cli._verbs import look, tell_why
 
 __all__ = ["command"]
-
-# After so long without an answer it is said why: perhaps nobody serves the file.
-QUIET_S = 1.0
 
 
 @click.command(
@@ -67,7 +62,7 @@ async def _update(
     async with durable.Client(path) as client:
         handle = await client.get(run)
         asking = asyncio.ensure_future(handle.update(Update[Any, Any](name), value, id=key))
-        telling = asyncio.ensure_future(_tell_why(handle))
+        telling = asyncio.ensure_future(tell_why(handle))
         try:
             async with asyncio.timeout(limit_s):
                 return await asking
@@ -79,12 +74,3 @@ async def _update(
             ) from None
         finally:
             telling.cancel()
-
-
-async def _tell_why(handle: durable.Run[Any]) -> None:
-    await asyncio.sleep(QUIET_S)
-    found = await handle.details()
-    if found.status == "queued":
-        screen = Screen(sys.stderr, settings().color)
-        screen.line(f"{clean(found.id)} is queued: {clean(found.why)}")
-        screen.flush()

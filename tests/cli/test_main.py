@@ -236,6 +236,7 @@ def test_a_locked_file_is_exit_code_5(
         ["query", "x", "y", "1", "no"], ["query", "x", "y", "--app", "z"], ["read"],
         ["tail"], ["tail", "x", "--join"], ["tail", "x", "--from", "1"],
         ["tail", "x", "y", "--since", "1"], ["tail", "x", "--since", "-1"], ["wait"],
+        ["start"], ["sql"], ["backup"], ["stats", "--by", "week"],
         ["tail", "x", "y", "--from", "-1"], ["answer"], ["answer", "x"],
         ["answer", "x", "1", "--reject", "no"], ["answer", "x", "\x1b[31m\u202e"],
         ["update", "x", "y", "--timeout", "soon"], ["update", "x", "y", "--timeout", "0"],
