@@ -18,6 +18,7 @@ from durable._store.rows import (
     AnswerRow,
     AttemptRow,
     AuditRow,
+    ChildRow,
     InboxRow,
     IssueRow,
     ItemRow,
@@ -253,6 +254,11 @@ class Reader:
         """Return the runs that a run started: the key, and where its end is delivered."""
         rows = self._all("list_children", parent=parent, limit=limit)
         return [(pk, step or "") for pk, step in rows]
+
+    def child_rows(self, parent: int, limit: int) -> list[ChildRow]:
+        """Return what is shown of the runs that a run started, oldest first."""
+        rows = self._all("list_family", parent=parent, limit=limit)
+        return [ChildRow(*row) for row in rows]
 
     def followers(self, run: int) -> list[int]:
         """Return the keys of the runs that go on from a run, oldest first."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from durable._store.asking import TableView, ask
 from durable._store.backup import back_up, back_up_into
 from durable.errors import UsageError
+from durable.inspection._family import Family, root_of
 from durable.inspection._log import EventLog
 from durable.inspection._stats import StatsView, stats_of
 from durable.inspection._texts import time_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from durable._clock import Clock
     from durable._store.reader import Reader
     from durable._store.rows import RunRow
-    from durable.inspection._views import EventView
+    from durable.inspection._views import EventView, FamilyView, RunSummary
 
 __all__ = ["EVENTS_LIMIT_MAX", "Looks"]
 
@@ -40,6 +41,27 @@ class Looks:
     def count(self) -> dict[str, int]:
         """Return how many runs are shown with each status."""
         raise NotImplementedError
+
+    def summary_of(self, row: RunRow) -> RunSummary:
+        """Return one line about a run."""
+        raise NotImplementedError
+
+    def family(self, run_id: str, *, from_root: bool = False, is_folded: bool = True) -> FamilyView:
+        """Return a run with the runs it started, and what those started.
+
+        Args:
+            run_id: An id, or ``id#n``.
+            from_root: Begin at the run on top of the family, as far as it still is in the file.
+            is_folded: Of more than 50 children of one workflow show 20, first those that did not
+                complete, and count the others.
+
+        Raises:
+            RunNotFound: There is none.
+        """
+        row = self.get_row(run_id)
+        top = root_of(self._reader, row) if from_root else row
+        family = Family(self._reader, self._is_alive, self.summary_of, is_folded=is_folded)
+        return family.tree(top)
 
     def events(
         self, run_id: str, *, after: int = 0, limit: int = EVENTS_LIMIT_MAX

@@ -145,6 +145,37 @@ class ChildView:
     step: str
 
 
+@attrs.define(kw_only=True)
+class FamilyView:
+    """A run in the tree of its family.
+
+    Attributes:
+        id: As people write it.
+        workflow: The stored name.
+        status: One of `STATUSES`.
+        why: Why an open run waits, or what ended it; one line.
+        started: When its code first ran, UTC, or None.
+        closed: When it ended, UTC, or None.
+        step: Where its end is delivered in the run that started it; empty: nowhere.
+        children: The runs it started, oldest first.
+        folded: Of many like children those not among `children`: how many of each status, by
+            workflow.
+        is_cut: Whether it has more children than that: the tree is 100 deep at most, and has
+            100,000 runs at most.
+    """
+
+    id: str
+    workflow: str
+    status: str
+    why: str
+    started: dt.datetime | None
+    closed: dt.datetime | None
+    step: str
+    children: list[FamilyView] = attrs.field(factory=list["FamilyView"])
+    folded: dict[str, dict[str, int]] = attrs.field(factory=dict[str, dict[str, int]])
+    is_cut: bool = False
+
+
 @attrs.frozen(kw_only=True)
 class ValueView:
     """A published value.

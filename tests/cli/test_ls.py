@@ -238,6 +238,7 @@ HEAVY = {
         ["stats"],
         ["backup", "copy.file"],
         ["sql", "SELECT 1"],
+        ["tree", "order-8812"],
     ],
 )
 def test_looking_loads_neither_an_event_loop_nor_the_engine(

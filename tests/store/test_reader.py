@@ -14,6 +14,7 @@ from durable._store.rows import (
     AnswerRow,
     AttemptRow,
     AuditRow,
+    ChildRow,
     InboxRow,
     IssueRow,
     ItemRow,
@@ -104,7 +105,7 @@ ROWS = {
     "list_attempts": AttemptRow, "list_inbox_of_worker": InboxRow, "list_inbox_of_run": InboxRow,
     "list_live_workers": WorkerRow, "list_items": ItemRow, "list_letters": LetterRow,
     "list_answers": AnswerRow, "list_values": ValueRow, "list_audit": AuditRow,
-    "list_issues": IssueRow,
+    "list_issues": IssueRow, "list_family": ChildRow,
 }  # fmt: skip
 
 
