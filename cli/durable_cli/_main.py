@@ -22,6 +22,7 @@ COMMANDS = {
     "ls": "List runs, newest first.",
     "show": "Show one run: why it waits, its steps, its error.",
     "tree": "Show a run's family: who started whom, and how each is.",
+    "diff": "Show where two runs' histories differ first.",
     "issues": "List like failures as one; retry, mute or resolve a group.",
     "stats": "How many runs, how often, how long, how large the file is.",
     "sql": "Ask the file in SQL; reading only.",

@@ -6,6 +6,7 @@ scripts use it without an event loop.
 """
 
 from durable._store.asking import TableView
+from durable.inspection._compare import ComparisonView, StepDifference
 from durable.inspection._log import EventLog
 from durable.inspection._stats import DurationView, HourView, StatsView
 from durable.inspection._texts import duration
@@ -39,6 +40,7 @@ __all__ = [
     "AttemptView",
     "AuditView",
     "ChildView",
+    "ComparisonView",
     "DeadLetter",
     "DifferenceView",
     "DurationView",
@@ -51,6 +53,7 @@ __all__ = [
     "RunDetails",
     "RunSummary",
     "StatsView",
+    "StepDifference",
     "StepView",
     "StreamView",
     "TableView",

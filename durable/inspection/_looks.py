@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from durable._store.asking import TableView, ask
 from durable._store.backup import back_up, back_up_into
 from durable.errors import UsageError
+from durable.inspection._compare import ComparisonView, compare, entries_of
 from durable.inspection._family import Family, root_of
 from durable.inspection._log import EventLog
 from durable.inspection._stats import StatsView, stats_of
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from durable._clock import Clock
     from durable._store.reader import Reader
     from durable._store.rows import RunRow
-    from durable.inspection._views import EventView, FamilyView, RunSummary
+    from durable.inspection._views import EventView, FamilyView, RunDetails, RunSummary
 
 __all__ = ["EVENTS_LIMIT_MAX", "Looks"]
 
@@ -45,6 +46,36 @@ class Looks:
     def summary_of(self, row: RunRow) -> RunSummary:
         """Return one line about a run."""
         raise NotImplementedError
+
+    def details_of(self, row: RunRow) -> RunDetails:
+        """Return everything about a run."""
+        raise NotImplementedError
+
+    def compare(self, one: str, other: str) -> ComparisonView:
+        """Compare two runs step by step: what is the same, and what differs first.
+
+        Args:
+            one: An id, or ``id#n``.
+            other: Another one.
+
+        Raises:
+            RunNotFound: One of them is not in the file.
+        """
+        rows = self.get_row(one), self.get_row(other)
+        mine, theirs = self.details_of(rows[0]), self.details_of(rows[1])
+        fields = {
+            "workflow": (mine.workflow, theirs.workflow),
+            "arguments": (mine.arguments, theirs.arguments),
+            "code": (rows[0].code or "", rows[1].code or ""),
+            "status": (mine.status, theirs.status),
+            "result": (mine.result, theirs.result),
+            "error": (mine.why if mine.closed else "", theirs.why if theirs.closed else ""),
+        }
+        left, right = (
+            entries_of(self._reader, row, [step for step in run.steps if step.ended is None])
+            for row, run in zip(rows, (mine, theirs), strict=True)
+        )
+        return compare(mine, theirs, fields, left, right)
 
     def family(self, run_id: str, *, from_root: bool = False, is_folded: bool = True) -> FamilyView:
         """Return a run with the runs it started, and what those started.

@@ -239,6 +239,7 @@ HEAVY = {
         ["backup", "copy.file"],
         ["sql", "SELECT 1"],
         ["tree", "order-8812"],
+        ["diff", "hello-1", "hello-1"],
     ],
 )
 def test_looking_loads_neither_an_event_loop_nor_the_engine(
