@@ -177,24 +177,33 @@ class Engine(Client):
                 f"code, so it was not started; the first: run {found[0].run}: {found[0].message}"
             )
 
-    def check(self) -> Iterator[Misfit | None]:
-        """Replay every open run against this engine's code: for each None, or what does not fit.
+    def check(
+        self, runs: Iterable[str] | None = None, *, path: str | os.PathLike[str] | None = None
+    ) -> Iterator[Misfit | None]:
+        """Replay runs against this engine's code: for each None, or what does not fit.
 
         Nothing is performed and nothing is written; the engine need not be entered, and others may
-        serve the file meanwhile. A run that ``durable check`` says fits goes on with this code.
+        serve the file meanwhile. An open run that fits goes on with this code; a closed one that
+        fits would end with it as it did.
+
+        Args:
+            runs: Ids, or ``id#n``, open or closed; by default every open run.
+            path: The file; the engine's own by default.
 
         Raises:
+            RunNotFound: One of the runs is not in the file.
             StoreError: The file cannot be read.
         """
-        from durable._runtime.replay import check_runs
-        from durable._store.connection import real_path
-        from durable._store.reader import Reader
+        from durable._runtime.replay import check_run, check_runs
+        from durable.inspection import view
 
-        reader = Reader(real_path(self._path))
-        try:
-            yield from check_runs(reader, self._resolve)
-        finally:
-            reader.close()
+        with view(self._path if path is None else path) as found:
+            if runs is None:
+                yield from check_runs(found._reader, self._resolve)
+                return
+            rows = [found.get_row(one) for one in runs]
+            for row in rows:
+                yield check_run(found._reader, row, self._resolve)
 
     def stack(self, run_id: str, path: str | os.PathLike[str] | None = None) -> str:
         """Return where a run's code waits, task by task, by a replay with this engine's code.
@@ -541,65 +550,6 @@ async def _run(
 
 class _OneRun(Engine):
     """An engine that claims nothing but one run."""
-
-    def _check_runs(self) -> None:
-        """Replay what is open against this engine's code, before anything goes on.
-
-        Raises:
-            CodeMisfit: Some do not fit, and ``check`` is ``"refuse"``.
-        """
-        if not os.path.exists(self._path):  # noqa: PTH110  a new file has no runs
-            return
-        found = [one for one in self.check() if one is not None]
-        for one in found:
-            _logger.warning("run %s does not fit this code: %s", one.run, one.message)
-        if found and self._check == "refuse":
-            raise CodeMisfit(
-                f"{len(found):,} open {'run does' if len(found) == 1 else 'runs do'} not fit this "
-                f"code, so it was not started; the first: run {found[0].run}: {found[0].message}"
-            )
-
-    def check(self) -> Iterator[Misfit | None]:
-        """Replay every open run against this engine's code: for each None, or what does not fit.
-
-        Nothing is performed and nothing is written; the engine need not be entered, and others may
-        serve the file meanwhile. A run that ``durable check`` says fits goes on with this code.
-
-        Raises:
-            StoreError: The file cannot be read.
-        """
-        from durable._runtime.replay import check_runs
-        from durable._store.connection import real_path
-        from durable._store.reader import Reader
-
-        reader = Reader(real_path(self._path))
-        try:
-            yield from check_runs(reader, self._resolve)
-        finally:
-            reader.close()
-
-    def stack(self, run_id: str, path: str | os.PathLike[str] | None = None) -> str:
-        """Return where a run's code waits, task by task, by a replay with this engine's code.
-
-        Nothing is performed and nothing is written; the engine need not be entered.
-
-        Args:
-            run_id: An id, which means its newest ordinal, or ``id#n``.
-            path: The file; the engine's own by default.
-
-        Raises:
-            RunNotFound: There is none.
-            Blocked: The code does not fit its history, or is not known to this engine.
-        """
-        from durable._runtime.replay import stack_by_replay
-        from durable.inspection import view
-
-        with view(self._path if path is None else path) as runs:
-            row = runs.get_row(run_id)
-            workflow = self._resolve(row.workflow)
-            if isinstance(workflow, str):
-                raise Blocked(workflow, "function")
-            return stack_by_replay(runs._reader, row, workflow)
 
     def _prepare(self, worker: Worker) -> None:
         worker.only = 0

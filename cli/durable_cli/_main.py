@@ -44,6 +44,7 @@ COMMANDS = {
     "terminate": "End a run; none of its code runs any more.",
     "rm": "Delete a run that has ended.",
     "check": "Replay every open run against the code on disk.",
+    "replay": "Replay runs, open or closed, against the code on disk.",
     "backup": "Copy the file, consistent and checked, while it is in use.",
     "worker": "Serve the file of an engine until stopped.",
     "version": "Show versions.",
