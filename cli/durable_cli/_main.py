@@ -16,6 +16,8 @@ from durable_cli._options import color_option, file_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from click.shell_completion import CompletionItem
+
 __all__ = ["COMMANDS", "run"]
 
 COMMANDS = {
@@ -47,6 +49,7 @@ COMMANDS = {
     "replay": "Replay runs, open or closed, against the code on disk.",
     "backup": "Copy the file, consistent and checked, while it is in use.",
     "worker": "Serve the file of an engine until stopped.",
+    "completion": "Write a script for the completion of bash, zsh or fish.",
     "version": "Show versions.",
 }
 """Name and what ``durable --help`` says of it. Each is the object ``command`` of its own module."""
@@ -68,6 +71,18 @@ class LazyGroup(click.Group):
         found = import_module(f"durable_cli.{cmd_name}").command
         assert isinstance(found, click.Command)
         return found
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the names that begin so, without loading the commands."""
+        from click.shell_completion import CompletionItem
+
+        names = [
+            CompletionItem(name, help=text)
+            for name, text in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        # Of the options, when those are asked for.
+        return names or click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without loading them."""

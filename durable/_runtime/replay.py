@@ -141,9 +141,8 @@ def _other_end(reader: Reader, row: RunRow, workflow: Workflow[Any, Any], driver
     if row.is_open or row.state == "terminated":
         return ""
     if driver.outcome is None:
-        # Nobody's code ended one that was stopped before it began, or that ran out of its time.
-        is_late = driver.timed_out_seq > 0 and row.origin == driver.timed_out_seq
-        if (row.state == "failed" and is_late) or (row.state == "cancelled" and not row.origin):
+        # Its code may not have come to an end in the time that was left.
+        if row.state == "failed" and driver.timed_out_seq and row.origin == driver.timed_out_seq:
             return ""
         return f"the run is {row.state}, but the code now goes on where its history ends"
     state, payload = _end_of(driver.outcome, workflow)
