@@ -49,6 +49,7 @@ COMMANDS = {
     "replay": "Replay runs, open or closed, against the code on disk.",
     "backup": "Copy the file, consistent and checked, while it is in use.",
     "worker": "Serve the file of an engine until stopped.",
+    "new": "Make a folder with a workflow, its engine, a test, a unit file.",
     "completion": "Write a script for the completion of bash, zsh or fish.",
     "version": "Show versions.",
 }
