@@ -136,10 +136,13 @@ async def test_it_follows_a_living_run_over_its_ordinals(
         assert await tailing == 0
 
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(one["run"], one["seq"], one["step"], one["result"]) for one in events] == [
-        ("x", 1, "signal:go#1", None), ("x", 2, "1", 2),
-        ("x#2", 1, "signal:go#1", None), ("x#2", 2, "1", 4),
-    ]  # fmt: skip
+    # The second signal came before or after the first leg's end; the legs are the same.
+    done = [(one["run"], one["result"]) for one in events if one["kind"] == "activity"]
+    assert done == [("x", 2), ("x#2", 4)]
+    for name in ("x", "x#2"):
+        numbers = [one["seq"] for one in events if one["run"] == name]
+        assert numbers == list(range(1, len(numbers) + 1))
+    assert {one["run"] for one in events} == {"x", "x#2"}
 
 
 async def test_events_of_the_engine_itself_come_as_they_are_committed(tmp_path: Path) -> None:
