@@ -42,6 +42,7 @@ __all__ = [
     "STOPPED",
     "WRONG_STATE",
     "Failed",
+    "ReaderGone",
     "code_of",
 ]
 
@@ -80,6 +81,10 @@ class Failed(click.ClickException):
         self.code = code
 
 
+class ReaderGone(Exception):
+    """Whoever read the output went away; click would make of a `BrokenPipeError` exit code 1."""
+
+
 def code_of(error: BaseException) -> int:
     """Return the exit code of an error."""
     if isinstance(error, Failed):
@@ -92,7 +97,7 @@ def guarded(command: Callable[[], int]) -> int:
     try:
         code = command()
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderGone):
         _stop_writing()
         return BROKEN_PIPE
     except SystemExit as stopped:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from durable_cli._errors import guarded
+from durable_cli._errors import ReaderGone, guarded
 from durable_cli._options import color_option, file_option
 
 if TYPE_CHECKING:
@@ -72,6 +72,13 @@ class LazyGroup(click.Group):
         found = import_module(f"durable_cli.{cmd_name}").command
         assert isinstance(found, click.Command)
         return found
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the names that begin so, without loading the commands."""

@@ -172,21 +172,23 @@ class Reader:
             if len(rows) < EVENTS_PER_PAGE:
                 return
 
-    def events_as_found(self, run: int, after: int = 0) -> Iterator[tuple[Event, str]]:
+    def events_as_found(
+        self, run: int, after: int = 0, page: int = EVENTS_PER_PAGE
+    ) -> Iterator[tuple[Event, str]]:
         """Yield a history for people: each event after a place, and what is wrong with it, or "".
 
         Of a damaged event the payloads are empty. What is missing is one event of kind 0, at the
         first missing place.
         """
         while True:
-            rows = self._all("list_events_as_found", run=run, after=after, limit=EVENTS_PER_PAGE)
+            rows = self._all("list_events_as_found", run=run, after=after, limit=page)
             for seq, *row in rows:
                 if seq != after + 1:
                     gap = f"event {after + 1} is missing: the file was changed or damaged"
                     yield Event(after + 1, 0, "", "", 0, b"", b"", row[-2], 0), gap
                 after = seq
                 yield self._event_as_found(seq, *row)
-            if len(rows) < EVENTS_PER_PAGE:
+            if len(rows) < page:
                 return
 
     def _event_as_found(

@@ -60,7 +60,8 @@ class Told:
         self._zero_us = zero_us
         self._answers = answers
         self._buried = buried
-        self._received = dict(received or {})
+        self.received = dict(received or {})
+        """How many signals of each name came so far."""
         self.accepted: dict[str, str] = {}
         """The updates so far: names by id."""
         self.payloads: dict[int, str] = {}
@@ -83,7 +84,7 @@ class Told:
             case "cancel":
                 error, result = decoded_text(cut(result)), b""
             case "signal":
-                number = self._received[name] = self._received.get(name, 0) + 1
+                number = self.received[name] = self.received.get(name, 0) + 1
                 step, arguments, result = f"signal:{name}#{number}", result, b""
                 if event.seq in self._buried:
                     self.payloads[event.seq] = cut(arguments)

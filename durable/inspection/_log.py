@@ -34,6 +34,7 @@ class EventLog:
         # A mark of each event told: a paused run that is retried drops its last ones, and records
         # others in their places.
         self._marks = array("q")
+        self._received: dict[str, int] | None = None
 
     def news(self, row: RunRow, limit: int) -> list[EventView]:
         """Return what was recorded since the last call, in order.
@@ -44,23 +45,25 @@ class EventLog:
         """
         self._forget_dropped()
         last = self._after + len(self._marks)
-        told = Told(
-            row.clock_us or row.created_us, {}, frozenset(), self._reader.received(self._pk, last)
-        )
+        if self._received is None:
+            self._received = self._reader.received(self._pk, last)
+        told = Told(row.clock_us or row.created_us, {}, frozenset(), self._received)
         found: list[EventView] = []
-        for event, damage in islice(self._reader.events_as_found(self._pk, last), limit):
+        for event, damage in islice(self._reader.events_as_found(self._pk, last, limit), limit):
             self._marks.append(_mark(event))
             view = told.damaged(event, damage, ()) if damage else told.step_of(event, ())
             found.append(_view(row, event, view))
+        self._received = told.received
         return found
 
     def _forget_dropped(self) -> None:
         while self._marks:
             before = self._after + len(self._marks) - 1
-            event, _ = next(self._reader.events_as_found(self._pk, before), (None, ""))
+            event, _ = next(self._reader.events_as_found(self._pk, before, 1), (None, ""))
             if event is not None and _mark(event) == self._marks[-1]:
                 return
             self._marks.pop()
+            self._received = None
 
 
 def _mark(event: Event) -> int:

@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 PYTHONPATH = f"{ROOT}:{ROOT / 'cli'}"
 READING = [
     ["ls"], ["ls", "--json"], ["show", "x"], ["read", "x"], ["read", "x", "y"], ["tail", "x", "y"],
-    ["tail", "x"], ["wait", "x"],
+    ["tail", "x"], ["wait", "x"], ["stats"], ["tree", "x"], ["diff", "x", "y"], ["backup", "copy"],
+    ["sql", "SELECT 1"], ["sql", "DELETE FROM run"],
     ["query", "x", "y"],
 ]  # fmt: skip
 WRITING = [
@@ -332,7 +333,15 @@ def test_it_runs_as_a_module(module: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["ls"], ["ls", "--json"], ["show", "hello-2", "--payloads"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ls"], ["ls", "--json"], ["show", "hello-2", "--payloads"], ["tail", "order-8812"],
+        ["wait", "hello-1"], ["wait", "hello-1", "--json"], ["stats"], ["tree", "order-8812"],
+        ["diff", "hello-1", "hello-2"], ["sql", "SELECT * FROM run"],
+        ["sql", "SELECT * FROM run", "--csv"], ["completion", "bash"],
+    ],
+)  # fmt: skip
 def test_a_reader_that_goes_away_is_no_error(arguments: list[str], shop_file: Path) -> None:
     read, write = os.pipe()
     os.close(read)

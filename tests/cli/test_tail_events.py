@@ -183,6 +183,22 @@ async def test_what_a_retry_in_place_dropped_is_told_anew(tmp_path: Path) -> Non
     assert [(one.seq, one.status, one.result) for one in after] == [(2, "completed", '"whole"')]
 
 
+@pytest.mark.parametrize("page", [1, 2, 3])
+async def test_pages_are_told_without_a_gap(
+    page: int, desk_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("durable.client._run.EVENTS_PAGE", page)
+    change(desk_file, "UPDATE event SET kind = 6, name = 'go', step = ''")
+    change(desk_file, "UPDATE run SET state = 'terminated', closed_us = 1, worker_id = NULL")
+
+    async with durable.Client(desk_file) as client:
+        events = [one async for one in (await client.get("count-1")).events()]
+
+    assert [one.step for one in events] == [f"signal:go#{at + 1}" for at in range(len(events))]
+    assert [one.seq for one in events] == list(range(1, len(events) + 1))
+    assert len(events) > 3
+
+
 @pytest.mark.parametrize("after", [-1, "1", None])
 async def test_a_number_that_is_none_is_refused(after: int, shop_file: Path) -> None:
     async with durable.Client(shop_file) as client:
