@@ -23,6 +23,7 @@ from durable._store.restarts import Plan
 from durable._store.rows import OPEN_STATES, RunRow
 from durable._store.store import Store
 from durable._store.writer import Change, Transaction
+from durable.client._keep import Keeping
 from durable.client._repair import reason_text, user_name
 from durable.client._run import Run
 from durable.client._starts import conflict, new_start
@@ -35,9 +36,9 @@ from durable.errors import (
     RunNotFound,
     UsageError,
 )
-from durable.inspection import IssueView, RunSummary, StatsView, Viewer
+from durable.inspection import IssueView, RunSummary, Viewer
 from durable.payloads import INLINE_BYTES_MAX, check_size
-from durable.policies import Duration, Limits
+from durable.policies import Limits
 
 if TYPE_CHECKING:
     from durable._store.starts import Letter
@@ -61,7 +62,7 @@ RETRIES_PER_COMMIT = 100
 QUERY_DEADLINE_S = 10.0
 
 
-class Client:
+class Client(Keeping):
     """Looks at a file, and asks of its runs; never executes anything.
 
     Args:
@@ -145,48 +146,6 @@ class Client:
         """Count runs: by shown status, or of one status."""
         counts = self._viewer.count(workflow=workflow)
         return counts if status is None else counts.get(status, 0)
-
-    async def stats(
-        self,
-        *,
-        by: Literal["workflow", "activity"] = "workflow",
-        since: Duration = "24h",
-    ) -> StatsView:
-        """Return how many runs there are, how often they end, how long they take, how large it is.
-
-        It is asked on a thread: with a million runs it takes about two seconds.
-
-        Args:
-            by: Whose durations: runs by workflow, or steps by activity.
-            since: What happened in the last so long; at most 366 days.
-
-        Raises:
-            UsageError: ``by`` or ``since`` is neither.
-        """
-        return await self._look(lambda runs: runs.stats(by=by, since=since))
-
-    async def backup(
-        self, dest: str | os.PathLike[str], *, keep: int | None = None, overwrite: bool = False
-    ) -> str:
-        """Copy the file as it is now, on a thread; everybody goes on writing meanwhile.
-
-        The copy is checked before it is moved into its place, where it appears whole or not at all.
-        Cancelling the wait does not stop the thread.
-
-        Args:
-            dest: Where the copy goes; with ``keep`` a folder that exists.
-            keep: The copy is named by the time, and of the copies so named the newest that many are
-                left.
-            overwrite: Whether a file that is there is replaced.
-
-        Returns:
-            The absolute path of the copy.
-
-        Raises:
-            UsageError: There is a file already, or it is this one, or one that is in use.
-            StoreError: The file is damaged, or the copy cannot be written; nothing is left of it.
-        """
-        return await self._look(lambda runs: runs.backup(dest, keep=keep, overwrite=overwrite))
 
     async def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Start a run; on return it is in the file, and survives the process.
