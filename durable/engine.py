@@ -190,25 +190,40 @@ class Engine(Client):
                 f"code, so it was not started; the first: run {found[0].run}: {found[0].message}"
             )
 
-    def check(self, query: str = "") -> Iterator[Misfit | None]:
-        """Replay open runs against this engine's code: for each None, or what does not fit.
+    def check(
+        self,
+        query: str = "",
+        *,
+        runs: Iterable[str] | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Iterator[Misfit | None]:
+        """Replay runs against this engine's code: for each None, or what does not fit.
 
         Nothing is performed and nothing is written; the engine need not be entered, and others may
-        serve the file meanwhile. A run that ``durable check`` says fits goes on with this code.
+        serve the file meanwhile. An open run that fits goes on with this code; a closed one that
+        fits would end with it as it did.
 
         Args:
             query: Only open runs of this filter; see `Client.list`.
+            runs: Instead, these ids, or ``id#n``, open or closed.
+            path: The file; the engine's own by default.
 
         Raises:
             FilterError: The query is no filter.
+            RunNotFound: One of the runs is not in the file.
             StoreError: The file cannot be read.
         """
-        from durable._runtime.replay import check_runs
+        from durable._runtime.replay import check_run, check_runs
         from durable.inspection import view
 
-        with view(self._path) as runs:
-            selection = runs.selection(f"status:open ({query})" if query.strip() else "status:open")
-            yield from check_runs(runs._reader, selection, self._resolve)
+        with view(self._path if path is None else path) as found:
+            if runs is None:
+                meant = f"status:open ({query})" if query.strip() else "status:open"
+                yield from check_runs(found._reader, found.selection(meant), self._resolve)
+                return
+            rows = [found.get_row(one) for one in runs]
+            for row in rows:
+                yield check_run(found._reader, row, self._resolve)
 
     def stack(self, run_id: str, path: str | os.PathLike[str] | None = None) -> str:
         """Return where a run's code waits, task by task, by a replay with this engine's code.

@@ -1,4 +1,4 @@
-"""APP:ENGINE of the command line: importing an application, and finding the engine in it."""
+"""APP:NAME of the command line: importing an application, and finding an engine or a workflow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,9 +16,9 @@ from durable_cli._errors import Failed
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from durable import Engine
+    from durable import Engine, Workflow
 
-__all__ = ["find_engine"]
+__all__ = ["find_engine", "find_workflow"]
 
 
 def find_engine(app: str) -> Engine:
@@ -31,12 +31,39 @@ def find_engine(app: str) -> Engine:
         click.UsageError: There is no such module, file or engine.
         Failed: Importing it failed.
     """
+    module, name, attribute = _split(app, "APP:ENGINE", "engine")
+    return _engine_of(module, name, attribute)
+
+
+def find_workflow(app: str) -> Workflow[..., Any]:
+    """Import an application and return one of its workflows.
+
+    Args:
+        app: ``module:attribute`` or ``path.py:attribute``.
+
+    Raises:
+        click.UsageError: There is no such module, file or workflow.
+        Failed: Importing it failed.
+    """
+    module, name, attribute = _split(app, "APP:WORKFLOW", "publish")
+    from durable.definitions import Workflow
+
+    others = _names_of(module, Workflow)
+    found = _attribute_of(module, name, attribute, others)
+    if isinstance(found, Workflow):
+        return found
+    raise click.UsageError(
+        f"{name}:{attribute} is {_article(type(found).__name__)}; it must be a workflow{others}"
+    )
+
+
+def _split(app: str, kind: str, example: str) -> tuple[ModuleType, str, str]:
     module_name, colon, attribute = app.rpartition(":")
     if not colon or not module_name or not attribute:
         raise click.UsageError(
-            f"{app!r} is not APP:ENGINE; for example shop:engine or shop.py:engine"
+            f"{app!r} is not {kind}; for example shop:{example} or shop.py:{example}"
         )
-    return _engine_of(_load(module_name), module_name, attribute)
+    return _load(module_name), module_name, attribute
 
 
 def _load(name: str) -> ModuleType:
@@ -80,13 +107,10 @@ def _not_importable(name: str, error: Exception) -> Failed:
 
 
 def _engine_of(module: ModuleType, name: str, attribute: str) -> Engine:
-    found: object = module
-    for part in attribute.split("."):
-        found = getattr(found, part, None)
-        if found is None:
-            raise click.UsageError(f"{name} has no {attribute!r}{_engines_of(module)}")
     from durable.engine import Engine
 
+    others = _names_of(module, Engine)
+    found = _attribute_of(module, name, attribute, others)
     if not isinstance(found, Engine) and callable(found) and _takes_nothing(found):
         found = found()
         if inspect.iscoroutine(found):
@@ -95,8 +119,17 @@ def _engine_of(module: ModuleType, name: str, attribute: str) -> Engine:
         return found
     raise click.UsageError(
         f"{name}:{attribute} is {_article(type(found).__name__)}; it must be a durable.Engine, or "
-        f"a function without arguments that returns one{_engines_of(module)}"
+        f"a function without arguments that returns one{others}"
     )
+
+
+def _attribute_of(module: ModuleType, name: str, attribute: str, others: str) -> object:
+    found: object = module
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+        if found is None:
+            raise click.UsageError(f"{name} has no {attribute!r}{others}")
+    return found
 
 
 def _article(noun: str) -> str:
@@ -112,8 +145,6 @@ def _takes_nothing(function: object) -> bool:
     return True
 
 
-def _engines_of(module: ModuleType) -> str:
-    from durable.engine import Engine
-
-    names = [name for name, value in vars(module).items() if isinstance(value, Engine)]
+def _names_of(module: ModuleType, kind: type) -> str:
+    names = [name for name, value in vars(module).items() if isinstance(value, kind)]
     return f"; it has {', '.join(sorted(names))}" if names else ""

@@ -2,13 +2,16 @@
 
 ====  ==============================================================================
 0     done
-1     an unexpected error; or the file cannot be used: missing, foreign, damaged
+1     an unexpected error; or the file cannot be used: missing, foreign, damaged; or the run that
+      was waited for failed
 2     wrong usage
 3     not found
 4     the verb does not fit the run's state
 5     the file stayed locked
 6     the run said no: an update was refused, failed or abandoned, a query failed; or a check
       found something
+7     the run that was waited for was cancelled or terminated
+8     the time to wait was over, and the run is open still
 130   Ctrl-C
 141   whoever read the output went away, as under ``| head``
 143   a worker got SIGTERM and stopped in order
@@ -30,9 +33,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["CHECK_FAILED", "NOT_FOUND", "REFUSED", "Failed", "code_of"]
+__all__ = [
+    "CHECK_FAILED",
+    "FAILED",
+    "NOT_FOUND",
+    "OPEN_STILL",
+    "REFUSED",
+    "STOPPED",
+    "WRONG_STATE",
+    "Failed",
+    "ReaderGone",
+    "code_of",
+]
 
-FAILED, USAGE, NOT_FOUND, WRONG_STATE, BUSY, REFUSED = 1, 2, 3, 4, 5, 6
+FAILED, USAGE, NOT_FOUND, WRONG_STATE, BUSY, REFUSED, STOPPED, OPEN_STILL = range(1, 9)
 CHECK_FAILED = REFUSED
 INTERRUPTED, BROKEN_PIPE = 130, 141
 # Of a filter, before and after the place that is wrong.
@@ -69,6 +83,10 @@ class Failed(click.ClickException):
         self.code = code
 
 
+class ReaderGone(Exception):
+    """Whoever read the output went away; click would make of a `BrokenPipeError` exit code 1."""
+
+
 def code_of(error: BaseException) -> int:
     """Return the exit code of an error."""
     if isinstance(error, Failed):
@@ -81,7 +99,7 @@ def guarded(command: Callable[[], int]) -> int:
     try:
         code = command()
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderGone):
         _stop_writing()
         return BROKEN_PIPE
     except SystemExit as stopped:

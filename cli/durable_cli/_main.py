@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from durable_cli._errors import guarded
+from durable_cli._errors import ReaderGone, guarded
 from durable_cli._options import color_option, file_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from click.shell_completion import CompletionItem
 
 __all__ = ["COMMANDS", "run"]
 
@@ -22,9 +24,15 @@ COMMANDS = {
     "ls": "List runs, newest first.",
     "show": "Show one run: why it waits, its steps, its error.",
     "jobs": "List acts on many runs, and how far they are.",
+    "tree": "Show a run's family: who started whom, and how each is.",
+    "diff": "Show where two runs' histories differ first.",
     "issues": "List like failures as one; retry, mute or resolve a group.",
+    "stats": "How many runs, how often, how long, how large the file is.",
+    "sql": "Ask the file in SQL; reading only.",
+    "start": "Start a run; a worker does the work.",
     "read": "Show what a run has published.",
-    "tail": "Follow a stream of a run until the run ends.",
+    "tail": "Follow a run's events, or a stream of it, until it ends.",
+    "wait": "Wait until runs have ended; the exit code says how.",
     "query": "Ask a run a question.",
     "signal": "Send a run a signal.",
     "update": "Send a run an update, and wait for its answer.",
@@ -39,7 +47,11 @@ COMMANDS = {
     "terminate": "End a run; none of its code runs any more.",
     "rm": "Delete a run that has ended.",
     "check": "Replay every open run against the code on disk.",
+    "replay": "Replay runs, open or closed, against the code on disk.",
+    "backup": "Copy the file, consistent and checked, while it is in use.",
     "worker": "Serve the file of an engine until stopped.",
+    "new": "Make a folder with a workflow, its engine, a test, a unit file.",
+    "completion": "Write a script for the completion of bash, zsh or fish.",
     "version": "Show versions.",
     "help": "Explain filters, exit codes and the environment.",
 }
@@ -62,6 +74,25 @@ class LazyGroup(click.Group):
         found = import_module(f"durable_cli.{cmd_name}").command
         assert isinstance(found, click.Command)
         return found
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the names that begin so, without loading the commands."""
+        from click.shell_completion import CompletionItem
+
+        names = [
+            CompletionItem(name, help=text)
+            for name, text in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        # Of the options, when those are asked for.
+        return names or click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without loading them."""

@@ -18,7 +18,21 @@ if TYPE_CHECKING:
 
     from durable.inspection import Viewer
 
-__all__ = ["Settings", "color_option", "file_option", "find_run", "run_argument", "settings"]
+__all__ = [
+    "Settings",
+    "color_option",
+    "file_option",
+    "find_run",
+    "json_option",
+    "json_value",
+    "message_id_option",
+    "reason_option",
+    "run_argument",
+    "seconds_of",
+    "settings",
+    "timeout_option",
+    "value_of",
+]
 
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 ENVIRONMENT = "DURABLE_DB"
@@ -145,6 +159,38 @@ def reason_option(function: Decorated) -> Decorated:
     return click.option(
         "--reason", metavar="TEXT", default="", help="Why, in your words; kept in the audit."
     )(function)
+
+
+def timeout_option(text: str) -> Callable[[Decorated], Decorated]:
+    """Add ``--timeout``, with this help; the command gets seconds, or None."""
+    return click.option(
+        "--timeout", "limit_s", metavar="TIME", callback=_limit_s, help=f"{text}, as in 30s or 2m."
+    )
+
+
+def _limit_s(_: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
+    found = seconds_of(text, parameter.opts[0])
+    if found == 0:
+        raise click.UsageError(f"{parameter.opts[0]} is longer than 0")
+    return found
+
+
+def seconds_of(text: str, option: str) -> float:
+    """Return a duration of the command line, ``30s`` or ``90``, in seconds.
+
+    Raises:
+        click.UsageError: It is none.
+    """
+    from durable.errors import UsageError
+    from durable.policies import duration_us
+
+    try:
+        given = float(text) if text.replace(".", "", 1).isdecimal() else text
+        return duration_us(given, "it") / 1e6
+    except UsageError as error:
+        raise click.UsageError(f"{option}: {str(error).removeprefix('it: ')}") from None
 
 
 def run_argument(function: Decorated) -> Decorated:

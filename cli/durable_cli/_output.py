@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Cell", "Screen", "age", "cells", "clean", "clean_lines", "cut", "moment", "to_json"]
+__all__ = [
+    "Cell",
+    "Screen",
+    "age",
+    "cells",
+    "clean",
+    "clean_lines",
+    "cut",
+    "moment",
+    "size",
+    "to_json",
+]
 
 # What a terminal that does not tell its size most often has.
 COLUMNS_WITHOUT_TERMINAL = 80
@@ -31,6 +42,8 @@ _CODES = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34",
     "magenta": "35", "cyan": "36",
 }  # fmt: skip
+
+_BARS = "▁▂▃▄▅▆▇█"
 
 # Shape and colour both tell the status: one of them is enough. None of the shapes is wide.
 _STATUS_LOOKS = {
@@ -130,6 +143,17 @@ def moment(at: dt.datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%SZ") if at.year >= 1_000 else "before all time"
 
 
+def size(count: int) -> str:
+    """Return bytes for people: ``512 B``, ``4.0 KiB``, ``1.2 GiB``."""
+    if count < 1_024:
+        return f"{count} B"
+    amount, units = count / 1_024, ["KiB", "MiB", "GiB", "TiB"]
+    while amount >= 1_023.95 and len(units) > 1:
+        amount /= 1_024
+        del units[0]
+    return f"{amount:,.1f} {units[0]}"
+
+
 # -- JSON ------------------------------------------------------------------------------------------
 
 
@@ -226,6 +250,11 @@ class Screen:
         word = clean(status)
         plain = not self.is_terminal or not self.is_unicode
         return Cell(word if plain else f"{shape} {word}", (color,))
+
+    def bars(self, counts: Sequence[int]) -> str:
+        """Return a bar for each count; the highest is of the most, the lowest of none."""
+        most, top = max(counts, default=0), len(_BARS) - 1
+        return "".join(_BARS[(count * top + most - 1) // most if most else 0] for count in counts)
 
     def cut(self, text: str, width: int) -> str:
         """Return a clean text in at most so many cells."""

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 import durable
+from durable.inspection import CLOSED, duration
+from durable_cli._errors import FAILED, OPEN_STILL, STOPPED
 from durable_cli._options import find_run, settings
-from durable_cli._output import Screen, clean
+from durable_cli._output import Cell, Screen, clean
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from durable import Client, Run, RunDetails
+    from durable import Client, Run, RunDetails, RunSummary
 
-__all__ = ["Asked", "ask", "look"]
+__all__ = ["Asked", "ask", "code_of_end", "ended", "look", "look_at", "tell_why", "write_end"]
+
+# After so long without an answer it is said why: perhaps nobody serves the file.
+QUIET_S = 1.0
 
 
 @attrs.frozen
@@ -50,6 +56,66 @@ def look(text: str) -> tuple[str, str, RunDetails]:
     with durable.view(path) as runs:
         name = find_run(runs, text)
         return path, name, runs.get(name)
+
+
+def look_at(texts: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the path of the file, and what names each of several runs that are all in it.
+
+    Raises:
+        RunNotFound: One is not.
+    """
+    path = settings().path()
+    with durable.view(path) as runs:
+        names = [find_run(runs, text) for text in texts]
+        for name in names:
+            runs.get_row(name)
+    return path, names
+
+
+def write_end(screen: Screen, run: RunSummary) -> None:
+    """Write a line on a run that was waited for, ended or not, at once."""
+    status = screen.status(run.status)
+    took = ""
+    if run.started is not None and run.closed is not None:
+        took = duration(max(0.0, (run.closed - run.started).total_seconds()))
+    cells = status, Cell(clean(run.id), ("bold",)), Cell(clean(run.workflow)), Cell(took)
+    if screen.is_terminal:
+        why = screen.style(clean(run.why), *status.styles)
+        shown = [screen.style(cell.text, *cell.styles) for cell in cells if cell.text]
+        screen.line("  ".join([*shown, why] if why else shown))
+    else:
+        screen.rows([(*cells, Cell(clean(run.why)))])
+    screen.flush()
+
+
+def code_of_end(ends: Sequence[RunSummary]) -> int:
+    """Return the exit code that runs which were waited for have together: the worst counts."""
+    found = {run.status for run in ends}
+    if found - set(CLOSED):
+        return OPEN_STILL
+    if "failed" in found:
+        return FAILED
+    return STOPPED if found - {"completed", "continued"} else 0
+
+
+async def ended(handle: Run[Any], run: RunSummary) -> dict[str, Any]:
+    """Return what JSON says of a run that was waited for: with its result, or why there is none."""
+    fields = attrs.asdict(run)
+    try:
+        fields["result"] = await handle.result() if run.status == "completed" else None
+    except durable.PayloadError as error:
+        fields["result"] = f"<{error}>"
+    return fields
+
+
+async def tell_why(handle: Run[Any]) -> None:
+    """After a second of waiting, say on stderr that a run is queued, and why."""
+    await asyncio.sleep(QUIET_S)
+    found = await handle.details()
+    if found.status == "queued":
+        screen = Screen(sys.stderr, settings().color)
+        screen.line(f"{clean(found.id)} is queued: {clean(found.why)}")
+        screen.flush()
 
 
 def ask(text: str, verb: Callable[[Run[Any]], Awaitable[Run[Any]]]) -> Asked:

@@ -1,46 +1,79 @@
-"""``durable tail``: a stream, as it is written."""
+"""``durable tail``: events as they are committed, or a stream as it is written."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 import durable
 from durable_cli._errors import NOT_FOUND, Failed
 from durable_cli._options import color_option, file_option, json_option, run_argument, settings
-from durable_cli._output import clean, to_json
-from durable_cli._verbs import look
+from durable_cli._output import Cell, clean, to_json
+from durable_cli._output import cells as cells_of
+from durable_cli._talk import decoded
+from durable_cli._verbs import look, write_end
 
 if TYPE_CHECKING:
     from durable import Item
+    from durable.inspection import EventView
     from durable_cli._output import Screen
 
 __all__ = ["command"]
 
+# Of what an event says; `durable show RUN --payloads` shows it whole.
+CONTENT_CELLS = 100
+# Of an event's line on a terminal: time, run, number, status, kind, step, name, content.
+WIDTHS = (24, 10, 3, 11, 8, 4, 10, 0)
+
 
 @click.command("tail", epilog="Example: durable tail chat-1 tokens --join")
 @run_argument
-@click.argument("stream")
+@click.argument("stream", required=False)
 @click.option(
     "--from",
     "first",
     type=click.IntRange(min=0),
-    default=0,
     metavar="N",
-    help="Begin at this position; the first item has 0.",
+    help="Of a stream: begin at this position; the first item has 0.",
 )
-@click.option("--join", is_flag=True, help="Write texts one after another: tokens become prose.")
+@click.option(
+    "--join", is_flag=True, help="Of a stream: write texts one after another: tokens become prose."
+)
+@click.option(
+    "--since",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Of events: leave out those up to number N; the first event has 1.",
+)
 @json_option
 @file_option
 @color_option
-def command(run: str, stream: str, first: int, *, join: bool, as_json: bool) -> None:
-    """Follow a stream of a run until the run ends: an item a line, from the beginning.
+def command(
+    run: str,
+    stream: str | None,
+    first: int | None,
+    since: int | None,
+    *,
+    join: bool,
+    as_json: bool,
+) -> None:
+    """Follow a run's events, or a stream of it, until the run ends; from the beginning.
 
-    An activity that is tried again appends again: a line says so, and with --json each item has its
+    Without STREAM: a line for each event as it is committed. With STREAM: an item a line. An
+    activity that is tried again appends again: a line says so, and with --json each item has its
     step, attempt and index, from 0 in each attempt.
     """
+    if stream is None:
+        if first is not None or join:
+            raise click.UsageError("--from and --join are of a stream; name one, or use --since")
+        path, name_of_run, _ = look(run)
+        asyncio.run(_follow_events(path, name_of_run, since or 0, as_json=as_json))
+        return
+    if since is not None:
+        raise click.UsageError("--since is of events; a stream begins --from a position")
     path, name_of_run, before = look(run)
     names = [one.name for one in before.streams]
     # What an open run has not, it may have yet; one that continued may have it in what follows.
@@ -49,8 +82,60 @@ def command(run: str, stream: str, first: int, *, join: bool, as_json: bool) -> 
         message = f"run {before.id} has no stream {stream!r}; it has: {known}"
         raise Failed(message, code=NOT_FOUND)
     follower = _Follower(settings().screen(), join=join, as_json=as_json)
-    asyncio.run(_follow(path, name_of_run, stream, first, follower))
+    asyncio.run(_follow(path, name_of_run, stream, first or 0, follower))
     follower.end()
+
+
+# -- events ----------------------------------------------------------------------------------------
+
+
+async def _follow_events(path: str, run: str, after: int, *, as_json: bool) -> None:
+    screen = settings().screen()
+    async with durable.Client(path) as client:
+        handle = await client.get(run)
+        async for event in handle.events(after=after):
+            if as_json:
+                screen.json(_plain(event), is_line=True)
+            else:
+                _write_event(screen, event)
+            screen.flush()
+        if screen.is_terminal and not as_json:
+            write_end(screen, await handle.wait())
+
+
+def _plain(event: EventView) -> dict[str, Any]:
+    fields = attrs.asdict(event)
+    return fields | {name: decoded(fields[name]) for name in ("arguments", "result")}
+
+
+def _write_event(screen: Screen, event: EventView) -> None:
+    status = screen.status(event.status)
+    content = clean(event.error or event.result or event.arguments)
+    cells = (
+        Cell(f"{event.at:%Y-%m-%d %H:%M:%S}.{event.at.microsecond // 1000:03}Z", ("dim",)),
+        Cell(clean(event.run)),
+        Cell(str(event.seq)),
+        status,
+        Cell(clean(event.kind)),
+        Cell(clean(event.step)),
+        Cell(clean(event.name)),
+        Cell(screen.cut(content, CONTENT_CELLS)),
+    )
+    if not screen.is_terminal:
+        screen.rows([cells])
+        return
+    # Lines come one by one, so the columns cannot know how wide they will be.
+    shown: list[str] = []
+    room = screen.columns
+    for cell, width in zip(cells, WIDTHS, strict=True):
+        text = screen.cut(cell.text, max(0, room - 1))
+        padded = text + " " * (width - cells_of(text))
+        room -= cells_of(padded) + 1
+        shown.append(screen.style(padded, *cell.styles))
+    screen.line(" ".join(shown).rstrip(" "))
+
+
+# -- a stream --------------------------------------------------------------------------------------
 
 
 async def _follow(path: str, run: str, stream: str, first: int, follower: _Follower) -> None:

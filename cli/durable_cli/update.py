@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 from typing import Any
 
 import click
@@ -18,15 +17,12 @@ from durable_cli._options import (
     message_id_option,
     run_argument,
     settings,
+    timeout_option,
     value_of,
 )
-from durable_cli._output import Screen, clean
-from durable_cli._verbs import look
+from durable_cli._verbs import look, tell_why
 
 __all__ = ["command"]
-
-# After so long without an answer it is said why: perhaps nobody serves the file.
-QUIET_S = 1.0
 
 
 @click.command(
@@ -36,21 +32,18 @@ QUIET_S = 1.0
 @click.argument("name")
 @click.argument("payload", metavar="[JSON]", default="null")
 @message_id_option("Of the update: it is done once, and this asks for its answer again.")
-@click.option(
-    "--timeout", metavar="TIME", help="Wait so long for the answer, as in 30s; else until it comes."
-)
+@timeout_option("Wait so long for the answer, else until it comes")
 @json_option
 @file_option
 @color_option
 def command(
-    run: str, name: str, payload: str, message_id: str, timeout: str | None, *, as_json: bool
+    run: str, name: str, payload: str, message_id: str, limit_s: float | None, *, as_json: bool
 ) -> None:
     """Send a run an update, and wait for its answer.
 
     The answer is written as JSON. Exit code 6: it was refused, it failed, or the run ended first.
     """
     value = value_of(payload)
-    limit_s = None if timeout is None else _seconds(timeout)
     path, name_of_run, before = look(run)
     key = message_id or secrets.token_hex(8)
     answer = asyncio.run(_update(path, name_of_run, name, value, key, limit_s))
@@ -61,19 +54,6 @@ def command(
         screen.json(answer)
 
 
-def _seconds(text: str) -> float:
-    from durable.errors import UsageError
-    from durable.policies import duration_us
-
-    try:
-        found = duration_us(float(text) if text.replace(".", "", 1).isdecimal() else text, "it")
-    except UsageError as error:
-        raise click.UsageError(f"--timeout: {str(error).removeprefix('it: ')}") from None
-    if found == 0:
-        raise click.UsageError("--timeout is longer than 0")
-    return found / 1e6
-
-
 async def _update(
     path: str, run: str, name: str, value: Any, key: str, limit_s: float | None
 ) -> Any:
@@ -82,7 +62,7 @@ async def _update(
     async with durable.Client(path) as client:
         handle = await client.get(run)
         asking = asyncio.ensure_future(handle.update(Update[Any, Any](name), value, id=key))
-        telling = asyncio.ensure_future(_tell_why(handle))
+        telling = asyncio.ensure_future(tell_why(handle))
         try:
             async with asyncio.timeout(limit_s):
                 return await asking
@@ -94,12 +74,3 @@ async def _update(
             ) from None
         finally:
             telling.cancel()
-
-
-async def _tell_why(handle: durable.Run[Any]) -> None:
-    await asyncio.sleep(QUIET_S)
-    found = await handle.details()
-    if found.status == "queued":
-        screen = Screen(sys.stderr, settings().color)
-        screen.line(f"{clean(found.id)} is queued: {clean(found.why)}")
-        screen.flush()

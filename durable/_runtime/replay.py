@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import attrs
 import msgspec
 
 from durable._core import context
-from durable._core.driver import Driver
+from durable._core.driver import Cancelled, Completed, Continued, Driver, Failed, Outcome
 from durable._runtime.inside import InWorkflow
 from durable.errors import Blocked, PayloadError, QueryFailed, StoreError
 from durable.policies import Limits
@@ -32,12 +32,12 @@ RUNS_PER_PAGE = 200
 
 @attrs.frozen(kw_only=True)
 class Misfit:
-    """A run that today's code would block.
+    """A run that today's code would block, or a closed one that it would end otherwise.
 
     Attributes:
         run: As people write it.
         workflow: The stored name.
-        kind: As `Blocked.kind`.
+        kind: As `Blocked.kind`; or ``end``.
         message: What does not fit, with both sides.
         difference: As `Blocked.difference`; empty if the code is missing or a payload damaged.
     """
@@ -114,14 +114,16 @@ def stack_by_replay(reader: Reader, row: RunRow, workflow: Workflow[Any, Any]) -
 def check_run(
     reader: Reader, row: RunRow, resolve: Callable[[str], Workflow[Any, Any] | str]
 ) -> Misfit | None:
-    """Replay an open run against today's code; None if it fits."""
+    """Replay a run against today's code; None if it fits, and a closed one ends as it did."""
     found = resolve(row.workflow)
     kind, message, difference = "function", "", {}
     if isinstance(found, str):
         message = found
     else:
         try:
-            with replayed(reader, row, found):
+            with replayed(reader, row, found) as driver:
+                kind, message = "end", _other_end(reader, row, found, driver)
+            if not message:
                 return None
         except Blocked as error:
             kind, message, difference = error.kind, str(error), dict(error.difference)
@@ -132,6 +134,41 @@ def check_run(
     return Misfit(
         run=row.name, workflow=row.workflow, kind=kind, message=message, difference=difference
     )
+
+
+def _other_end(reader: Reader, row: RunRow, workflow: Workflow[Any, Any], driver: Driver) -> str:
+    """Say how today's code would end a closed run otherwise than it did; empty if it would not."""
+    if row.is_open or row.state == "terminated":
+        return ""
+    if driver.outcome is None:
+        # Its code may not have come to an end in the time that was left.
+        if row.state == "failed" and driver.timed_out_seq and row.origin == driver.timed_out_seq:
+            return ""
+        return f"the run is {row.state}, but the code now goes on where its history ends"
+    state, payload = _end_of(driver.outcome, workflow)
+    if state != row.state:
+        return f"the run is {row.state}, but with the code now it would be {state}"
+    if payload and payload != reader.payload(row.result, row.result_checksum):
+        return "the code now returns something else than what is recorded"
+    return ""
+
+
+def _end_of(outcome: Outcome, workflow: Workflow[Any, Any]) -> tuple[str, bytes]:
+    """Return the state an outcome ends a run in, and what a completed one returned."""
+    match outcome:
+        case Completed(value):
+            try:
+                return "completed", workflow.codec.result.encode(value)
+            except PayloadError:
+                return "failed", b""
+        case Failed():
+            return "failed", b""
+        case Cancelled():
+            return "cancelled", b""
+        case Continued():
+            return "continued", b""
+        case _:
+            assert_never(outcome)
 
 
 def check_runs(

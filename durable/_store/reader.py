@@ -20,6 +20,7 @@ from durable._store.rows import (
     AnswerRow,
     AttemptRow,
     AuditRow,
+    ChildRow,
     InboxRow,
     IssueRow,
     ItemRow,
@@ -56,6 +57,11 @@ class Reader:
         self._connection = connect(path, read_only=True)
         self._has_moved = moved_probe(self._connection)
         self._pid = os.getpid()
+
+    @property
+    def path(self) -> str:
+        """The real path of the file."""
+        return self._path
 
     def close(self) -> None:
         """Close the connection."""
@@ -243,22 +249,23 @@ class Reader:
             if len(rows) < EVENTS_PER_PAGE:
                 return
 
-    def events_as_found(self, run: int) -> Iterator[tuple[Event, str]]:
-        """Yield a history for people: each event, and what is wrong with it, or "".
+    def events_as_found(
+        self, run: int, after: int = 0, page: int = EVENTS_PER_PAGE
+    ) -> Iterator[tuple[Event, str]]:
+        """Yield a history for people: each event after a place, and what is wrong with it, or "".
 
         Of a damaged event the payloads are empty. What is missing is one event of kind 0, at the
         first missing place.
         """
-        after = 0
         while True:
-            rows = self._all("list_events_as_found", run=run, after=after, limit=EVENTS_PER_PAGE)
+            rows = self._all("list_events_as_found", run=run, after=after, limit=page)
             for seq, *row in rows:
                 if seq != after + 1:
                     gap = f"event {after + 1} is missing: the file was changed or damaged"
                     yield Event(after + 1, 0, "", "", 0, b"", b"", row[-2], 0), gap
                 after = seq
                 yield self._event_as_found(seq, *row)
-            if len(rows) < EVENTS_PER_PAGE:
+            if len(rows) < page:
                 return
 
     def _event_as_found(
@@ -286,6 +293,11 @@ class Reader:
 
     def _as_found(self, stored: bytes | int | None) -> bytes:
         return stored if isinstance(stored, bytes) else self.payload(stored)
+
+    def received(self, run: int, until: int) -> dict[str, int]:
+        """Return how many signals of each name a run received up to an event."""
+        rows = self._all("count_received", run=run, until=until) if until else []
+        return {name.decode("utf-8", "replace"): count for name, count in rows}
 
     def patches(self, run: int) -> list[str]:
         """Return the names of the patches a history went through."""
@@ -321,6 +333,11 @@ class Reader:
         """Return the runs that a run started: the key, and where its end is delivered."""
         rows = self._all("list_children", parent=parent, limit=limit)
         return [(pk, step or "") for pk, step in rows]
+
+    def child_rows(self, parent: int, limit: int) -> list[ChildRow]:
+        """Return what is shown of the runs that a run started, oldest first."""
+        rows = self._all("list_family", parent=parent, limit=limit)
+        return [ChildRow(*row) for row in rows]
 
     def followers(self, run: int) -> list[int]:
         """Return the keys of the runs that go on from a run, oldest first."""

@@ -15,6 +15,7 @@ __all__ = [
     "AnswerRow",
     "AttemptRow",
     "AuditRow",
+    "ChildRow",
     "InboxRow",
     "IssueRow",
     "ItemRow",
@@ -93,23 +94,50 @@ class RunRow:
 
     def status(self, is_alive: Callable[[int], bool]) -> str:
         """Return the status it is shown with; whether its worker lives is asked of the kernel."""
-        match self.state:
-            case "ready":
-                held = self.worker_id is not None and is_alive(self.worker_id)
-                return "running" if held else "queued"
-            case "parked":
-                kind = self.waits_for().get("kind")
-                return kind if kind in {"retrying", "waiting", "sleeping"} else "sleeping"
-            case _:
-                return self.state
+        return shown_status(self.state, self.worker_id, self.waits, is_alive)
 
     def waits_for(self) -> dict[str, Any]:
         """Return why it waits, decoded; a damaged value reads as unknown."""
-        try:
-            found = msgspec.json.decode(self.waits or "{}")
-        except msgspec.DecodeError:
-            return {"kind": "unknown"}
-        return found if isinstance(found, dict) else {"kind": "unknown"}
+        return decoded_waits(self.waits)
+
+
+def shown_status(
+    state: str, worker_id: int | None, waits: str | None, is_alive: Callable[[int], bool]
+) -> str:
+    """Return the status a stored state is shown with; whether a worker lives the kernel knows."""
+    match state:
+        case "ready":
+            return "running" if worker_id is not None and is_alive(worker_id) else "queued"
+        case "parked":
+            kind = decoded_waits(waits).get("kind")
+            return kind if kind in {"retrying", "waiting", "sleeping"} else "sleeping"
+        case _:
+            return state
+
+
+def decoded_waits(waits: str | None) -> dict[str, Any]:
+    """Return why a run waits; a damaged value reads as unknown."""
+    try:
+        found = msgspec.json.decode(waits or "{}")
+    except msgspec.DecodeError:
+        return {"kind": "unknown"}
+    return found if isinstance(found, dict) else {"kind": "unknown"}
+
+
+@attrs.define
+class ChildRow:
+    """What a family's tree needs of one row of ``run``."""
+
+    pk: int
+    workflow: str
+    state: str
+    worker_id: int | None
+    waits: str | None
+    parent_step: str | None
+
+    def status(self, is_alive: Callable[[int], bool]) -> str:
+        """Return the status it is shown with."""
+        return shown_status(self.state, self.worker_id, self.waits, is_alive)
 
 
 @attrs.define

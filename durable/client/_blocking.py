@@ -20,7 +20,7 @@ from durable.errors import UsageError
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
-    from durable.inspection import JobView
+    from durable.inspection import EventView, JobView
     from durable.messages import Stream, Value
 
 __all__ = ["BlockingClient", "BlockingRun"]
@@ -128,6 +128,10 @@ class BlockingRun(Generic[R_co]):
         )  # fmt: skip
         return BlockingRun(self._client, self._client._call(verb))
 
+    @_of_run(Run[Any].wait)
+    def wait(self) -> None:
+        """See `Run.wait`."""
+
     @_of_run(Run[Any].status)
     def status(self) -> None:
         """See `Run.status`."""
@@ -199,6 +203,10 @@ class BlockingRun(Generic[R_co]):
     def tail(self, stream: Stream[T], *, from_: int = 0) -> Iterator[Item[T]]:
         """See `Run.tail`."""
         return self._client._iterate(self._run.tail(stream, from_=from_))
+
+    def events(self, *, after: int = 0) -> Iterator[EventView]:
+        """See `Run.events`."""
+        return self._client._iterate(self._run.events(after=after))
 
     def __repr__(self) -> str:
         return repr(self._run)
@@ -277,6 +285,14 @@ class BlockingClient:
     @_of_client(Client.count)
     def count(self) -> None:
         """See `Client.count`."""
+
+    @_of_client(Client.stats)
+    def stats(self) -> None:
+        """See `Client.stats`."""
+
+    @_of_client(Client.backup)
+    def backup(self) -> None:
+        """See `Client.backup`."""
 
     @_of_client(Client.issues)
     def issues(self) -> None:

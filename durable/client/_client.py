@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
@@ -16,12 +17,14 @@ from durable import definitions
 from durable._clock import Clock, SystemClock, new_id, new_salt
 from durable._store import messages, repairs, restarts, starts
 from durable._store.messages import Parcel
+from durable._store.reader import Reader
 from durable._store.repairs import By
 from durable._store.restarts import Plan
 from durable._store.rows import OPEN_STATES, RunRow
 from durable._store.store import Store
 from durable._store.writer import Change, Transaction
 from durable.client._bulk import Bulk
+from durable.client._keep import Keeping
 from durable.client._repair import reason_text, user_name
 from durable.client._run import Run
 from durable.client._starts import conflict, new_start
@@ -39,7 +42,6 @@ from durable.payloads import INLINE_BYTES_MAX, check_size
 from durable.policies import Limits
 
 if TYPE_CHECKING:
-    from durable._store.reader import Reader
     from durable._store.starts import Letter
     from durable.client._blocking import BlockingClient
     from durable.messages import Signal, Update
@@ -59,7 +61,7 @@ POLL_S = 0.005
 QUERY_DEADLINE_S = 10.0
 
 
-class Client(Bulk):
+class Client(Bulk, Keeping):
     """Looks at a file, and asks of its runs; never executes anything.
 
     Args:
@@ -312,6 +314,18 @@ class Client(Bulk):
         from anyio import to_thread
 
         return await to_thread.run_sync(self._store.writer.commit_now, Change(operation=operation))
+
+    async def _look(self, look: Callable[[Viewer], T]) -> T:
+        """Look at the file on a thread, through a reader of its own."""
+        from anyio import to_thread
+
+        store, clock = self._store, self._clock
+
+        def looking() -> T:
+            with contextlib.closing(Reader(store.path)) as reader:
+                return look(Viewer(reader, store.locks.is_held, clock))
+
+        return await to_thread.run_sync(looking)
 
     def _by(self, reason: str) -> By:
         """Return who does something now, and why, for the audit."""
@@ -567,6 +581,10 @@ class Client(Bulk):
     async def _wait_change(self, pk: int, version: int) -> None:
         """Wait until there may be news of a run since ``version``."""
         del pk
+        await self._wait_commit(version)
+
+    async def _wait_commit(self, version: int) -> None:
+        """Wait until anybody, this process too, has committed since the reader's ``version``."""
         while self._reader.data_version() == version:  # noqa: ASYNC110  another process commits
             await asyncio.sleep(POLL_S)
 

@@ -23,7 +23,7 @@ from durable.errors import (
     UpdateRefused,
     UsageError,
 )
-from durable.inspection import RunDetails
+from durable.inspection import EventLog, EventView, RunDetails, RunSummary
 
 if TYPE_CHECKING:
     from durable.client._client import Client
@@ -40,6 +40,8 @@ P = ParamSpec("P")
 
 # Items of a stream read at once.
 TAIL_PAGE = 500
+# Events of a history told at once.
+EVENTS_PAGE = 500
 MESSAGE_ID_CHARACTERS_MAX = 200
 _REQUIRED: Any = object()
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -134,6 +136,17 @@ class Run(Repairs, Generic[R_co]):
         """
         row = await self._client._wait_closed(self._pk)
         return self._outcome(row)  # type: ignore[no-any-return]
+
+    async def wait(self) -> RunSummary:
+        """Wait until the run has ended, however it did, and return its last ordinal's summary.
+
+        Does what `result` does, and raises nothing for a run that failed or was stopped.
+
+        Raises:
+            RunNotFound: It was deleted meanwhile.
+        """
+        client = self._client
+        return client._viewer.summary_of(await client._wait_closed(self._pk))
 
     def _outcome(self, row: RunRow) -> Any:
         payload = self._client._reader.payload(row.result, row.result_checksum)
@@ -358,6 +371,39 @@ class Run(Repairs, Generic[R_co]):
             if not row.is_open:
                 return
             await client._wait_change(pk, version)
+
+    async def events(self, *, after: int = 0) -> AsyncIterator[EventView]:
+        """Yield the recorded events as they are committed; ends with the run.
+
+        Follows ``continue_as_new``. A damaged event is shown as such, and the others as they are.
+        Events that a retry in place dropped are followed by those recorded instead.
+
+        Args:
+            after: The number of the last event that is left out; the first event has 1.
+
+        Raises:
+            UsageError: ``after`` is no such number.
+        """
+        if not isinstance(after, int) or after < 0:
+            raise UsageError(f"after is the number of an event, or 0, not {after!r:.80}")
+        client, row = self._client, self._client._get_row(self._pk)
+        log = EventLog(client._reader, row.pk, after)
+        while True:
+            version = client._reader.data_version()
+            row = client._get_row(row.pk)
+            page = log.news(row, EVENTS_PAGE)
+            for one in page:
+                yield one
+            if page:
+                continue
+            if row.state == "continued":
+                following = client._reader.find_ordinal(row.id, row.ordinal + 1)
+                if following is not None:
+                    row, log = following, EventLog(client._reader, following.pk)
+                    continue
+            if not row.is_open:
+                return
+            await client._wait_commit(version)
 
     async def children(self) -> list[Run[Any]]:
         """Return the runs that this one started, oldest first."""

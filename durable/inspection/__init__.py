@@ -5,8 +5,12 @@ asked of the kernel, not of a column. Everything is synchronous and reads only: 
 scripts use it without an event loop.
 """
 
+from durable._store.asking import TableView
 from durable.filters import CLOSED, OPEN, STATUSES
+from durable.inspection._compare import ComparisonView, StepDifference
 from durable.inspection._groups import LIST_LIMIT_MAX
+from durable.inspection._log import EventLog
+from durable.inspection._stats import DurationView, HourView, StatsView
 from durable.inspection._texts import duration
 from durable.inspection._viewer import Viewer, view
 from durable.inspection._views import (
@@ -15,6 +19,8 @@ from durable.inspection._views import (
     ChildView,
     DeadLetter,
     DifferenceView,
+    EventView,
+    FamilyView,
     IssueAlert,
     IssueView,
     JobView,
@@ -35,16 +41,25 @@ __all__ = [
     "AttemptView",
     "AuditView",
     "ChildView",
+    "ComparisonView",
     "DeadLetter",
     "DifferenceView",
+    "DurationView",
+    "EventLog",
+    "EventView",
+    "FamilyView",
+    "HourView",
     "IssueAlert",
     "IssueView",
     "JobView",
     "PromiseView",
     "RunDetails",
     "RunSummary",
+    "StatsView",
+    "StepDifference",
     "StepView",
     "StreamView",
+    "TableView",
     "UpdateView",
     "ValueView",
     "Viewer",

@@ -47,15 +47,21 @@ class Told:
         zero_us: The zero of their times.
         answers: How its updates ended, by id.
         buried: The events of signals that became dead letters.
+        received: How many signals of each name came before.
     """
 
     def __init__(
-        self, zero_us: int, answers: Mapping[str, UpdateView], buried: AbstractSet[int]
+        self,
+        zero_us: int,
+        answers: Mapping[str, UpdateView],
+        buried: AbstractSet[int],
+        received: Mapping[str, int] | None = None,
     ) -> None:
         self._zero_us = zero_us
         self._answers = answers
         self._buried = buried
-        self._received: dict[str, int] = {}
+        self.received = dict(received or {})
+        """How many signals of each name came so far."""
         self.accepted: dict[str, str] = {}
         """The updates so far: names by id."""
         self.payloads: dict[int, str] = {}
@@ -78,7 +84,7 @@ class Told:
             case "cancel":
                 error, result = decoded_text(cut(result)), b""
             case "signal":
-                number = self._received[name] = self._received.get(name, 0) + 1
+                number = self.received[name] = self.received.get(name, 0) + 1
                 step, arguments, result = f"signal:{name}#{number}", result, b""
                 if event.seq in self._buried:
                     self.payloads[event.seq] = cut(arguments)

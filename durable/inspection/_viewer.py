@@ -23,6 +23,7 @@ from durable.errors import DurableError, FileCorrupt, RunNotFound, UsageError
 from durable.filters import STATUSES, And, Filter, Term, Value, parse
 from durable.inspection._events import Told, damaged
 from durable.inspection._groups import LIST_LIMIT_MAX, Groups
+from durable.inspection._looks import Looks
 from durable.inspection._talk import Talk
 from durable.inspection._texts import (
     cut,
@@ -59,7 +60,7 @@ _Attempts = dict[str, list[AttemptView]]
 _ENDS_OF_ACTIVITIES = {int(Kind.COMPLETED), int(Kind.FAILED)}
 
 
-class Viewer(Groups):
+class Viewer(Groups, Looks):
     """Reads runs for people.
 
     Args:

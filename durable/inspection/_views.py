@@ -99,6 +99,37 @@ class StepView:
 
 
 @attrs.frozen(kw_only=True)
+class EventView:
+    """One recorded fact of a run, as people read it.
+
+    Attributes:
+        seq: Its place in the history, from 1.
+        run: The run, as people write it: with ``#n`` from the second ordinal on.
+        at: When, UTC.
+        kind: As of `StepView`.
+        step: As of `StepView`.
+        name: As of `StepView`.
+        status: As of `StepView`; an update is ``accepted``, its answer is no event.
+        took_us: Microseconds of the attempt that ended the step, or of the child, or None.
+        error: One line of what failed, the reason of a cancel, or empty.
+        arguments: As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is damaged.
+        result: Likewise.
+    """
+
+    seq: int
+    run: str
+    at: dt.datetime
+    kind: str
+    step: str
+    name: str
+    status: str
+    took_us: int | None
+    error: str
+    arguments: str
+    result: str
+
+
+@attrs.frozen(kw_only=True)
 class ChildView:
     """A run that this run started.
 
@@ -113,6 +144,37 @@ class ChildView:
     workflow: str
     status: str
     step: str
+
+
+@attrs.define(kw_only=True)
+class FamilyView:
+    """A run in the tree of its family.
+
+    Attributes:
+        id: As people write it.
+        workflow: The stored name.
+        status: One of `STATUSES`.
+        why: Why an open run waits, or what ended it; one line.
+        started: When its code first ran, UTC, or None.
+        closed: When it ended, UTC, or None.
+        step: Where its end is delivered in the run that started it; empty: nowhere.
+        children: The runs it started, oldest first.
+        folded: Of many like children those not among `children`: how many of each status, by
+            workflow.
+        is_cut: Whether it has more children than that: the tree is 100 deep at most, and has
+            100,000 runs at most.
+    """
+
+    id: str
+    workflow: str
+    status: str
+    why: str
+    started: dt.datetime | None
+    closed: dt.datetime | None
+    step: str
+    children: list[FamilyView] = attrs.field(factory=list["FamilyView"])
+    folded: dict[str, dict[str, int]] = attrs.field(factory=dict[str, dict[str, int]])
+    is_cut: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -230,7 +230,19 @@ HEAVY = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "arguments", [["ls"], ["ls", "--json"], ["show", "order-8812"], ["version"], ["--help"]]
+    "arguments",
+    [
+        ["ls"],
+        ["ls", "--json"],
+        ["show", "order-8812"],
+        ["version"],
+        ["--help"],
+        ["stats"],
+        ["backup", "copy.file"],
+        ["sql", "SELECT 1"],
+        ["tree", "order-8812"],
+        ["diff", "hello-1", "hello-1"],
+    ],
 )
 def test_looking_loads_neither_an_event_loop_nor_the_engine(
     arguments: list[str], shop_file: Path

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 PYTHONPATH = f"{ROOT}:{ROOT / 'cli'}"
 READING = [
     ["ls"], ["ls", "--json"], ["show", "x"], ["read", "x"], ["read", "x", "y"], ["tail", "x", "y"],
+    ["tail", "x"], ["wait", "x"], ["stats"], ["tree", "x"], ["diff", "x", "y"], ["backup", "copy"],
+    ["sql", "SELECT 1"], ["sql", "DELETE FROM run"],
     ["query", "x", "y"],
 ]  # fmt: skip
 WRITING = [
@@ -233,7 +235,12 @@ def test_a_locked_file_is_exit_code_5(
         ["version", "x"], ["ls", "--color", "red"], ["\x1b[31m\u202e"], ["ls", "\x1b[31m"],
         ["ls", "status:"], [""], ["-"], ["--"], ["ls", "-n"], ["signal"], ["signal", "x"],
         ["signal", "x", "y", "z"], ["update", "x"], ["update", "x", "y", "{"], ["query", "x"],
-        ["query", "x", "y", "1", "no"], ["query", "x", "y", "--app", "z"], ["read"], ["tail", "x"],
+        ["query", "x", "y", "1", "no"], ["query", "x", "y", "--app", "z"], ["read"],
+        ["tail"], ["tail", "x", "--join"], ["tail", "x", "--from", "1"],
+        ["tail", "x", "y", "--since", "1"], ["tail", "x", "--since", "-1"],
+        ["wait"], ["diff"], ["diff", "x"], ["tree"], ["replay"], ["replay", "x:y"], ["start"],
+        ["sql"], ["backup"],
+        ["stats", "--by", "week"],
         ["tail", "x", "y", "--from", "-1"], ["answer"], ["answer", "x"],
         ["answer", "x", "1", "--reject", "no"], ["answer", "x", "\x1b[31m\u202e"],
         ["update", "x", "y", "--timeout", "soon"], ["update", "x", "y", "--timeout", "0"],
@@ -327,7 +334,15 @@ def test_it_runs_as_a_module(module: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["ls"], ["ls", "--json"], ["show", "hello-2", "--payloads"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ls"], ["ls", "--json"], ["show", "hello-2", "--payloads"], ["tail", "order-8812"],
+        ["wait", "hello-1"], ["wait", "hello-1", "--json"], ["stats"], ["tree", "order-8812"],
+        ["diff", "hello-1", "hello-2"], ["sql", "SELECT * FROM run"],
+        ["sql", "SELECT * FROM run", "--csv"], ["completion", "bash"],
+    ],
+)  # fmt: skip
 def test_a_reader_that_goes_away_is_no_error(arguments: list[str], shop_file: Path) -> None:
     read, write = os.pipe()
     os.close(read)

@@ -15,6 +15,7 @@ from durable._store.rows import (
     AnswerRow,
     AttemptRow,
     AuditRow,
+    ChildRow,
     InboxRow,
     IssueRow,
     ItemRow,
@@ -106,6 +107,7 @@ ROWS = {
     "list_live_workers": WorkerRow, "list_items": ItemRow, "list_letters": LetterRow,
     "list_answers": AnswerRow, "list_values": ValueRow, "list_audit": AuditRow,
     "list_issues": IssueRow, "list_alerts": AlertRow, "get_job": JobRow, "list_jobs": JobRow,
+    "list_family": ChildRow,
 }  # fmt: skip
 
 

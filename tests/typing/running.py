@@ -6,6 +6,7 @@ from typing import Any, assert_type
 
 import durable
 from durable import Client, Engine, Limits, Run, RunDetails, RunSummary, workflow
+from durable.inspection import ComparisonView, EventView, FamilyView, StatsView, TableView
 
 
 @workflow
@@ -41,6 +42,16 @@ async def clients_know_no_types_of_runs() -> None:
     async with Client("app.db") as client:
         assert_type(await client.get("batch-7"), Run[Any])
         assert_type(await client.list("status:failed"), Sequence[RunSummary])
+        assert_type(await client.stats(), StatsView)
+        assert_type(await client.backup("copies", keep=7), str)
+        run = await client.get("batch-7")
+        assert_type(await run.wait(), RunSummary)
+        async for event in run.events(after=3):
+            assert_type(event, EventView)
+        with client.blocking() as plain:
+            assert_type(plain.stats(), StatsView)
+            assert_type(plain.backup("copy.db", overwrite=True), str)
+            assert_type(plain.get("batch-7").wait(), RunSummary)
 
 
 def scripts_carry_types_through() -> None:
@@ -60,3 +71,10 @@ def views_are_plain() -> None:
         assert_type(runs.get("batch-7"), RunDetails)
         assert_type(runs.list(limit=10), list[RunSummary])
         assert_type(runs.count(), dict[str, int])
+        assert_type(runs.stats(by="activity", since="7d"), StatsView)
+        assert_type(runs.compare("batch-7#1", "batch-7#2"), ComparisonView)
+        assert_type(runs.family("batch-7", from_root=True), FamilyView)
+        assert_type(runs.sql("SELECT 1"), TableView)
+        assert_type(runs.backup("copy.db"), str)
+
+        runs.stats(by="week")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

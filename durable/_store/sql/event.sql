@@ -26,6 +26,13 @@ SELECT seq, kind, CAST(step AS BLOB), CAST(name AS BLOB), fingerprint,
  ORDER BY seq
  LIMIT :limit
 
+-- :name count_received
+-- How many signals of each name came up to an event; names as bytes, as above.
+SELECT CAST(name AS BLOB), COUNT(*)
+  FROM event
+ WHERE run = :run AND seq <= :until AND kind = 6
+ GROUP BY 1
+
 -- :name list_patches
 -- The patches a history went through; they are known before its replay begins.
 SELECT name

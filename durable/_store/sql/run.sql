@@ -295,6 +295,15 @@ SELECT pk, parent_step
  ORDER BY pk
  LIMIT :limit
 
+-- :name list_family
+-- :scan allowed (one run's children, in the order of their starts)
+-- What a tree shows of the runs that a run started, oldest first.
+SELECT pk, workflow, state, worker_id, waits, parent_step
+  FROM run
+ WHERE parent_pk = :parent
+ ORDER BY pk
+ LIMIT :limit
+
 -- :name list_followers
 -- The runs that go on from a run, oldest first.
 SELECT pk

@@ -1,0 +1,163 @@
+"""Backups: a consistent copy of a file that others go on writing to, checked before it counts.
+
+Law: a backup is in its place whole and checked, or not at all. It is made beside its place under
+another name, in steps that keep nobody from writing, and moved there at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import apsw
+
+from durable._clock import new_salt
+from durable._store.connection import connect, explain, real_path
+from durable.errors import FileCorrupt, StoreError, UsageError
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+__all__ = ["back_up", "back_up_into"]
+
+# 2 MiB: a step is short enough for Ctrl-C, and long enough to be fast.
+PAGES_PER_STEP = 512
+# Of what the check found, so much is told.
+FINDINGS_MAX = 3
+
+
+def back_up(path: str, dest: str | os.PathLike[str], *, overwrite: bool = False) -> str:
+    """Copy a file as it is now, check the copy, and move it into its place.
+
+    Args:
+        path: The real path of the file.
+        dest: Where the copy goes; readable by its owner only.
+        overwrite: Whether a file that is there is replaced.
+
+    Returns:
+        The absolute path of the copy.
+
+    Raises:
+        UsageError: There is a file already, or it is the file itself, or one that is in use.
+        StoreError: The file cannot be read, or the copy not written.
+    """
+    target = Path(real_path(dest))
+    _refuse_target(Path(path), target, overwrite=overwrite)
+    partial = target.with_name(f".{target.name}.{new_salt():x}.partial")
+    try:
+        _copy(path, str(partial))
+        _check(path, str(partial))
+        _move(partial, target, overwrite=overwrite)
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        for each in (partial, *(Path(f"{partial}{end}") for end in ("-wal", "-shm", "-journal"))):
+            each.unlink(missing_ok=True)
+    return str(target)
+
+
+def back_up_into(path: str, folder: str | os.PathLike[str], keep: int, now: dt.datetime) -> str:
+    """Make a backup named by the time in a folder, and delete the oldest of its like there.
+
+    Args:
+        path: The real path of the file, say ``app.db``.
+        folder: The copy is ``app-20261122T175304.193708Z.db`` in it.
+        keep: So many are left, this one among them.
+        now: The time, UTC.
+
+    Returns:
+        The absolute path of the copy.
+
+    Raises:
+        UsageError: There is no such folder, or ``keep`` is less than 1.
+        StoreError: As of `back_up`; then nothing is deleted.
+    """
+    if not isinstance(keep, int) or keep < 1:
+        raise UsageError(f"keep is the number of backups that stay, 1 or more, not {keep!r}")
+    place, source = Path(folder), Path(path)
+    if not place.is_dir():
+        raise UsageError(f"{place} is no folder; with keep, backups go into one that exists")
+    name = f"{source.stem}-{now:%Y%m%dT%H%M%S}.{now.microsecond:06}Z{source.suffix}"
+    made = back_up(path, place / name)
+    like = re.compile(
+        rf"{re.escape(source.stem)}-\d{{8}}T\d{{6}}\.\d{{6}}Z{re.escape(source.suffix)}"
+    )
+    found = sorted(one.name for one in place.iterdir() if like.fullmatch(one.name))
+    for old in found[:-keep]:
+        (place / old).unlink(missing_ok=True)
+    return made
+
+
+def _refuse_target(source: Path, target: Path, *, overwrite: bool) -> None:
+    if target.exists() and target.samefile(source):
+        raise UsageError(f"{target} is the file itself; name another place for its backup")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists already; name another file, or let it be overwritten")
+    # A log without its file would be played into the new one, and ruin it.
+    if Path(f"{target}-wal").exists():
+        raise UsageError(
+            f"{target} is open in a process, or was; name another file, or delete it and its -wal "
+            "and -shm once no process has it"
+        )
+
+
+def _copy(path: str, partial: str) -> None:
+    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    with contextlib.ExitStack() as stack:
+        source = connect(path, read_only=True)
+        stack.callback(source.close)
+        target = apsw.Connection(partial, flags=apsw.SQLITE_OPEN_READWRITE)
+        stack.callback(target.close)
+        try:
+            # Nobody reads it before it is checked; it is synced once, at the end.
+            target.pragma("synchronous", 0)
+            # In one snapshot: without it each commit of others would make the copy begin again.
+            source.execute("BEGIN; SELECT COUNT(*) FROM sqlite_schema").fetchall()
+            with target.backup("main", source, "main") as backup:
+                while not backup.done:
+                    backup.step(PAGES_PER_STEP)
+            source.execute("ROLLBACK")
+            # One file that needs no other: whoever opens it for writing makes it a log again.
+            target.pragma("journal_mode", "delete")
+        except apsw.FullError as error:
+            raise StoreError(f"no room for the backup of {path}: the disk is full") from error
+        except apsw.Error as error:
+            raise explain(error, path) from error
+
+
+def _check(path: str, partial: str) -> None:
+    checked = connect(partial, read_only=True)
+    try:
+        found = checked.execute("PRAGMA quick_check").fetchall()
+    except apsw.Error as error:
+        found = [(str(error),)]
+    finally:
+        checked.close()
+    if found != [("ok",)]:
+        told = "; ".join(str(one) for (one,) in found[:FINDINGS_MAX])
+        raise FileCorrupt(f"{path} is damaged, so its copy was not kept: {told}")
+
+
+def _move(partial: Path, target: Path, *, overwrite: bool) -> None:
+    _sync(partial)
+    if overwrite:
+        partial.replace(target)
+    else:
+        try:
+            target.hardlink_to(partial)  # Unlike a rename it never replaces what came meanwhile.
+        except FileExistsError:
+            raise UsageError(f"{target} was made by somebody else meanwhile") from None
+        except OSError:  # A file system without hard links.
+            partial.rename(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,172 @@
+"""Other ways to look at a file than a list of runs and one run's details."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+from durable._store.asking import TableView, ask
+from durable._store.backup import back_up, back_up_into
+from durable.errors import UsageError
+from durable.inspection._compare import ComparisonView, compare, entries_of
+from durable.inspection._family import Family, root_of
+from durable.inspection._log import EventLog
+from durable.inspection._stats import StatsView, stats_of
+from durable.inspection._texts import time_of
+from durable.policies import Duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from durable._clock import Clock
+    from durable._store.reader import Reader
+    from durable._store.rows import RunRow
+    from durable.inspection._views import EventView, FamilyView, RunDetails, RunSummary
+
+__all__ = ["EVENTS_LIMIT_MAX", "Looks"]
+
+EVENTS_LIMIT_MAX = 1_000
+
+
+class Looks:
+    """What a `Viewer` shows beside lists and details."""
+
+    _reader: Reader
+    _is_alive: Callable[[int], bool]
+    _clock: Clock
+
+    def get_row(self, run_id: str) -> RunRow:
+        """Return the row of an id, or of ``id#n``."""
+        raise NotImplementedError
+
+    def count(self, query: str = "") -> dict[str, int]:
+        """Return how many runs are shown with each status."""
+        raise NotImplementedError
+
+    def summary_of(self, row: RunRow) -> RunSummary:
+        """Return one line about a run."""
+        raise NotImplementedError
+
+    def details_of(self, row: RunRow) -> RunDetails:
+        """Return everything about a run."""
+        raise NotImplementedError
+
+    def compare(self, one: str, other: str) -> ComparisonView:
+        """Compare two runs step by step: what is the same, and what differs first.
+
+        Args:
+            one: An id, or ``id#n``.
+            other: Another one.
+
+        Raises:
+            RunNotFound: One of them is not in the file.
+        """
+        rows = self.get_row(one), self.get_row(other)
+        mine, theirs = self.details_of(rows[0]), self.details_of(rows[1])
+        fields = {
+            "workflow": (mine.workflow, theirs.workflow),
+            "arguments": (mine.arguments, theirs.arguments),
+            "code": (rows[0].code or "", rows[1].code or ""),
+            "status": (mine.status, theirs.status),
+            "result": (mine.result, theirs.result),
+            "error": (mine.why if mine.closed else "", theirs.why if theirs.closed else ""),
+        }
+        left, right = (
+            entries_of(self._reader, row, [step for step in run.steps if step.ended is None])
+            for row, run in zip(rows, (mine, theirs), strict=True)
+        )
+        return compare(mine, theirs, fields, left, right)
+
+    def family(self, run_id: str, *, from_root: bool = False, is_folded: bool = True) -> FamilyView:
+        """Return a run with the runs it started, and what those started.
+
+        Args:
+            run_id: An id, or ``id#n``.
+            from_root: Begin at the run on top of the family, as far as it still is in the file.
+            is_folded: Of more than 50 children of one workflow show 20, first those that did not
+                complete, and count the others.
+
+        Raises:
+            RunNotFound: There is none.
+        """
+        row = self.get_row(run_id)
+        top = root_of(self._reader, row) if from_root else row
+        family = Family(self._reader, self._is_alive, self.summary_of, is_folded=is_folded)
+        return family.tree(top)
+
+    def events(
+        self, run_id: str, *, after: int = 0, limit: int = EVENTS_LIMIT_MAX
+    ) -> Sequence[EventView]:
+        """Return a page of a run's history, in order; a damaged event is shown as such.
+
+        Args:
+            run_id: An id, or ``id#n``.
+            after: The number of the last event that is left out.
+            limit: At most so many, 1 to 1,000.
+
+        Raises:
+            RunNotFound: There is none.
+        """
+        if not 1 <= limit <= EVENTS_LIMIT_MAX:
+            raise UsageError(f"limit is 1 to {EVENTS_LIMIT_MAX}, not {limit}")
+        row = self.get_row(run_id)
+        return EventLog(self._reader, row.pk, max(0, after)).news(row, limit)
+
+    def stats(
+        self,
+        *,
+        by: Literal["workflow", "activity"] = "workflow",
+        since: Duration = "24h",
+    ) -> StatsView:
+        """Return how many runs there are, how often they end, how long they take, how large it is.
+
+        Every run is looked at once: about two seconds for a million of them.
+
+        Args:
+            by: Whose durations: runs by workflow, or steps by activity.
+            since: What happened in the last so long; at most 366 days.
+
+        Raises:
+            UsageError: ``by`` or ``since`` is neither.
+        """
+        return stats_of(self._reader, self.count(), self._clock.wall_us(), by, since)
+
+    def backup(
+        self, dest: str | os.PathLike[str], *, keep: int | None = None, overwrite: bool = False
+    ) -> str:
+        """Copy the file as it is now; others go on writing meanwhile.
+
+        The copy is checked (``quick_check``, and whose file it is) before it is moved into its
+        place, where it appears whole or not at all, readable by its owner only.
+
+        Args:
+            dest: Where the copy goes; with ``keep`` a folder that exists.
+            keep: The copy is named by the time, and of the copies so named the newest that many are
+                left.
+            overwrite: Whether a file that is there is replaced.
+
+        Returns:
+            The absolute path of the copy.
+
+        Raises:
+            UsageError: There is a file already, or it is this one, or one that is in use.
+            StoreError: The file is damaged, or the copy cannot be written; nothing is left of it.
+        """
+        if keep is None:
+            return back_up(self._reader.path, dest, overwrite=overwrite)
+        return back_up_into(self._reader.path, dest, keep, time_of(self._clock.wall_us()))
+
+    def sql(self, text: str, *, limit: int = 1_000) -> TableView:
+        """Run one SQL statement that reads: on ``v_runs``, ``v_steps``, ``v_events``, or a table.
+
+        The views are what stays; the tables behind them may change with each version.
+
+        Args:
+            text: The statement; it is compiled by a connection that cannot write.
+            limit: At most so many rows, 1 to 1,000,000.
+
+        Raises:
+            UsageError: It is no statement, more than one, wrong, or does more than read.
+            StoreError: The file cannot be read.
+        """
+        return ask(self._reader.path, text, limit)
