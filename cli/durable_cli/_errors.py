@@ -9,7 +9,7 @@
 4     the verb does not fit the run's state
 5     the file stayed locked
 6     the run said no: an update was refused, failed or abandoned, a query failed; or a check
-      found something
+      found what does not fit, or a comparison a difference
 7     the run that was waited for was cancelled or terminated
 8     the time to wait was over, and the run is open still
 130   Ctrl-C

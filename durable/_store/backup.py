@@ -25,6 +25,10 @@ __all__ = ["back_up", "back_up_into"]
 
 # 2 MiB: a step is short enough for Ctrl-C, and long enough to be fast.
 PAGES_PER_STEP = 512
+_NOT_WRITTEN = {
+    apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_TRUNCATE,
+    apsw.SQLITE_IOERR_DIR_FSYNC,
+}  # fmt: skip
 # Of what the check found, so much is told.
 FINDINGS_MAX = 3
 
@@ -122,9 +126,14 @@ def _copy(path: str, partial: str) -> None:
             source.execute("ROLLBACK")
             # One file that needs no other: whoever opens it for writing makes it a log again.
             target.pragma("journal_mode", "delete")
-        except apsw.FullError as error:
-            raise StoreError(f"no room for the backup of {path}: the disk is full") from error
         except apsw.Error as error:
+            if (
+                isinstance(error, apsw.FullError)
+                or getattr(error, "extendedresult", 0) in _NOT_WRITTEN
+            ):
+                raise StoreError(
+                    f"the backup cannot be written to {Path(partial).parent}: is there room for it?"
+                ) from error
             raise explain(error, path) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -76,17 +75,17 @@ class ComparisonView:
 
 @attrs.frozen
 class Entry:
-    """A step, and marks of its payloads, which the view may hold cut.
+    """A step, and hashes of its payloads, which the view may hold cut.
 
     Attributes:
         view: What is shown of it.
-        arguments: A mark of the whole arguments.
-        result: A mark of the whole result.
+        arguments: A hash of the whole arguments.
+        result: A hash of the whole result.
     """
 
     view: StepView
-    arguments: bytes = b""
-    result: bytes = b""
+    arguments: int = 0
+    result: int = 0
 
 
 def entries_of(reader: Reader, row: RunRow, pending: Sequence[StepView]) -> Sequence[Entry]:
@@ -99,7 +98,7 @@ def entries_of(reader: Reader, row: RunRow, pending: Sequence[StepView]) -> Sequ
             entries.append(Entry(told.damaged(event, damage, ())))
         else:
             view = told.step_of(event, ())
-            entries.append(Entry(view, _mark(event.arguments), _mark(event.result)))
+            entries.append(Entry(view, hash(event.arguments), hash(event.result)))
     return entries + [Entry(view) for view in pending]
 
 
@@ -188,7 +187,3 @@ def _results(one: Entry, other: Entry) -> tuple[object, object]:
     if one.view.error or other.view.error or one.view.kind == "update":
         return one.view.result, other.view.result
     return one.result, other.result
-
-
-def _mark(payload: bytes) -> bytes:
-    return hashlib.blake2b(payload, digest_size=16).digest()

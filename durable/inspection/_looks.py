@@ -13,7 +13,6 @@ from durable.inspection._family import Family, root_of
 from durable.inspection._log import EventLog
 from durable.inspection._stats import StatsView, stats_of
 from durable.inspection._texts import time_of
-from durable.policies import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from durable._store.reader import Reader
     from durable._store.rows import RunRow
     from durable.inspection._views import EventView, FamilyView, RunDetails, RunSummary
+    from durable.policies import Duration
 
 __all__ = ["EVENTS_LIMIT_MAX", "Looks"]
 

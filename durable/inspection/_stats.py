@@ -12,10 +12,10 @@ import attrs
 from durable._store import figures
 from durable.errors import UsageError
 from durable.inspection._texts import time_of
-from durable.policies import Duration, duration_us
 
 if TYPE_CHECKING:
     from durable._store.reader import Reader
+    from durable.policies import Duration
 
 __all__ = ["STATS_DAYS_MAX", "DurationView", "HourView", "StatsView", "stats_of"]
 
@@ -124,6 +124,8 @@ def stats_of(
 
 
 def _window_us(since: Duration) -> int:
+    from durable.policies import duration_us
+
     window_us = duration_us(since, "since")
     if not 0 < window_us <= STATS_DAYS_MAX * 24 * HOUR_US:
         raise UsageError(f"since is longer than 0 and at most {STATS_DAYS_MAX} days, not {since!r}")

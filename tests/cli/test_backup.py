@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -155,6 +156,22 @@ def test_a_copy_that_fails_half_way_leaves_nothing(
     done = durable_("-d", shop_file, "backup", place / "x.db")
 
     assert (done.code, done.out) == (130, "")
+    assert names(place) == set()
+
+
+def test_no_room_is_one_line_and_leaves_nothing(
+    durable_: Command, shop_file: Path, place: Path
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    try:
+        done = durable_("-d", shop_file, "backup", place / "x.db")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert (done.code, done.out) == (1, "")
+    assert str(place) in done.err
+    assert "Traceback" not in done.err
     assert names(place) == set()
 
 

@@ -242,6 +242,8 @@ HEAVY = {
         ["sql", "SELECT 1"],
         ["tree", "order-8812"],
         ["diff", "hello-1", "hello-1"],
+        ["completion", "bash"],
+        ["new", "shop"],
     ],
 )
 def test_looking_loads_neither_an_event_loop_nor_the_engine(
