@@ -208,7 +208,11 @@ def _show(screen: Screen, one: IssueView, now: dt.datetime) -> None:
     screen.line(f"{head}  {clean(one.title)}")
     screen.line()
     field(screen, "state", clean(one.state))
-    field(screen, "seen", f"{one.seen:,} times; {runs_text(one.open)} open")
+    field(
+        screen,
+        "seen",
+        f"{one.seen:,} {'time' if one.seen == 1 else 'times'}; {runs_text(one.open)} open",
+    )
     for label, at in (("first", one.first), ("last", one.last)):
         if at is not None:
             field(screen, label, f"{moment(at)} ({age(now - at)} ago)")
