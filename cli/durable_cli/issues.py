@@ -211,7 +211,7 @@ def _show(screen: Screen, one: IssueView, now: dt.datetime) -> None:
     field(
         screen,
         "seen",
-        f"{one.seen:,} {'time' if one.seen == 1 else 'times'}; {runs_text(one.open)} open",
+        f"{'once' if one.seen == 1 else f'{one.seen:,} times'}; {runs_text(one.open)} open",
     )
     for label, at in (("first", one.first), ("last", one.last)):
         if at is not None:

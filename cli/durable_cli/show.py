@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+# Of a fingerprint so much tells two versions apart.
+CODE_SHOWN = 8
+
 TITLES = ("STEP", "NAME", "STATUS", "TRIES", "TOOK", "ENDED", "ERROR")
 # What one line shows of a payload where no terminal gives a width.
 PAYLOAD_CELLS = 160
@@ -131,7 +134,16 @@ def _header(screen: Screen, run: RunDetails, now: dt.datetime) -> None:
     if run.worker:
         field(screen, "worker", clean(run.worker))
     _trouble(screen, run)
+    _codes(screen, run)
     field(screen, "events", f"{run.events:,}")
+
+
+def _codes(screen: Screen, run: RunDetails) -> None:
+    """Write which code it began with, and which went on with it since."""
+    if run.codes:
+        first, *later = (clean(one.code[:CODE_SHOWN]) for one in run.codes)
+        since = f", since event {run.codes[-1].event:,}" if later else ""
+        field(screen, "code", " → ".join([first, *later[-3:]]) + since)
 
 
 def _difference(screen: Screen, one: DifferenceView) -> None:

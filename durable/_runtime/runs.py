@@ -78,7 +78,8 @@ class LiveRun:
 
     __slots__ = (
         "alone", "attempts", "clock_us", "driver", "gone", "has_issue", "headers",
-        "inbox_taken", "inside", "limit_timer", "lost", "needs_rebuild", "park_timer", "pausing",
+        "inbox_taken", "inside", "limit_timer", "lost", "needs_rebuild", "new_code", "park_timer",
+        "pausing",
         "positions", "postponed", "redone", "row", "steps", "stored_state", "timers", "uncommitted",
         "worker", "workflow",
     )  # fmt: skip
@@ -118,7 +119,14 @@ class LiveRun:
         self.positions: dict[str, int] = {}
         """Where the run's streams end."""
         self.needs_rebuild = False
+        self.new_code: str | None = None
+        """The fingerprint of the code that goes on with it, if the last event's was another."""
+        self._look_at_code(row.code)
         self.driver = self._make_driver()
+
+    def _look_at_code(self, last: str | None) -> None:
+        code = self.workflow.fingerprint
+        self.new_code = None if code == last else code
 
     def _make_driver(self) -> Driver:
         limits = self.worker.limits
@@ -172,6 +180,8 @@ class LiveRun:
             driver.accept(reader.accepted(pk))
             return driver.replay(itertools.chain([first], events), self.row.redo_seq)
 
+        spans = reader.code_spans(pk)
+        self._look_at_code(spans[-1][1] if spans else self.row.code)
         commands = self._drive(replay, [])
         if commands is None:
             return False
@@ -341,10 +351,8 @@ class LiveRun:
                 rows = [] if rows is None else rows
                 rows += self._drop_child(command.step)
                 drops = True
-        if self.has_issue and event_row is not None:
-            self.has_issue = False
-            rows = [] if rows is None else rows
-            rows.append(("clear_issue_of_run", (self.row.pk,)))
+        if event_row is not None and (self.has_issue or self.new_code is not None):
+            rows = [*(rows or ()), *self._marks(event_row[1])]
         if driver.outcome is not None:
             change = self._close(driver.outcome, [] if rows is None else rows)
             if drops:
@@ -362,6 +370,18 @@ class LiveRun:
             change.done = partial(self._committed_with_news, done)
         self.uncommitted += 1
         self.worker.submit(change)
+
+    def _marks(self, seq: int) -> Rows:
+        """Return the rows that say that the run went on: out of its issue, and with which code."""
+        rows: Rows = []
+        if self.has_issue:
+            self.has_issue = False
+            rows.append(("clear_issue_of_run", (self.row.pk,)))
+        if self.new_code is not None:
+            span = (self.row.pk, seq, self.new_code, self._ends_at_us())
+            rows.append(("insert_code_span", span))
+            self.new_code = None
+        return rows
 
     def _left_children(self, done: Callable[[Change], None] | None, change: Change) -> None:
         """Let children that the run's last drain gave up on hear of it: no command does so."""

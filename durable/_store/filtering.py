@@ -257,6 +257,7 @@ class _Compiler:
             "parent": partial(self._relative, "run.parent_pk"),
             "root": partial(self._relative, "run.root_pk"),
             "step": self._step,
+            "patch": self._patch,
             "superseded": _superseded,
             **{field: partial(self._text, f"run.{column}") for field, column in _TEXTS.items()},
         }
@@ -382,6 +383,14 @@ class _Compiler:
             for table in ("event", "step")
         )
         return f"{recorded} OR {pending}"
+
+    def _patch(self, value: Value) -> str:
+        sign, text = ("GLOB", _glob(value.text)) if value.is_pattern else ("=", value.text)
+        return self._bound(
+            "EXISTS (SELECT 1 FROM event WHERE event.run = run.pk AND event.kind = 5 AND "  # noqa: S608
+            f"event.name {sign} ?)",
+            text,
+        )
 
     def _relative(self, column: str, value: Value) -> str:
         return self._bound(f"{column} IN ({_KEYS_OF_NAME})", *_named(value.text))

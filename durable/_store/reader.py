@@ -396,6 +396,10 @@ class Reader:
         """Return the steps that completed before and are done again, and since which ordinal."""
         return {step: ordinal for step, ordinal in self._all("list_redone", run=run)}  # noqa: C416
 
+    def code_spans(self, run: int) -> list[tuple[int, str, int]]:
+        """Return (first event, fingerprint, time) of each code that a run went on with."""
+        return [(seq, code, at_us) for seq, code, at_us in self._all("list_code_spans", run=run)]
+
     def accepted(self, run: int) -> list[str]:
         """Return the steps whose recorded ends a person let pass."""
         return [step for (step,) in self._all("list_accepted", run=run)]

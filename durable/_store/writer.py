@@ -95,6 +95,7 @@ _PASSING = (
 _ORDER = (
     "insert_blob",
     "insert_event",
+    "insert_code_span",
     "mark_redo",
     "upsert_step",
     "insert_once",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
 import os
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+import attrs
 import msgspec
 
 from durable._clock import Clock, SystemClock, steady_s
@@ -38,6 +40,7 @@ from durable.inspection._views import (
     AttemptView,
     AuditView,
     ChildView,
+    CodeView,
     DifferenceView,
     RunDetails,
     RunSummary,
@@ -231,7 +234,8 @@ class Viewer(Groups, Looks):
                 result = self._preview(row.result, row.result_checksum)
         failed, unread = self._attempts(row.pk)
         talk = Talk(self._reader, row)
-        events, steps = self._recorded(row, failed, talk)
+        codes = self._codes(row)
+        events, steps = self._recorded(row, failed, talk, codes)
         pending = self._pending(row.pk, failed)
         return RunDetails(
             **self._summary(row),
@@ -257,7 +261,15 @@ class Viewer(Groups, Looks):
             audit=self._audit(row.pk),
             difference=_difference(row),
             issue="" if row.issue is None else f"I-{row.issue}",
+            codes=codes,
         )
+
+    def _codes(self, row: RunRow) -> Sequence[CodeView]:
+        """Return which code went through a run, the one it began with first."""
+        began = [] if row.code is None else [(1, row.code, row.started_us or row.created_us)]
+        spans = self._reader.code_spans(row.pk)
+        found = spans if spans and spans[0][0] == 1 else [*began, *spans]
+        return [CodeView(code=code, event=seq, at=time_of(at_us)) for seq, code, at_us in found]
 
     def _audit(self, pk: int) -> Sequence[AuditView]:
         return [
@@ -269,7 +281,7 @@ class Viewer(Groups, Looks):
         ]  # fmt: skip
 
     def _recorded(
-        self, row: RunRow, failed: _Attempts, talk: Talk
+        self, row: RunRow, failed: _Attempts, talk: Talk, codes: Sequence[CodeView]
     ) -> tuple[int, Sequence[StepView]]:
         """Return the number of the last event, and what happened."""
         events = 0
@@ -282,7 +294,8 @@ class Viewer(Groups, Looks):
             if damage:
                 steps.append(told.damaged(event, damage, attempts))
             else:
-                steps.append(told.step_of(event, attempts))
+                step = told.step_of(event, attempts)
+                steps.append(attrs.evolve(step, code=_code_at(codes, event.seq)))
         talk.know(told)
         return events, steps
 
@@ -438,6 +451,12 @@ def _only_workflow(query: Filter) -> str | None:
             return value.text
         case _:
             return None
+
+
+def _code_at(codes: Sequence[CodeView], seq: int) -> str:
+    """Return the code that went through an event."""
+    at = bisect.bisect_right(codes, seq, key=lambda one: one.event)
+    return codes[max(0, at - 1)].code if codes else ""
 
 
 def _labels(row: RunRow) -> tuple[Sequence[str], Mapping[str, str | int | float | bool]]:

@@ -82,6 +82,7 @@ class StepView:
         result: What came out. As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is
             damaged.
         attempts: The failed ones.
+        code: The fingerprint of the workflow's source that went through it; empty while pending.
     """
 
     step: str
@@ -96,6 +97,7 @@ class StepView:
     arguments: str
     result: str
     attempts: Sequence[AttemptView]
+    code: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -127,6 +129,21 @@ class EventView:
     error: str
     arguments: str
     result: str
+
+
+@attrs.frozen(kw_only=True)
+class CodeView:
+    """Which code went through a run from some event on.
+
+    Attributes:
+        code: The fingerprint of the workflow's source: 16 hexadecimal digits.
+        event: The number of the first event it went through.
+        at: When, UTC.
+    """
+
+    code: str
+    event: int
+    at: dt.datetime
 
 
 @attrs.frozen(kw_only=True)
@@ -417,6 +434,8 @@ class RunDetails(RunSummary):
         audit: What people did to it, oldest first, at most 1,000.
         difference: Where the code and the history of a blocked run part, or None.
         issue: The group of like failures it belongs to, as ``I-14``, or empty.
+        codes: Which code of its workflow went through it: the one it began with, then each that
+            went on with it.
     """
 
     arguments: str
@@ -441,3 +460,4 @@ class RunDetails(RunSummary):
     audit: Sequence[AuditView]
     difference: DifferenceView | None
     issue: str
+    codes: Sequence[CodeView]

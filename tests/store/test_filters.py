@@ -408,6 +408,7 @@ def of(*names: str) -> list[str]:
         ("steps:0 status:failed", of("order-1")),
         ("attempts:>=1", []),
         ("step:charge", []),
+        ("patch:charge-v2", []),
         ("issue:I-14", []),
         ("issue:0123456789abcdef", []),
         ("issue:I-99999999999999999999", []),

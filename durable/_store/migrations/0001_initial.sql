@@ -148,6 +148,16 @@ CREATE TABLE accepted (
   PRIMARY KEY (run, step)
 ) STRICT, WITHOUT ROWID;
 
+-- Which code went through a run's events, where that is not the one it began with: from one event on
+-- until the next row.
+CREATE TABLE code_span (
+  run      INTEGER NOT NULL,
+  from_seq INTEGER NOT NULL,
+  code     TEXT    NOT NULL, -- the fingerprint of the workflow's source
+  at_us    INTEGER NOT NULL,
+  PRIMARY KEY (run, from_seq)
+) STRICT, WITHOUT ROWID;
+
 -- Like failures, grouped.
 CREATE TABLE issue (
   id          INTEGER PRIMARY KEY,

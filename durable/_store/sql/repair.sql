@@ -245,3 +245,27 @@ DELETE FROM run
 -- :name delete_labels_of_run
 -- A run is deleted: its tags and attributes.
 DELETE FROM label WHERE run = :run
+
+-- :name insert_code_span
+-- :rows
+-- Other code than before went through an event.
+INSERT OR IGNORE INTO code_span (run, from_seq, code, at_us)
+VALUES (?, ?, ?, ?)
+
+-- :name list_code_spans
+-- Which code went through a run's events, but for that it began with.
+SELECT from_seq, code, at_us
+  FROM code_span
+ WHERE run = :run
+ ORDER BY from_seq
+
+-- :name copy_code_spans
+-- A new ordinal keeps which code went through the events it keeps.
+INSERT INTO code_span (run, from_seq, code, at_us)
+SELECT :to, from_seq, code, at_us
+  FROM code_span
+ WHERE run = :run AND from_seq < :before
+
+-- :name delete_code_spans_of_run
+-- A run is deleted: which code went through it.
+DELETE FROM code_span WHERE run = :run
