@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from durable._core.context import AttemptInfo as AttemptInfo
     from durable._core.context import WorkflowInfo as WorkflowInfo
+    from durable._runtime.debugging import Stopped as Stopped
     from durable._runtime.replay import Misfit as Misfit
     from durable._store.cursor import Cursor as Cursor
     from durable.children import ChildRun as ChildRun
@@ -131,6 +132,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "durable._core.context": "AttemptInfo WorkflowInfo",
+    "durable._runtime.debugging": "Stopped",
     "durable._runtime.replay": "Misfit",
     "durable._store.cursor": "Cursor",
     "durable.children": "ChildRun",
@@ -221,6 +223,7 @@ __all__ = [
     "ScheduleToStartTimeout",
     "Signal",
     "StartToCloseTimeout",
+    "Stopped",
     "StoreBusy",
     "StoreError",
     "Stream",

@@ -14,6 +14,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
+    Generator,
     Iterable,
     Iterator,
     Mapping,
@@ -44,6 +45,7 @@ from durable.payloads import check_size
 from durable.policies import Duration, Limits, duration_us
 
 if TYPE_CHECKING:
+    from durable._runtime.debugging import Stopped
     from durable._runtime.replay import Misfit
     from durable._store.starts import Letter
     from durable._store.store import Store
@@ -254,6 +256,37 @@ class Engine(Client):
             return self._viewer.alert_of(row)
         except RunNotFound:
             return None
+
+    @contextlib.contextmanager
+    def stopped(
+        self, run_id: str, *, at: str | None = None, path: str | os.PathLike[str] | None = None
+    ) -> Generator[Stopped]:
+        """Replay a run up to a place of its history, and keep its code there, to look into it.
+
+        Nothing is performed and nothing is written; the engine need not be entered. A
+        ``breakpoint()`` in the workflow stops the replay there.
+
+        Args:
+            run_id: An id, which means its newest ordinal, or ``id#n``.
+            at: Before this: a step's end, by its id or its name, or ``"event:17"``, ``"failed"`` or
+                ``"last"``; by default after the whole history.
+            path: The file; the engine's own by default.
+
+        Raises:
+            RunNotFound: There is none.
+            WrongState: There is no such place.
+            Blocked: Its workflow is not known to this engine.
+        """
+        from durable._runtime.debugging import stopped
+        from durable.inspection import view
+
+        with view(self._path if path is None else path) as runs:
+            row = runs.get_row(run_id)
+            workflow = self._resolve(row.workflow)
+            if isinstance(workflow, str):
+                raise Blocked(workflow, "function")
+            with stopped(runs._reader, row, workflow, at) as found:
+                yield found
 
     def _prepare(self, worker: Worker) -> None:
         """Let a test change the worker before it opens."""

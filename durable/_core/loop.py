@@ -29,7 +29,7 @@ import weakref
 from asyncio import events as asyncio_events
 from asyncio import tasks as asyncio_tasks
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -672,16 +672,22 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 "endless",
             )
 
+    def frames(self) -> dict[str, Sequence[FrameType]]:
+        """Return the suspended frames of each unfinished task by its name, outermost first."""
+        return {
+            task.get_name(): list(_frames(task.get_coro()))
+            for task in self._tasks
+            if not task.done()
+        }
+
     def stack(self) -> str:
         """Return where each unfinished task waits, newest last."""
         lines: list[str] = []
-        for task in self._tasks:
-            if task.done():
-                continue
-            lines.append(f"task {task.get_name()}:")
+        for name, frames in self.frames().items():
+            lines.append(f"task {name}:")
             lines += [
                 f"  {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
-                for frame in _frames(task.get_coro())
+                for frame in frames
             ]
         return "\n".join(lines)
 

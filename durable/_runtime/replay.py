@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from durable._store.rows import RunRow
     from durable.definitions import Workflow
 
-__all__ = ["Misfit", "check_run", "check_runs", "query_by_replay", "stack_by_replay"]
+__all__ = [
+    "Misfit",
+    "check_run",
+    "check_runs",
+    "driven",
+    "go",
+    "query_by_replay",
+    "stack_by_replay",
+]
 
 RUNS_PER_PAGE = 200
 
@@ -59,6 +67,14 @@ def replayed(
         Blocked: The code does not fit the history.
         PayloadError: The history is damaged, or does not decode.
     """
+    with driven(reader, row, workflow) as driver:
+        go(driver, reader, row, until)
+        yield driver
+
+
+@contextlib.contextmanager
+def driven(reader: Reader, row: RunRow, workflow: Workflow[Any, Any]) -> Generator[Driver]:
+    """Make a run's code, not begun; it is dropped afterwards."""
     headers = msgspec.json.decode(row.headers, type=dict[str, str]) if row.headers else {}
     limits = Limits()
     runner = InWorkflow(
@@ -74,15 +90,24 @@ def replayed(
     driver = Driver(make, fresh, row.salt, limits.drain_callbacks_max, limits.stalled_drains_max)
     runner.bind(driver)
     try:
-        driver.know_patches(reader.patches(row.pk))
-        driver.accept(reader.accepted(row.pk))
-        events = reader.events(row.pk)
-        if until is not None:
-            events = (event for event in events if event.seq <= until)
-        driver.replay(events)
         yield driver
     finally:
         driver.evict()
+
+
+def go(driver: Driver, reader: Reader, row: RunRow, until: int | None = None) -> None:
+    """Replay a history, or what of it comes up to an event.
+
+    Raises:
+        Blocked: The code does not fit the history.
+        PayloadError: The history is damaged, or does not decode.
+    """
+    driver.know_patches(reader.patches(row.pk))
+    driver.accept(reader.accepted(row.pk))
+    events = reader.events(row.pk)
+    if until is not None:
+        events = (event for event in events if event.seq <= until)
+    driver.replay(events)
 
 
 def query_by_replay(

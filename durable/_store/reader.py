@@ -96,6 +96,10 @@ class Reader:
                 f"({error.object!r:.80}); restore a backup of it"
             ) from error
 
+    def all(self, name: str, /, **values: Any) -> list[tuple[Any, ...]]:
+        """Run a named statement that reads; return its rows."""
+        return self._all(name, **values)
+
     # -- runs ------------------------------------------------------------------------------------
 
     def find_run(self, pk: int) -> RunRow | None:

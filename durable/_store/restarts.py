@@ -15,6 +15,8 @@ Laws:
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import msgspec
 
 from durable._clock import new_salt
@@ -24,7 +26,7 @@ from durable._store.writer import Transaction
 from durable.errors import WrongState
 from durable.payloads import checksum, checksum_of_two, decompress, fingerprint
 
-__all__ = ["Plan", "refuse", "require_newest", "restarted", "retried", "rewind"]
+__all__ = ["Plan", "find_place", "refuse", "require_newest", "restarted", "retried", "rewind"]
 
 # Of a run whose failure no event produced: the code alone failed, and all it recorded is kept.
 WHOLE_HISTORY = 1 << 62
@@ -136,7 +138,15 @@ def refuse(transaction: Transaction, run: RunRow, plan: Plan) -> None:
 # -- places ----------------------------------------------------------------------------------------
 
 
-def find_place(transaction: Transaction, run: RunRow, plan: Plan) -> tuple[int, int]:
+class Asks(Protocol):
+    """Runs named statements: a transaction, or a reader."""
+
+    def all(self, name: str, /, **values: Any) -> list[tuple[Any, ...]]:
+        """Run one; return its rows."""
+        ...
+
+
+def find_place(transaction: Asks, run: RunRow, plan: Plan) -> tuple[int, int]:
     """Return the first event that is not kept, and the one whose message is not said again.
 
     Raises:
@@ -161,7 +171,7 @@ def find_place(transaction: Transaction, run: RunRow, plan: Plan) -> tuple[int, 
 
 
 def _place_of_step(
-    transaction: Transaction, run: RunRow, plan: Plan, ends: list[tuple[int, int, str, str]]
+    transaction: Asks, run: RunRow, plan: Plan, ends: list[tuple[int, int, str, str]]
 ) -> tuple[int, int]:
     for event in (*(one for one in ends if one[2] == plan.place), *ends):
         if plan.place in {event[2], event[3]}:
