@@ -1,6 +1,7 @@
 """`durable debug`: the real local variables where a run stands, and nothing is performed."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import pty
@@ -77,10 +78,8 @@ def played(tmp_path: Path) -> Path:
             run = await engine.start(names["pay"].options(id="waits"), 10)  # type: ignore[attr-defined]
             for kind in ("fails", "ends"):
                 other = await engine.start(names[kind].options(id=kind), 10)  # type: ignore[attr-defined]
-                try:
+                with contextlib.suppress(durable.RunFailed):
                     await other.result()
-                except durable.RunFailed:
-                    pass
             while len(await run.history()) < 3:
                 await asyncio.sleep(0)
 
@@ -197,8 +196,8 @@ def test_wrong_use_is_one_line(
 
 
 def test_the_file_may_be_another(durable_: Command, played: Path) -> None:
-    (played / "pay.db").rename(played / "copy.db")
-    (played / "pay.db-lock").unlink(missing_ok=True)
+    durable_("-d", "pay.db", "backup", "copy.db")
+    (played / "pay.db").unlink()
 
     done = durable_("-d", "copy.db", "debug", "pay.py:engine", "waits", "-c", "p extra")
 
