@@ -86,6 +86,7 @@ FIELDS: dict[str, Field] = {
     "cause": Field("text", "started, restarted, retried or continued"),
     "version": Field("text", "the fingerprint of the code it began with"),
     "patch": Field("text", "a patch that it went through"),
+    "hold": Field("text", "what it is paused with: workflow:NAME or queue:NAME"),
     "worker": Field("number", "the worker that has it in hand"),
     "tag": Field("text", "a tag it was started with"),
     "step": Field("text", "the id or name of a step, recorded or pending"),

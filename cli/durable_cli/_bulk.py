@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from durable.client import Job
     from durable.inspection import JobView, RunSummary, Viewer
 
-__all__ = ["Words", "act_on_many", "confirmed", "runs_text"]
+__all__ = ["Words", "act_on_many", "act_on_whole", "confirmed", "runs_text"]
 
 RUNS_SHOWN = 5
 REFUSED_SHOWN = 5
@@ -90,6 +90,44 @@ def act_on_many(
         return True
     confirmed(f"{words.verb} {runs_text(total)}", yes=yes)
     _say(screen, words, asyncio.run(_do(path, query, many)))
+    return True
+
+
+def act_on_whole(
+    run: str,
+    workflow: str | None,
+    queue: str | None,
+    words: Words,
+    act: Callable[[Client, str, str], Awaitable[Job]],
+) -> bool:
+    """Act on a workflow or a queue as a whole, if one is named; return whether it was.
+
+    Args:
+        run: RUN or QUERY, as typed, or an empty text.
+        workflow: What ``--workflow`` says.
+        queue: What ``--queue`` says.
+        words: Of the verb; the last two are of the whole.
+        act: Asks for the job, by kind and name.
+
+    Raises:
+        click.UsageError: Not exactly one of them is named.
+    """
+    if sum((bool(run), workflow is not None, queue is not None)) != 1:
+        raise click.UsageError("name one: a run, a filter, --workflow NAME or --queue NAME")
+    if run:
+        return False
+    path, screen = settings().path(), settings().screen()
+    with durable.view(path):
+        pass  # What is no file of ours is refused before anything could write to it.
+    kind, name = ("workflow", workflow) if workflow is not None else ("queue", queue or "")
+    assert name is not None
+
+    async def ask(client: Client, _: str) -> Job:
+        return await act(client, kind, name)
+
+    ended = asyncio.run(_do(path, "", ask))
+    screen.line(f"{kind} {clean(name)} {words.one}")
+    _say(screen, Words(words.verb, words.many, words.many), ended)
     return True
 
 

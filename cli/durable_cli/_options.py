@@ -254,3 +254,15 @@ def bulk_options(function: Decorated) -> Decorated:
 def target_argument(function: Decorated) -> Decorated:
     """Add ``RUN|QUERY``."""
     return click.argument("run", metavar="RUN|QUERY")(function)
+
+
+def whole_options(function: Decorated) -> Decorated:
+    """Add ``RUN|QUERY``, or ``--workflow NAME``, or ``--queue NAME``."""
+    run = click.argument("run", metavar="[RUN|QUERY]", required=False, default="")
+    workflow = click.option(
+        "--workflow", metavar="NAME", help="A workflow as a whole: what is started later too."
+    )
+    queue = click.option(
+        "--queue", metavar="NAME", help="A task queue as a whole: what is started later too."
+    )
+    return run(workflow(queue(function)))

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._bulk import Words, act_on_many
+from durable_cli._bulk import Words, act_on_many, act_on_whole
 from durable_cli._options import (
     bulk_options,
     color_option,
     file_option,
     reason_option,
-    target_argument,
+    whole_options,
 )
 from durable_cli._verbs import ask
 
@@ -24,18 +24,30 @@ __all__ = ["command"]
 
 
 @click.command("pause")
-@target_argument
+@whole_options
 @bulk_options
 @reason_option
 @file_option
 @color_option
-def command(run: str, reason: str, *, yes: bool, dry_run: bool) -> None:
+def command(
+    run: str, workflow: str | None, queue: str | None, reason: str, *, yes: bool, dry_run: bool
+) -> None:
     """Let a run do nothing more until it is resumed.
 
     Attempts that run now finish and are recorded; nothing new begins. Signals and answers are kept.
+    A workflow or queue is paused as a whole: its open runs, and what is started of it later.
 
     Example: durable pause order-8812 --reason 'the bank is down'
     """
+    whole = Words("pause", "is paused; what is started of it waits", "asked to pause")
+
+    async def of_whole(client: Client, kind: str, named: str) -> Job:
+        if kind == "workflow":
+            return await client.pause_workflow(named, reason=reason)
+        return await client.pause_queue(named, reason=reason)
+
+    if act_on_whole(run, workflow, queue, whole, of_whole):
+        return
     words = Words("pause", "is asked to pause", "are asked to pause")
 
     async def many(client: Client, query: str) -> Job:

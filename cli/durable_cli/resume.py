@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._bulk import Words, act_on_many
+from durable_cli._bulk import Words, act_on_many, act_on_whole
 from durable_cli._options import (
     bulk_options,
     color_option,
     file_option,
     reason_option,
-    target_argument,
+    whole_options,
 )
 from durable_cli._verbs import ask
 
@@ -24,16 +24,27 @@ __all__ = ["command"]
 
 
 @click.command("resume")
-@target_argument
+@whole_options
 @bulk_options
 @reason_option
 @file_option
 @color_option
-def command(run: str, reason: str, *, yes: bool, dry_run: bool) -> None:
-    """Let a paused run go on.
+def command(
+    run: str, workflow: str | None, queue: str | None, reason: str, *, yes: bool, dry_run: bool
+) -> None:
+    """Let a paused run go on; or a workflow or queue, with the runs that were paused with it.
 
     Example: durable resume order-8812
     """
+    whole = Words("resume", "goes on", "going on")
+
+    async def of_whole(client: Client, kind: str, named: str) -> Job:
+        if kind == "workflow":
+            return await client.resume_workflow(named, reason=reason)
+        return await client.resume_queue(named, reason=reason)
+
+    if act_on_whole(run, workflow, queue, whole, of_whole):
+        return
     words = Words("resume", "goes on", "go on")
 
     async def many(client: Client, query: str) -> Job:

@@ -32,6 +32,7 @@ from durable._runtime.issues import RETRIES_MIN
 from durable._runtime.runs import LiveRun, Rows, failure_json, step_row
 from durable._store import messages
 from durable._store.messages import make_token
+from durable._store.repairs import Pausing
 from durable._store.rows import LOST_ALONE, StepRow
 from durable._store.writer import Change, Transaction
 from durable.errors import (
@@ -661,11 +662,11 @@ class Activities:
         row = attempt.remembered("exhausted")
         rows.append(("upsert_step", step_row(attempt.run, attempt.step, row)))
         self._finish(attempt)
-        attempt.run.pause(
+        why = (
             f"step {attempt.step_id} ({attempt.activity.name}) failed {attempt.number - 1} times: "
-            f"{attempt.last_error}; retry it once the reason is mended",
-            rows,
+            f"{attempt.last_error}; retry it once the reason is mended"
         )
+        attempt.run.pause(Pausing(message=why), rows)
 
     def _remember(
         self, attempt: Attempt, state: str, rows: Rows, then: Callable[[], None] | None

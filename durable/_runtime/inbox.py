@@ -15,6 +15,7 @@ import msgspec
 from durable._core.driver import EARLY
 from durable._core.events import Kind
 from durable._runtime.runs import LiveRun, Rows, failure_json
+from durable._store.repairs import Pausing
 from durable._store.restarts import Plan
 from durable._store.rows import InboxRow
 from durable._store.writer import Change
@@ -138,7 +139,8 @@ class Inbox:
                 plan = msgspec.json.decode(payload, type=Plan)
                 run.terminate(f"restarted from {plan.place}", rows, plan)
             case "pause":
-                run.pause_soon(msgspec.json.decode(payload, type=str), rows)
+                asked = msgspec.json.decode(payload, type=Pausing)
+                run.pause_soon(asked, rows)
             case "resume":
                 run.resume_now(rows)
                 for row in self._worker.store.reader.inbox_of_run(run.row.pk):

@@ -77,7 +77,8 @@ class Outside:
             if change.value is None:  # The id is taken: by an earlier ordinal's child, perhaps.
                 self._take_child(run, step, call, values)
                 return
-            worker.begin_started(row_of(change.value, values), call.workflow)
+            if not change.is_held:
+                worker.begin_started(row_of(change.value, values), call.workflow)
             self._child_is_there(run, step, change.value)
 
         worker.submit(Change(rows, done, None, values))

@@ -36,6 +36,7 @@ from durable._runtime import issues
 from durable._runtime.inside import InWorkflow
 from durable._runtime.specs import ChildCall
 from durable._store import messages, requests, restarts
+from durable._store.repairs import Pausing
 from durable._store.restarts import Plan
 from durable._store.rows import new_run
 from durable._store.writer import Change, Transaction
@@ -104,7 +105,7 @@ class LiveRun:
         self.gone = False
         self.has_issue = row.issue is not None
         """It belongs to a group of like failures, which it leaves as soon as it goes on."""
-        self.pausing: tuple[str, Rows] | None = None
+        self.pausing: tuple[Pausing, Rows] | None = None
         """It was asked to pause, and waits for its running attempts: the reason, and what is
         committed then."""
         self.redone: Mapping[str, int] = (
@@ -724,12 +725,12 @@ class LiveRun:
         changed.append(("update_run", self._state_row("blocked", None, waits, owned=False)))
         self._leave(changed, "blocked")
 
-    def pause(self, why: str, rows: Rows) -> None:
+    def pause(self, why: Pausing, rows: Rows) -> None:
         """Store the run as paused, until a person retries it; running attempts are abandoned."""
         rows.append(self._paused_row(why))
         self._leave(rows, "paused")
 
-    def pause_soon(self, why: str, rows: Rows) -> None:
+    def pause_soon(self, why: Pausing, rows: Rows) -> None:
         """Begin nothing more, and be paused once the running attempts have ended."""
         self.pausing = why, rows
         self._pause_if_idle()
@@ -755,9 +756,8 @@ class LiveRun:
         for attempt in list(self.attempts.values()):
             self.worker.activities.look_again(attempt)
 
-    def _paused_row(self, why: str) -> tuple[str, tuple[Any, ...]]:
-        waits = msgspec.json.encode({"kind": "paused", "message": why}).decode()
-        return "update_run", self._state_row("paused", None, waits, owned=False)
+    def _paused_row(self, why: Pausing) -> tuple[str, tuple[Any, ...]]:
+        return "update_run", self._state_row("paused", None, why.waits(), owned=False)
 
     def _leave(self, rows: Rows, state: str) -> None:
         self.worker.submit(self._leaving(rows, state))
@@ -892,7 +892,10 @@ class LiveRun:
         pk = self.row.pk
         rows.append(
             self._paused_row(
-                f"the workflow raised {error}; on_failure is pause: retry it once that is mended"
+                Pausing(
+                    message=f"the workflow raised {error}; on_failure is pause: retry it once that "
+                    "is mended"
+                )
             )
         )
 

@@ -444,7 +444,9 @@ class Worker:
                     self.commit_failed(change.error)
                 return
             pk: int | None = change.value
-            if pk is not None and delayed:
+            if change.is_held:
+                pass  # It begins when somebody resumes its workflow or queue.
+            elif pk is not None and delayed:
                 self.parked_cold(wake_at_us, change)
             elif pk is not None:
                 self.begin_started(row_of(pk, values), workflow)
@@ -472,7 +474,7 @@ class Worker:
         if self._stopping:
             return
         row = self.store.reader.find_run(pk)
-        if row is not None:
+        if row is not None and row.worker_id == self.id:
             self._load(row)
 
     # -- claiming --------------------------------------------------------------------------------

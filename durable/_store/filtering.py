@@ -258,6 +258,7 @@ class _Compiler:
             "root": partial(self._relative, "run.root_pk"),
             "step": self._step,
             "patch": self._patch,
+            "hold": self._hold,
             "superseded": _superseded,
             **{field: partial(self._text, f"run.{column}") for field, column in _TEXTS.items()},
         }
@@ -383,6 +384,10 @@ class _Compiler:
             for table in ("event", "step")
         )
         return f"{recorded} OR {pending}"
+
+    def _hold(self, value: Value) -> str:
+        held = "CASE WHEN json_valid(run.waits) THEN run.waits ->> '$.hold' END"
+        return f"run.state = 'paused' AND {self._text(held, value)}"
 
     def _patch(self, value: Value) -> str:
         sign, text = ("GLOB", _glob(value.text)) if value.is_pattern else ("=", value.text)

@@ -39,12 +39,14 @@ class Details(msgspec.Struct, kw_only=True, omit_defaults=True):
         again: Of `retry`: steps that run at most once and may be done again.
         plan: Of `restart`.
         children: Of `rm`.
+        hold: Of `pause`: what is paused as a whole.
     """
 
     anyway: bool = False
     again: tuple[str, ...] = ()
     plan: Plan | None = None
     children: bool = False
+    hold: str = ""
 
 
 @attrs.frozen
@@ -179,7 +181,7 @@ def _act(verb: Verb, details: Details, by: By) -> Callable[[int], Callable[[Tran
         case "terminate":
             return lambda pk: repairs.terminate(pk, by)
         case "pause":
-            return lambda pk: repairs.pause(pk, by)
+            return lambda pk: repairs.pause(pk, by, details.hold)
         case "resume":
             return lambda pk: repairs.resume(pk, by)
         case "rm":

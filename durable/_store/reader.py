@@ -21,6 +21,7 @@ from durable._store.rows import (
     AttemptRow,
     AuditRow,
     ChildRow,
+    HoldRow,
     InboxRow,
     IssueRow,
     ItemRow,
@@ -424,6 +425,10 @@ class Reader:
     def count_open_of_issue(self, issue: int) -> int:
         """Count the runs of a group that still need somebody."""
         return int(self._all("count_open_of_issue", issue=issue)[0][0])
+
+    def holds(self) -> list[HoldRow]:
+        """Return the workflows and queues that are paused as a whole."""
+        return [HoldRow(*row) for row in self._all("list_holds")]
 
     def alerts(self, limit: int = 100) -> list[AlertRow]:
         """Return what somebody is to be told, the oldest first."""

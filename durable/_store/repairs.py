@@ -20,9 +20,11 @@ from durable.errors import WrongState
 
 __all__ = [
     "By",
+    "Pausing",
     "accept",
     "audit",
     "cancel",
+    "hold",
     "pause",
     "remove",
     "restart",
@@ -221,10 +223,32 @@ def accept(pk: int, step: str, by: By) -> Callable[[Transaction], None]:
     return operation
 
 
-def pause(pk: int, by: By) -> Callable[[Transaction], None]:
+class Pausing(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Why a run is paused; as JSON it is what its owner is asked to do.
+
+    Attributes:
+        message: For people.
+        hold: ``workflow:NAME`` or ``queue:NAME``, if it is paused with all of them.
+    """
+
+    message: str
+    hold: str = ""
+
+    def waits(self) -> str:
+        """Return what the run's row says of it, as JSON."""
+        hold = {"hold": self.hold} if self.hold else {}
+        return msgspec.json.encode({"kind": "paused", "message": self.message, **hold}).decode()
+
+
+def pause(pk: int, by: By, hold: str = "") -> Callable[[Transaction], None]:
     """Return the operation that lets a run do nothing more until it is resumed.
 
     Running attempts finish and are recorded.
+
+    Args:
+        pk: The run.
+        by: Who does it.
+        hold: What is paused as a whole, if the run is only paused with it.
 
     Raises:
         RunClosed: It has ended.
@@ -235,12 +259,13 @@ def pause(pk: int, by: By) -> Callable[[Transaction], None]:
         run = _unheld(transaction, requests.get_open(transaction, pk, "it does nothing"), by)
         if run.state in {"paused", "blocked"}:
             raise WrongState(f"run {run.name} is {run.state} already")
-        message = f"paused by {by.who}" + (f": {by.why}" if by.why else "")
+        what = hold.replace(":", " ", 1) + " is paused" if hold else "paused"
+        message = f"{what} by {by.who}" + (f": {by.why}" if by.why else "")
+        why = Pausing(message=message, hold=hold)
         if run.worker_id is None:
-            waits = msgspec.json.encode({"kind": "paused", "message": message}).decode()
-            transaction.all("pause_free_run", pk=run.pk, waits=waits)
+            transaction.all("pause_free_run", pk=run.pk, waits=why.waits())
         else:
-            payload = msgspec.json.encode(message).decode()
+            payload = msgspec.json.encode(why).decode()
             requests.put(transaction, run.pk, "pause", "", "", payload, by.now_us)
         audit(transaction, by, run.pk, "pause")
 
@@ -267,7 +292,29 @@ def resume(pk: int, by: By) -> Callable[[Transaction], None]:
             requests.put(transaction, run.pk, "resume", "", "", "null", by.now_us)
         else:
             raise WrongState(f"run {run.name} is {run.status(by.is_alive)}, not paused")
+        transaction.hold([run.pk])  # Something else that it is of may be paused as a whole.
         audit(transaction, by, run.pk, "resume")
+
+    return operation
+
+
+def hold(kind: str, name: str, by: By, *, is_held: bool) -> Callable[[Transaction], None]:
+    """Return the operation that pauses a workflow or a queue as a whole, or lets it go on.
+
+    What is started of it from now on is paused; the runs that are there are the job's.
+
+    Raises:
+        WrongState: It is to go on, and is not paused.
+    """
+
+    def operation(transaction: Transaction) -> None:
+        if is_held:
+            transaction.all(
+                "insert_hold", kind=kind, name=name, who=by.who, why=by.why, now_us=by.now_us
+            )
+        elif transaction.one("delete_hold", kind=kind, name=name) is None:
+            raise WrongState(f"the {kind} {name} is not paused")
+        audit(transaction, by, None, f"{'pause' if is_held else 'resume'} {kind}", name=name)
 
     return operation
 

@@ -16,6 +16,7 @@ __all__ = [
     "AttemptRow",
     "AuditRow",
     "ChildRow",
+    "HoldRow",
     "InboxRow",
     "IssueRow",
     "ItemRow",
@@ -244,6 +245,17 @@ class IssueRow:
     seen: int
     first_us: int
     last_us: int
+
+
+@attrs.define
+class HoldRow:
+    """One row of ``hold``: a workflow or a queue that is paused as a whole."""
+
+    kind: str
+    name: str
+    who: str
+    why: str
+    at_us: int
 
 
 @attrs.define

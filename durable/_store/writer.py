@@ -149,6 +149,8 @@ class Transaction:
         self._guard = connection.authorizer = Guard()
         self._failure: apsw.Error | None = None
         """What a statement of ours has raised inside the user's code."""
+        self.held: set[int] = set()
+        """Of the runs stored last, those that are paused from the first."""
 
     def all(self, name: str, /, **values: Any) -> list[tuple[Any, ...]]:
         """Run a named statement; return its rows."""
@@ -170,10 +172,17 @@ class Transaction:
     def insert_runs(self, rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, int]]:
         """Store new runs, with their labels; return (key, salt) of those whose id was free."""
         found = [(pk, salt) for pk, salt in self.rows("insert_run", rows)]
+        self.held = self.hold([pk for pk, _ in found])
         labelled = {row[9] for row in rows if row[LABELS_AT] is not None}
         if labelled:
             self.rows("insert_labels", [(pk,) for pk, salt in found if salt in labelled])
         return found
+
+    def hold(self, pks: Sequence[int]) -> set[int]:
+        """Pause those of some runs that are of a workflow or a queue that is paused as a whole."""
+        if not pks or not self.all("has_hold")[0][0]:
+            return set()
+        return {pk for (pk,) in self.rows("hold_runs", [(pk,) for pk in pks])}
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -275,6 +284,7 @@ class Change(msgspec.Struct, gc=False):
             ``error``.
         soft: Its loss in a power cut harms nothing (heartbeats).
         event: A row for ``insert_event``; apart from ``rows`` because nearly every change has one.
+        is_held: Whether what it started is paused from the first: its workflow or queue is.
     """
 
     rows: Any = ()
@@ -286,6 +296,7 @@ class Change(msgspec.Struct, gc=False):
     value: Any = None
     error: BaseException | None = None
     event: tuple[Any, ...] | None = None
+    is_held: bool = False
 
 
 def _comes_alone(change: Change) -> bool:
@@ -658,6 +669,7 @@ class Writer:
         for change in starts:
             assert change.start is not None
             change.value = keys.get(change.start[9])
+            change.is_held = change.value in self._transaction.held
 
     def _operate(self, change: Change) -> None:
         assert change.operation is not None

@@ -330,6 +330,26 @@ class BlockingClient:
     def remove_all(self) -> None:
         """See `Client.remove_all`; waits until it is done."""
 
+    @_job_of_client(Client.pause_workflow)
+    def pause_workflow(self) -> None:
+        """See `Client.pause_workflow`; waits until it is done."""
+
+    @_job_of_client(Client.pause_queue)
+    def pause_queue(self) -> None:
+        """See `Client.pause_queue`; waits until it is done."""
+
+    @_job_of_client(Client.resume_workflow)
+    def resume_workflow(self) -> None:
+        """See `Client.resume_workflow`; waits until it is done."""
+
+    @_job_of_client(Client.resume_queue)
+    def resume_queue(self) -> None:
+        """See `Client.resume_queue`; waits until it is done."""
+
+    @_of_client(Client.holds)
+    def holds(self) -> None:
+        """See `Client.holds`."""
+
     @_of_client(Client.jobs)
     def jobs(self) -> None:
         """See `Client.jobs`."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
-from durable._store import jobs
+from durable._store import jobs, repairs
 from durable._store.jobs import Details, Verb
 from durable.client._repair import plan_of, steps_named
+from durable.definitions import NAME_CHARACTERS_MAX
+from durable.errors import UsageError
 from durable.filters import narrowed
 
 if TYPE_CHECKING:
     from durable._store.jobs import Advanced
     from durable.client._client import Client
-    from durable.inspection import JobView
+    from durable.inspection import HoldView, JobView
 
 __all__ = ["Bulk", "Job"]
 
@@ -162,6 +164,55 @@ class Bulk:
         """
         return await self._job("rm", query, Details(children=children), reason)
 
+    async def pause_workflow(self, name: str, *, reason: str = "") -> Job:
+        """Pause a workflow as a whole: its open runs, and what is started of it from now on.
+
+        On return new runs are paused from the first; those that are there are paused by the job.
+
+        Args:
+            name: The stored name.
+            reason: Shown while it is paused, and kept in the audit.
+        """
+        return await self._hold("workflow", name, reason)
+
+    async def pause_queue(self, name: str, *, reason: str = "") -> Job:
+        """Pause a task queue as a whole; see `pause_workflow`."""
+        return await self._hold("queue", name, reason)
+
+    async def resume_workflow(self, name: str, *, reason: str = "") -> Job:
+        """Let a workflow go on that was paused as a whole, with the runs that were paused with it.
+
+        Runs that were paused one by one stay so.
+
+        Raises:
+            WrongState: It is not paused as a whole.
+        """
+        return await self._release("workflow", name, reason)
+
+    async def resume_queue(self, name: str, *, reason: str = "") -> Job:
+        """Let a task queue go on that was paused as a whole; see `resume_workflow`.
+
+        Raises:
+            WrongState: It is not paused as a whole.
+        """
+        return await self._release("queue", name, reason)
+
+    async def holds(self) -> Sequence[HoldView]:
+        """Return the workflows and queues that are paused as a whole."""
+        return cast("Client", self)._viewer.holds()
+
+    async def _hold(self, kind: str, name: str, reason: str) -> Job:
+        client = cast("Client", self)
+        query = f"{kind}:{_quoted(name)}"
+        await client._commit(repairs.hold(kind, name, client._by(reason), is_held=True))
+        return await self._job("pause", query, Details(hold=f"{kind}:{name}"), reason)
+
+    async def _release(self, kind: str, name: str, reason: str) -> Job:
+        client = cast("Client", self)
+        query = f"hold:{_quoted(f'{kind}:{name}')}"
+        await client._commit(repairs.hold(kind, name, client._by(reason), is_held=False))
+        return await self._job("resume", query, Details(), reason)
+
     async def jobs(self, *, limit: int = 100) -> Sequence[JobView]:
         """Return acts on many runs, the newest first.
 
@@ -189,3 +240,15 @@ class Bulk:
 
     def _job_created(self) -> None:
         """Let an engine begin with it at once."""
+
+
+def _quoted(name: str) -> str:
+    """Return a name as a filter has it.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if not isinstance(name, str) or not 1 <= len(name) <= NAME_CHARACTERS_MAX:
+        raise UsageError(f"a name has 1 to {NAME_CHARACTERS_MAX} characters, not {name!r:.80}")
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

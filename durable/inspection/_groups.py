@@ -10,7 +10,7 @@ from durable._clock import Clock
 from durable._store.reader import Reader
 from durable.errors import RunNotFound, UsageError
 from durable.inspection._texts import decoded_list, moment, time_of
-from durable.inspection._views import IssueAlert, IssueView, JobView
+from durable.inspection._views import HoldView, IssueAlert, IssueView, JobView
 
 if TYPE_CHECKING:
     from durable._store.rows import AlertRow, IssueRow, JobRow
@@ -100,6 +100,13 @@ class Groups:
                 sample_run=self.name_of(oldest),
             )
         ]  # fmt: skip
+
+    def holds(self) -> Sequence[HoldView]:
+        """Return the workflows and queues that are paused as a whole."""
+        return [
+            HoldView(kind=one.kind, name=one.name, who=one.who, why=one.why, at=time_of(one.at_us))
+            for one in self._reader.holds()
+        ]
 
     def jobs(self, *, limit: int = 100) -> Sequence[JobView]:
         """Return acts on many runs, the newest first.

@@ -334,6 +334,25 @@ class IssueAlert:
 
 
 @attrs.frozen(kw_only=True)
+class HoldView:
+    """A workflow or a queue that is paused as a whole.
+
+    Attributes:
+        kind: ``workflow`` or ``queue``.
+        name: Its name.
+        who: Whoever paused it, as ``user@host``.
+        why: In their words; may be empty.
+        at: When, UTC.
+    """
+
+    kind: str
+    name: str
+    who: str
+    why: str
+    at: dt.datetime
+
+
+@attrs.frozen(kw_only=True)
 class JobView:
     """An act on many runs.
 

@@ -159,3 +159,26 @@ def test_jobs_are_listed_shown_and_stopped(durable_: Command, shop_file: Path) -
     assert "not        hello-1: run hello-1 is completed" in shown.out
     assert (stopped.code, missing.code) == (4, 3)
     assert "job 1 has ended already" in stopped.err
+
+
+def test_a_workflow_is_paused_and_resumed_as_a_whole(durable_: Command, shop_file: Path) -> None:
+    paused = durable_("-d", shop_file, "pause", "--workflow", "nap", "--reason", "too late")
+    shown = json.loads(durable_("-d", shop_file, "show", "nap", "--json").out)
+    resumed = durable_("-d", shop_file, "resume", "--workflow", "nap")
+
+    assert paused.out.splitlines() == [
+        "workflow nap is paused; what is started of it waits", "1 run asked to pause (job 1)"
+    ]  # fmt: skip
+    assert shown["why"].endswith(": too late")
+    assert resumed.out.splitlines() == ["workflow nap goes on", "1 run going on (job 2)"]
+    assert durable_("-d", shop_file, "resume", "--workflow", "nap").code == 4
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["nap", "--workflow", "nap"], ["--queue", "a", "--workflow", "nap"]]
+)
+def test_one_thing_is_paused(options: list[str], durable_: Command, shop_file: Path) -> None:
+    done = durable_("-d", shop_file, "pause", *options)
+
+    assert done.code == 2
+    assert "name one: a run, a filter, --workflow NAME or --queue NAME" in done.err

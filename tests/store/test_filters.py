@@ -409,6 +409,7 @@ def of(*names: str) -> list[str]:
         ("attempts:>=1", []),
         ("step:charge", []),
         ("patch:charge-v2", []),
+        ("hold:workflow:order", []),
         ("issue:I-14", []),
         ("issue:0123456789abcdef", []),
         ("issue:I-99999999999999999999", []),

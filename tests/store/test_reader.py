@@ -16,6 +16,7 @@ from durable._store.rows import (
     AttemptRow,
     AuditRow,
     ChildRow,
+    HoldRow,
     InboxRow,
     IssueRow,
     ItemRow,
@@ -107,7 +108,7 @@ ROWS = {
     "list_live_workers": WorkerRow, "list_items": ItemRow, "list_letters": LetterRow,
     "list_answers": AnswerRow, "list_values": ValueRow, "list_audit": AuditRow,
     "list_issues": IssueRow, "list_alerts": AlertRow, "get_job": JobRow, "list_jobs": JobRow,
-    "list_family": ChildRow,
+    "list_family": ChildRow, "list_holds": HoldRow,
 }  # fmt: skip
 
 

@@ -187,6 +187,16 @@ CREATE TABLE issue_count (
   PRIMARY KEY (fingerprint, hour, workflow, code)
 ) STRICT, WITHOUT ROWID;
 
+-- Workflows and queues that a person stopped: what is started of them is paused.
+CREATE TABLE hold (
+  kind  TEXT    NOT NULL CHECK (kind IN ('workflow', 'queue')),
+  name  TEXT    NOT NULL,
+  who   TEXT    NOT NULL,
+  why   TEXT    NOT NULL,
+  at_us INTEGER NOT NULL,
+  PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
+
 -- What somebody is to be told: a group that is new, or came up again after it was resolved. One at a
 -- time of each; a row goes when it was told.
 CREATE TABLE alert (

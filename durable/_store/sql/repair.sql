@@ -269,3 +269,44 @@ SELECT :to, from_seq, code, at_us
 -- :name delete_code_spans_of_run
 -- A run is deleted: which code went through it.
 DELETE FROM code_span WHERE run = :run
+
+-- :name insert_hold
+-- A workflow or a queue is paused; said again, the newest reason counts.
+INSERT INTO hold (kind, name, who, why, at_us)
+VALUES (:kind, :name, :who, :why, :now_us)
+    ON CONFLICT (kind, name) DO UPDATE
+   SET who = excluded.who, why = excluded.why, at_us = excluded.at_us
+
+-- :name delete_hold
+-- It goes on.
+DELETE FROM hold
+ WHERE kind = :kind AND name = :name
+RETURNING name
+
+-- :name list_holds
+-- :scan allowed (a few rows)
+-- What is paused as a whole.
+SELECT kind, name, who, why, at_us
+  FROM hold
+ ORDER BY kind, name
+
+-- :name has_hold
+-- :scan allowed (up to the first row)
+-- Whether anything is paused as a whole.
+SELECT EXISTS (SELECT 1 FROM hold)
+
+-- :name hold_runs
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- Runs that are about to begin, or to go on, and are of what is paused as a whole.
+UPDATE run
+   SET state = 'paused', worker_id = NULL, wake_at_us = NULL,
+       waits = json_object('kind', 'paused', 'hold', hold.kind || ':' || hold.name, 'message',
+                           hold.kind || ' ' || hold.name || ' is paused by ' || hold.who
+                           || CASE hold.why WHEN '' THEN '' ELSE ': ' || hold.why END)
+  FROM (VALUES (?)) AS v
+  JOIN run AS one ON one.pk = v.column1
+  JOIN hold ON (hold.kind = 'workflow' AND hold.name = one.workflow)
+            OR (hold.kind = 'queue' AND hold.name = one.queue)
+ WHERE run.pk = v.column1 AND run.closed_us IS NULL
+RETURNING run.pk
