@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
 from durable.errors import DefinitionError, RetryAfter, UsageError
 
-__all__ = ["Duration", "Limits", "Retry", "duration_us"]
+__all__ = ["Duration", "Limits", "Retry", "duration_us", "edited"]
 
 Duration = float | timedelta | str
 """Seconds, a `timedelta`, or text such as ``"30s"``, ``"1h30m"``, ``"2d"``, ``"500ms"``."""
@@ -177,6 +177,27 @@ class ActivityPolicy:
                 "at_most_once=True means one attempt; Retry(max_attempts="
                 f"{self.retry.max_attempts}) contradicts it"
             )
+
+
+# What a person may change of a pending step, as it is stored: of its retry policy, and its limits.
+_RETRY_EDITS = ("max_attempts", "initial_interval", "backoff", "max_interval", "on_exhausted")
+_LIMIT_EDITS = ("start_to_close_us", "schedule_to_close_us", "heartbeat_us")
+
+
+def edited(policy: ActivityPolicy, changes: Mapping[str, Any]) -> ActivityPolicy:
+    """Return a policy with what a person changed of it.
+
+    Args:
+        policy: As the code has it.
+        changes: By the names of `Retry`, and ``start_to_close_us``, ``schedule_to_close_us`` and
+            ``heartbeat_us``; what else stands there is of another version, and left out.
+
+    Raises:
+        UsageError: Something of it is wrong.
+    """
+    retry = {name: changes[name] for name in _RETRY_EDITS if name in changes}
+    limits = {name: changes[name] for name in _LIMIT_EDITS if name in changes}
+    return attrs.evolve(policy, retry=attrs.evolve(policy.retry, **retry), **limits)
 
 
 @attrs.frozen(kw_only=True)

@@ -40,6 +40,7 @@ COMMANDS = {
     "retry": "Let a run go on from where it failed.",
     "restart": "Do a run again from any place of its history.",
     "skip": "End a pending step by hand.",
+    "edit": "Give a pending step another retry policy or other timeouts.",
     "accept": "Take a recorded result although its arguments changed.",
     "pause": "Let a run do nothing more until it is resumed.",
     "resume": "Let a paused run go on.",

@@ -45,9 +45,10 @@ from durable.errors import (
     ScheduleToStartTimeout,
     StartToCloseTimeout,
     StoreError,
+    UsageError,
 )
 from durable.payloads import check_size, checksum, seems_large
-from durable.policies import duration_us
+from durable.policies import duration_us, edited
 
 if TYPE_CHECKING:
     from durable._core.context import AttemptInfo
@@ -105,6 +106,7 @@ class Attempt:
         self.step = step
         self.step_id = step.step_id
         self.activity: Activity[Any, Any] = step.spec
+        self.policy = self.activity.policy
         self.scheduled_us = now_us
         self.started_us = 0
 
@@ -192,7 +194,9 @@ class Activities:
         now_us = self._now_us()
         attempt = Attempt(run, step, now_us)
         run.attempts[step.step_id] = attempt
-        policy = attempt.activity.policy
+        if run.policies:
+            self._look_at_policy(attempt)
+        policy = attempt.policy
         if run.steps:
             remembered = run.steps.get(step.step_id)
             if remembered is not None and self._recall(attempt, remembered):
@@ -258,7 +262,7 @@ class Activities:
             return
         else:
             self._queue.append(attempt)
-        limit_us = attempt.activity.policy.schedule_to_start_us
+        limit_us = attempt.policy.schedule_to_start_us
         if limit_us is not None:
             error = ScheduleToStartTimeout(
                 f"{attempt.activity.name} found no free place within {limit_us / 1e6:g} s "
@@ -275,13 +279,10 @@ class Activities:
         attempt.retry_at_us = None
         activity = attempt.activity
         attempt.started_us = now_us
-        policy = activity.policy
+        policy = attempt.policy
         if not policy.is_plain:
-            if policy.start_to_close_us is not None:
-                self._limit_attempt(attempt, policy.start_to_close_us)
-            if policy.heartbeat_us is not None:
-                attempt.last_beat_us = attempt.started_us
-                self._watch_heart(attempt, policy.heartbeat_us)
+            attempt.last_beat_us = now_us
+            self._limit_launched(attempt)
         fresh = Context()
         if activity.in_transaction:
             self._perform_in_transaction(attempt, fresh)
@@ -493,7 +494,7 @@ class Activities:
         for timer in attempt.timers or ():
             self._worker.timers.cancel(timer)
         attempt.timers = None
-        policy = attempt.activity.policy
+        policy = attempt.policy
         if policy.schedule_to_close_us is not None:
             self._limit_all(attempt, policy.schedule_to_close_us)
         if policy.start_to_close_us is not None:
@@ -581,7 +582,7 @@ class Activities:
 
     def _failed(self, attempt: Attempt, error: BaseException) -> None:
         """An attempt raised: try again later, pause, or hand the exception to the workflow."""
-        policy, now_us = attempt.activity.policy, self._now_us()
+        policy, now_us = attempt.policy, self._now_us()
         retry = policy.retry
         counted = attempt.number - attempt.counted_from + 1
         rows: Rows = [self._attempt_row(attempt, error, now_us)]
@@ -715,6 +716,49 @@ class Activities:
                 self._cancel_attempt_timers(attempt)
                 self._enqueue(attempt)
 
+    # -- a policy changed by a person ------------------------------------------------------------
+
+    def _look_at_policy(self, attempt: Attempt) -> None:
+        """Let a step have the policy that a person gave it."""
+        text = attempt.run.policies.get(attempt.step_id)
+        if text is None:
+            return
+        try:
+            attempt.policy = edited(attempt.activity.policy, msgspec.json.decode(text))
+        except (UsageError, TypeError, msgspec.DecodeError) as error:
+            logger.warning(
+                "run %s: the changed policy of step %s (%s) is of no use: %s",
+                attempt.run.row.name, attempt.step_id, attempt.activity.name, error,
+            )  # fmt: skip
+
+    def edit(self, run: LiveRun, step_id: str) -> None:
+        """A person changed the policy of a step: its limits and its wait are set anew."""
+        attempt = run.attempts.get(step_id)
+        if attempt is None or attempt.over:
+            return
+        self._look_at_policy(attempt)
+        attempt.deadline_us = None
+        attempt._info = None
+        self._cancel_attempt_timers(attempt)
+        now_us = self._now_us()
+        if attempt.is_later:
+            self._wait_for_answer(attempt)
+        elif attempt.retry_at_us is not None:
+            failed = max(1, attempt.number - attempt.counted_from)
+            soon_us = now_us + attempt.policy.retry.wait_us(failed, 0.5)
+            attempt.retry_at_us = min(attempt.retry_at_us, soon_us)
+            self._remember(attempt, "retrying", [], partial(self._wait_for_retry, attempt))
+        elif attempt.started_us:
+            self._limit_launched(attempt)
+
+    def _limit_launched(self, attempt: Attempt) -> None:
+        policy = attempt.policy
+        if policy.start_to_close_us is not None:
+            self._limit_attempt(attempt, policy.start_to_close_us)
+        if policy.heartbeat_us is not None:
+            attempt.last_beat_us = attempt.last_beat_us or attempt.started_us
+            self._watch_heart(attempt, policy.heartbeat_us)
+
     # -- cancellation ----------------------------------------------------------------------------
 
     def drop(self, run: LiveRun, step: Step) -> None:
@@ -782,7 +826,7 @@ class Activities:
             callback(attempt)
 
     def _cancel_attempt_timers(self, attempt: Attempt) -> None:
-        limit_us = attempt.activity.policy.schedule_to_close_us
+        limit_us = attempt.policy.schedule_to_close_us
         for timer in attempt.timers or ():
             self._worker.timers.cancel(timer)
         attempt.timers = None
@@ -837,6 +881,7 @@ class Activities:
             # The code that still runs keeps the old object; a new one goes on in its place.
             for field in (
                 "number", "counted_from", "started_us", "details", "last_error", "last_beat_us",
+                "policy",
             ):  # fmt: skip
                 setattr(ghost, field, getattr(attempt, field))
             self.abandon(attempt)
@@ -863,7 +908,7 @@ class Activities:
         self._worker.call_from_thread(self._store_details, attempt)
 
     def _store_details(self, attempt: Attempt) -> None:
-        if attempt.over or attempt.run.is_over or attempt.activity.policy.at_most_once:
+        if attempt.over or attempt.run.is_over or attempt.policy.at_most_once:
             return
         run, row = attempt.run, attempt.remembered("running")
         run.steps[attempt.step_id] = row

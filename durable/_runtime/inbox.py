@@ -141,6 +141,10 @@ class Inbox:
             case "pause":
                 asked = msgspec.json.decode(payload, type=Pausing)
                 run.pause_soon(asked, rows)
+            case "edit":
+                self._worker.submit(Change(rows))
+                run.policies[request.key] = payload.decode()
+                self._worker.activities.edit(run, request.key)
             case "resume":
                 run.resume_now(rows)
                 for row in self._worker.store.reader.inbox_of_run(run.row.pk):

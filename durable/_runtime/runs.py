@@ -80,9 +80,8 @@ class LiveRun:
     __slots__ = (
         "alone", "attempts", "clock_us", "driver", "gone", "has_issue", "headers",
         "inbox_taken", "inside", "limit_timer", "lost", "needs_rebuild", "new_code", "park_timer",
-        "pausing",
-        "positions", "postponed", "redone", "row", "steps", "stored_state", "timers", "uncommitted",
-        "worker", "workflow",
+        "pausing", "policies", "positions", "postponed", "redone", "row", "steps", "stored_state",
+        "timers", "uncommitted", "worker", "workflow",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
@@ -97,6 +96,8 @@ class LiveRun:
         self.attempts: dict[str, Attempt] = {}
         self.timers: dict[str, TimerHandle] = {}
         self.steps: dict[str, StepRow] = {}
+        self.policies: dict[str, str] = {}
+        """What a person changed of the policies of its steps, as JSON."""
         self.stored_state = "ready"
         self.lost = row.lost
         self.alone = False
@@ -218,6 +219,7 @@ class LiveRun:
     def resume(self, remembered: Iterable[StepRow]) -> None:
         """After a replay: do again whatever the code waits for and has no event."""
         loop = self.driver.loop
+        self.policies = self.worker.store.reader.policies(self.row.pk)
         stale: Rows = []
         for step_row in remembered:
             if step_row.step in loop.steps:

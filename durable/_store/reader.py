@@ -405,6 +405,10 @@ class Reader:
         """Return (first event, fingerprint, time) of each code that a run went on with."""
         return [(seq, code, at_us) for seq, code, at_us in self._all("list_code_spans", run=run)]
 
+    def policies(self, run: int) -> dict[str, str]:
+        """Return what was changed of the policies of a run's steps, as JSON by step."""
+        return {step: changes for step, changes in self._all("list_policies", run=run)}  # noqa: C416
+
     def accepted(self, run: int) -> list[str]:
         """Return the steps whose recorded ends a person let pass."""
         return [step for (step,) in self._all("list_accepted", run=run)]

@@ -6,7 +6,7 @@ its inbox, and its owner does it (law 3); any other is changed here and now.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -24,6 +24,7 @@ __all__ = [
     "accept",
     "audit",
     "cancel",
+    "edit",
     "hold",
     "pause",
     "remove",
@@ -223,6 +224,28 @@ def accept(pk: int, step: str, by: By) -> Callable[[Transaction], None]:
     return operation
 
 
+def edit(pk: int, step: str, changes: Mapping[str, Any], by: By) -> Callable[[Transaction], None]:
+    """Return the operation that changes the policy of a pending step.
+
+    Raises:
+        RunClosed: The run has ended.
+        WrongState: The step has ended already.
+    """
+
+    def operation(transaction: Transaction) -> None:
+        run = requests.get_open(transaction, pk, "none of its steps is pending")
+        if transaction.one("get_end_of_step", run=run.pk, step=step) is not None:
+            raise WrongState(f"step {step} of run {run.name} has ended; its policy is of no use")
+        before = dict(transaction.all("list_policies", run=run.pk)).get(step, "{}")
+        text = msgspec.json.encode({**msgspec.json.decode(before), **changes}).decode()
+        transaction.all("upsert_policy", run=run.pk, step=step, changes=text)
+        if run.state in {"ready", "parked"}:  # Whoever has it in memory is told.
+            requests.put(transaction, run.pk, "edit", "", step, text, by.now_us)
+        audit(transaction, by, run.pk, "edit", step=step, **changes)
+
+    return operation
+
+
 class Pausing(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Why a run is paused; as JSON it is what its owner is asked to do.
 
@@ -408,5 +431,6 @@ _PARTS = (
     "delete_events_of_run", "delete_steps_of_run_now", "delete_attempts_of_run",
     "delete_inbox_of_run_now", "delete_answers_of_run", "delete_letters_of_run",
     "delete_values_of_run", "delete_items_of_run", "delete_once_of_run", "delete_redone_of_run",
-    "delete_accepted_of_run", "delete_labels_of_run", "delete_code_spans_of_run", "delete_run",
+    "delete_accepted_of_run", "delete_labels_of_run", "delete_policies_of_run",
+    "delete_code_spans_of_run", "delete_run",
 )  # fmt: skip

@@ -255,6 +255,7 @@ def _next(
     transaction.all("share_blobs_of_events", run=run.pk, before=redo_seq + 1)
     _replace(transaction, to, plan.outputs)
     transaction.all("copy_code_spans", run=run.pk, to=to, before=redo_seq + 1)
+    transaction.all("copy_policies", run=run.pk, to=to)
     transaction.all("copy_once", run=run.pk, to=to)
     transaction.all("copy_accepted", run=run.pk, to=to)
     transaction.all("copy_redone", run=run.pk, to=to)

@@ -160,6 +160,10 @@ class BlockingRun(Generic[R_co]):
     def fail(self) -> None:
         """See `Run.fail`."""
 
+    @_of_run(Run[Any].edit)
+    def edit(self) -> None:
+        """See `Run.edit`."""
+
     @_of_run(Run[Any].accept)
     def accept(self) -> None:
         """See `Run.accept`."""

@@ -10,8 +10,10 @@ import msgspec
 
 from durable._store import repairs
 from durable._store.restarts import Plan
+from durable.definitions import UNSET
 from durable.errors import UsageError
 from durable.payloads import check_size, codec_for
+from durable.policies import ActivityPolicy, Duration, duration_us, edited
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Repairs", "plan_of", "reason_text", "steps_named", "user_name"]
 
 REASON_CHARACTERS_MAX = 10_000
+_INTERVALS = {"initial_interval", "max_interval"}
+_LIMITS = {"start_to_close_us", "schedule_to_close_us", "heartbeat_us"}
 STEP_CHARACTERS_MAX = 1_000
 
 
@@ -173,6 +177,68 @@ class Repairs:
         by = self._client._by(reason)
         await self._client._commit(repairs.skip(self._pk, _step(step), payload, by, fails=True))
 
+    async def edit(
+        self,
+        step: str,
+        *,
+        max_attempts: int | None = UNSET,
+        initial_interval: Duration = UNSET,
+        backoff: float = UNSET,
+        max_interval: Duration = UNSET,
+        on_exhausted: Literal["fail", "pause"] = UNSET,
+        start_to_close: Duration | None = UNSET,
+        schedule_to_close: Duration | None = UNSET,
+        heartbeat: Duration | None = UNSET,
+        reason: str = "",
+    ) -> None:
+        """Change the retry policy or the timeouts of a pending step; what is left out stays.
+
+        On return it is in the file. It counts from the next attempt on; limits of an attempt that
+        runs are set anew from its begin, and a wait for the next attempt gets shorter, never
+        longer. Later ordinals of the run keep it.
+
+        Args:
+            step: Its id.
+            max_attempts: See `Retry`; None for no limit.
+            initial_interval: See `Retry`.
+            backoff: See `Retry`.
+            max_interval: See `Retry`.
+            on_exhausted: See `Retry`.
+            start_to_close: Of one attempt; None for no limit.
+            schedule_to_close: Of all attempts together; None for no limit.
+            heartbeat: Between two signs of life; None for no limit.
+            reason: For the audit.
+
+        Raises:
+            UsageError: Nothing is changed, or to something that cannot be.
+            RunClosed: The run has ended.
+            WrongState: The step has ended already.
+        """
+        given: dict[str, Any] = {
+            "max_attempts": max_attempts,
+            "initial_interval": initial_interval,
+            "backoff": backoff,
+            "max_interval": max_interval,
+            "on_exhausted": on_exhausted,
+            "start_to_close_us": start_to_close,
+            "schedule_to_close_us": schedule_to_close,
+            "heartbeat_us": heartbeat,
+        }
+        changes = {name: value for name, value in given.items() if value is not UNSET}
+        if not changes:
+            raise UsageError("say what of the step's policy is to change")
+        for name in _INTERVALS & changes.keys():
+            changes[name] = f"{duration_us(changes[name], name)}us"
+        for name in _LIMITS & changes.keys():
+            if changes[name] is not None:
+                changes[name] = _limit_us(changes[name], name.removesuffix("_us"))
+        try:
+            edited(ActivityPolicy(), changes)  # What is wrong is said here.
+        except TypeError as error:
+            raise UsageError(f"this is no policy: {error}") from None
+        by = self._client._by(reason)
+        await self._client._commit(repairs.edit(self._pk, _step(step), changes, by))
+
     async def accept(self, step: str, *, reason: str = "") -> None:
         """Let a blocked run take a step's recorded end although its arguments changed.
 
@@ -255,6 +321,13 @@ def plan_of(
         again=steps_named(again),
         begins_anew=place == "start" and children != "keep",
     )
+
+
+def _limit_us(value: Duration, what: str) -> int:
+    limit_us = duration_us(value, what)
+    if not limit_us:
+        raise UsageError(f"{what} must be longer than 0; use None for no limit")
+    return limit_us
 
 
 def steps_named(again: Sequence[str]) -> tuple[str, ...]:

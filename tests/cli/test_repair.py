@@ -138,3 +138,23 @@ def test_rm_deletes_one_run_and_wants_to_be_sure(durable_: Command, shop_file: P
     assert (done.code, done.out) == (0, "1 run is deleted\n")
     assert gone.code == 3
     assert (is_open.code, "end it first" in is_open.err) == (4, True)
+
+
+def test_edit_changes_the_policy_of_a_pending_step(durable_: Command, shop_file: Path) -> None:
+    done = durable_(
+        "-d", shop_file, "edit", "video-1", "1", "--max-attempts", "none", "--max-interval", "1ms",
+        "--initial-interval", "1ms", "--reason", "no more memory today",
+    )  # fmt: skip
+    wrong = durable_("-d", shop_file, "edit", "video-1", "1", "--max-attempts", "many")
+    nothing = durable_("-d", shop_file, "edit", "video-1", "1")
+    ended = durable_("-d", shop_file, "edit", "order-8812", "1", "--max-attempts", "3")
+
+    assert done.code == 0
+    assert done.out.startswith(
+        "step 1 of video-1 has max_attempts none, max_interval 1ms, initial_interval 1ms\n"
+    )
+    assert (wrong.code, nothing.code, ended.code) == (2, 2, 4)
+    assert "takes a whole number or none, not 'many'" in wrong.err
+    assert "say what of the step's policy is to change" in nothing.err
+    Path("card-works").touch()
+    assert serve(shop_file, "video-1") == "intro.mp4"

@@ -141,6 +141,14 @@ CREATE TABLE redone (
   PRIMARY KEY (run, step)
 ) STRICT, WITHOUT ROWID;
 
+-- What a person changed of the policies of pending steps.
+CREATE TABLE policy (
+  run     INTEGER NOT NULL,
+  step    TEXT    NOT NULL,
+  changes TEXT    NOT NULL, -- JSON
+  PRIMARY KEY (run, step)
+) STRICT, WITHOUT ROWID;
+
 -- Recorded ends that a person let pass although the code now asks with other arguments.
 CREATE TABLE accepted (
   run  INTEGER NOT NULL,
@@ -269,7 +277,7 @@ CREATE TABLE inbox (
   run     INTEGER NOT NULL,
   kind    TEXT    NOT NULL CHECK (kind IN (
             'cancel', 'terminate', 'retry', 'signal', 'update', 'query', 'child', 'resolve',
-            'reject', 'restart', 'pause', 'resume', 'skip', 'fail')),
+            'reject', 'restart', 'pause', 'resume', 'skip', 'fail', 'edit')),
   name    TEXT    NOT NULL, -- of the signal, update or query
   key     TEXT    NOT NULL, -- the message's id, or the step it answers; or empty
   payload ANY     NOT NULL,

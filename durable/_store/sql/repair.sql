@@ -310,3 +310,28 @@ UPDATE run
             OR (hold.kind = 'queue' AND hold.name = one.queue)
  WHERE run.pk = v.column1 AND run.closed_us IS NULL
 RETURNING run.pk
+
+-- :name upsert_policy
+-- A person changes the policy of a pending step.
+INSERT INTO policy (run, step, changes)
+VALUES (:run, :step, :changes)
+    ON CONFLICT (run, step) DO UPDATE
+   SET changes = excluded.changes
+
+-- :name list_policies
+-- What was changed of the policies of a run's steps.
+SELECT step, changes
+  FROM policy
+ WHERE run = :run
+ ORDER BY step
+
+-- :name copy_policies
+-- A new ordinal keeps the policies that were changed.
+INSERT INTO policy (run, step, changes)
+SELECT :to, step, changes
+  FROM policy
+ WHERE run = :run
+
+-- :name delete_policies_of_run
+-- A run is deleted: the policies that were changed.
+DELETE FROM policy WHERE run = :run
