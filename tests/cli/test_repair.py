@@ -157,4 +157,4 @@ def test_edit_changes_the_policy_of_a_pending_step(durable_: Command, shop_file:
     assert "takes a whole number or none, not 'many'" in wrong.err
     assert "say what of the step's policy is to change" in nothing.err
     Path("card-works").touch()
-    assert serve(shop_file, "video-1") == "intro.mp4"
+    assert serve(shop_file, "video-1") == "a.mp4"
