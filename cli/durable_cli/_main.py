@@ -48,6 +48,7 @@ COMMANDS = {
     "rm": "Delete a run that has ended.",
     "check": "Replay every open run against the code on disk.",
     "replay": "Replay runs, open or closed, against the code on disk.",
+    "lint": "Warn of what workflow code should not do: time, chance, files, threads.",
     "backup": "Copy the file, consistent and checked, while it is in use.",
     "worker": "Serve the file of an engine until stopped.",
     "new": "Make a folder with a workflow, its engine, a test, a unit file.",
