@@ -59,12 +59,12 @@ def command(
     # What cannot be read was not checked, so leaving it out takes more than not selecting it.
     wanted = ((select | {UNREADABLE}) if select else set(RULES)) - ignore
     count, found = 0, list[Finding]()
-    for path in _files(given):
-        if isinstance(path, Finding):
-            found.append(path)
-            continue
-        count += 1
-        found += _lint_file(path)
+    for one in _files(given):
+        if isinstance(one, Finding):
+            found.append(one)
+        else:
+            count += 1
+            found += _lint_file(one)
     found = [one for one in found if one.code in wanted]
     _tell(settings().screen(), count, found, as_json=as_json)
     return CHECK_FAILED if found else 0

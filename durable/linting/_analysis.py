@@ -205,7 +205,7 @@ class _Module:
                 yield from self._judge_change(node, node.value)
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
                 if self._is_declared_global(self._names.scope_of(node), name):
-                    yield node, f"the global {_shown(name)}: it", "DUR108"
+                    yield node, f"the global {_shown(name)}", "DUR108"
             case _:
                 pass
         for taken in self._sets.taken_in_order(node):
@@ -239,7 +239,7 @@ class _Module:
         if self._names.home_of(changed) is self._names.module and any(
             self._is_mutable(one.value) for one in self._names.bindings(changed)
         ):
-            yield node, f"the global {_shown(changed.id)}: it", "DUR108"
+            yield node, f"the global {_shown(changed.id)}", "DUR108"
 
     def _is_mutable(self, value: ast.expr | None) -> bool:
         if isinstance(value, ast.Call):

@@ -131,30 +131,19 @@ class Names:
 
     def _bind(self, node: ast.AST) -> None:
         match node:
-            case ast.Import(names=names):
-                for one in names:
-                    full_name = one.name if one.asname else one.name.partition(".")[0]
-                    self._add(node, one.asname or full_name, Binding(full_name))
-            case ast.ImportFrom(names=names, level=level):
-                module = "." * level + (node.module or "")
-                for one in names:
-                    if one.name == "*":
-                        self._stars.append(module)
-                    else:
-                        full_name = f"{module}.{one.name}"
-                        self._add(node, one.asname or one.name, Binding(full_name))
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                self._add(node, node.name, Binding(function=node))
-            case ast.ClassDef(name=name):
-                self._add(node, name, Binding())
-            case ast.arg(arg=name, annotation=annotation):
-                self._add(node, name, Binding(annotation=annotation))
+            case ast.Import() | ast.ImportFrom():
+                self._bind_imported(node)
             case ast.Name(id=name, ctx=ast.Store()):
                 self._bind_stored(node, name)
             case ast.Name(id=name, ctx=ast.Load()):
                 self._uses.setdefault(name, []).append(node)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                self._add(node, node.name, Binding(function=node))
+            case ast.arg(arg=name, annotation=annotation):
+                self._add(node, name, Binding(annotation=annotation))
             case (
-                ast.ExceptHandler(name=str(name))
+                ast.ClassDef(name=str(name))
+                | ast.ExceptHandler(name=str(name))
                 | ast.MatchAs(name=str(name))
                 | ast.MatchStar(name=str(name))
                 | ast.MatchMapping(rest=str(name))
@@ -162,6 +151,19 @@ class Names:
                 self._add(node, name, Binding())
             case _:
                 return
+
+    def _bind_imported(self, node: ast.Import | ast.ImportFrom) -> None:
+        if isinstance(node, ast.Import):
+            for one in node.names:
+                full_name = one.name if one.asname else one.name.partition(".")[0]
+                self._add(node, one.asname or full_name, Binding(full_name))
+            return
+        module = "." * node.level + (node.module or "")
+        for one in node.names:
+            if one.name == "*":
+                self._stars.append(module)
+            else:
+                self._add(node, one.asname or one.name, Binding(f"{module}.{one.name}"))
 
     def _bind_stored(self, node: ast.Name, name: str) -> None:
         match self.parents[node]:
@@ -218,8 +220,8 @@ class Names:
         """Return the binding that counts."""
         found = self.bindings(name)
         # `except ImportError: requests = None` is no other meaning.
-        told = [one for one in found if not _is_none(one.value)]
-        return (told or found or [None])[-1]
+        told = [one for one in found if not _is_none(one.value)] or found
+        return told[-1] if told else None
 
     def full_name(self, node: ast.expr, aliases: int = 0) -> str | None:
         """Return the name by which this could be imported, or None if it is not from elsewhere."""

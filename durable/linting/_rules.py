@@ -39,7 +39,7 @@ RULES: dict[str, Rule] = {
         Rule("DUR103", "chance", "differs on replay; use durable.random()"),
         Rule("DUR104", "ids", "makes another id on replay; use durable.uuid4()"),
         Rule("DUR105", "outside", "depends on the outside; move it into an activity"),
-        Rule("DUR106", "threads", "runs code that replay cannot order; move it into an activity"),
+        Rule("DUR106", "threads", "belongs to threads, which replay cannot order; use an activity"),
         Rule(
             "DUR107", "sets",
             "takes a set in an order that differs between processes (only tasks and futures keep "
@@ -47,7 +47,7 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             "DUR108", "globals",
-            "changes what all runs share, and again on replay; use an argument, or a result",
+            "is shared by all runs, and changed again on replay; use an argument, or a result",
         ),
         Rule("DUR109", "completed", "has no order on replay; use durable.as_completed()"),
     )

@@ -74,21 +74,25 @@ class Sets:
             case ast.Starred(value=value, ctx=ast.Load()):
                 if not self._is_given_to_indifferent(node):
                     yield value
+            case ast.Call():
+                yield from self._taken_by_call(node)
+            case _:
+                return
+
+    def _taken_by_call(self, node: ast.Call) -> Iterator[ast.expr]:
+        match node:
             case ast.Call(func=ast.Attribute(value=value, attr="pop"), args=[], keywords=[]):
                 yield value
-            case ast.Call(func=ast.Attribute(value=value, attr="join"), args=[argument]):
-                del value
+            case ast.Call(func=ast.Attribute(attr="join"), args=[argument]):
                 yield argument
             case ast.Call(func=func, args=arguments):
                 if self._names.full_name(func) in _ORDERED and not (
                     self._is_given_to_indifferent(node)
                 ):
                     yield from arguments
-            case _:
-                return
 
     def _is_indifferent(self, node: ast.expr) -> bool:
-        """Return whether a comprehension's order shows nowhere: neither in it nor in its effects."""
+        """Return whether the order of a comprehension shows nowhere: no step, no result."""
         parts = [part for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)]
         for part in parts:
             for one in ast.walk(part):
