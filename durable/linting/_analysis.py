@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from durable.linting._names import Function, Names, Scope
+from durable.linting._names import Function, Names
 from durable.linting._rules import MISSING_ARGUMENTS, READ_TOO, RULES, UNREADABLE, code_of
 from durable.linting._sets import Sets
 
@@ -204,7 +204,7 @@ class _Module:
             case ast.Subscript(ctx=ast.Store() | ast.Del()):
                 yield from self._judge_change(node, node.value)
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-                if self._is_declared_global(self._names.scope_of(node), name):
+                if name in self._names.scope_of(node).global_names:
                     yield node, f"the global {_shown(name)}", "DUR108"
             case _:
                 pass
@@ -245,9 +245,6 @@ class _Module:
         if isinstance(value, ast.Call):
             return self._names.full_name(value.func) in _MUTABLE
         return isinstance(value, _DISPLAYS)
-
-    def _is_declared_global(self, scope: Scope | None, name: str) -> bool:
-        return scope is not None and name in scope.global_names
 
     def _called(self, func: ast.expr) -> str | None:
         """Return the full name of what is called; a method's begins with the class."""

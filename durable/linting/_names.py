@@ -102,12 +102,15 @@ class Names:
             self.nodes.append(node)
             inner = Scope(node, scope) if isinstance(node, _MAKING_SCOPES) else scope
             for child in reversed(list(ast.iter_child_nodes(node))):
-                if not isinstance(child, _SHARED):
-                    self.parents[child] = node
-                    is_outside = self._is_evaluated_outside(node, child)
-                    left.append((child, (scope.parent or scope) if is_outside else inner))
-                    if isinstance(node, _MAKING_SCOPES) and _is_of_head(node, child):
-                        left[-1] = (child, scope)
+                if isinstance(child, _SHARED):
+                    continue
+                self.parents[child] = node
+                if _is_of_head(node, child):
+                    left.append((child, scope))
+                elif self._is_evaluated_outside(node, child):
+                    left.append((child, scope.parent or scope))
+                else:
+                    left.append((child, inner))
 
     def _is_evaluated_outside(self, node: ast.AST, child: ast.AST) -> bool:
         """Return whether a child of a part of a scope is evaluated before there is that scope."""
