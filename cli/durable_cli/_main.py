@@ -50,6 +50,7 @@ COMMANDS = {
     "check": "Replay every open run against the code on disk.",
     "replay": "Replay runs, open or closed, against the code on disk.",
     "debug": "Look into the code of a run, where it stands, with pdb.",
+    "lint": "Warn of what workflow code should not do: time, chance, files, threads.",
     "backup": "Copy the file, consistent and checked, while it is in use.",
     "worker": "Serve the file of an engine until stopped.",
     "new": "Make a folder with a workflow, its engine, a test, a unit file.",

@@ -57,8 +57,9 @@ def rows(count, chance):
         is_open = state in {"ready", "parked"}
         yield (
             f"{number:09x}{chance.randrange(16**8):08x}", chance.choice(WORKFLOWS), state, number,
-            f'[{{"customer":{{"id":{number % 1_000}}}}}]', number, number, began_us, began_us + 1_000,
-            began_us + 1_000, None if is_open else began_us + chance.randrange(10**5, 10**8),
+            f'[{{"customer":{{"id":{number % 1_000}}}}}]', number, number, began_us,
+            began_us + 1_000, began_us + 1_000,
+            None if is_open else began_us + chance.randrange(10**5, 10**8),
             None if is_open else "null", f'{{"kind":"{kind}"}}' if kind else None,
             "ConnectError: connection refused" if state == "failed" else None,
             None if number % 500 else '[["tag","urgent"],["attr.region","eu"]]',
