@@ -69,12 +69,14 @@ def act_on_many(
         Failed: For some it was refused; or the filter means no run.
         click.UsageError: Nobody is there to be asked.
     """
-    path, screen = settings().path(), settings().screen()
+    path, screen = settings().path(), settings().words()
     with durable.view(path) as runs:
         query = _query_of(runs, text)
         if query is None:
             if dry_run:
-                screen.line(f"would {words.verb} {clean(find_run(runs, text))}")
+                name = find_run(runs, text)
+                settings().outcome({"runs": 1, "first": [name]})
+                screen.line(f"would {words.verb} {clean(name)}")
             return dry_run
         meant = narrowed(words.verb, query)
         counts = runs.count(meant)
@@ -87,6 +89,9 @@ def act_on_many(
         f"{would}{words.verb} {runs_text(total)} ({_by_status(counts)}): {_names(first, total)}"
     )
     if dry_run:
+        settings().outcome(
+            {"runs": total, "by_status": dict(counts), "first": [one.id for one in first]}
+        )
         return True
     confirmed(f"{words.verb} {runs_text(total)}", yes=yes)
     _say(screen, words, asyncio.run(_do(path, query, many)))
@@ -116,7 +121,7 @@ def act_on_whole(
         raise click.UsageError("name one: a run, a filter, --workflow NAME or --queue NAME")
     if run:
         return False
-    path, screen = settings().path(), settings().screen()
+    path, screen = settings().path(), settings().words()
     with durable.view(path):
         pass  # What is no file of ours is refused before anything could write to it.
     kind, name = ("workflow", workflow) if workflow is not None else ("queue", queue or "")
@@ -200,6 +205,7 @@ async def _do(path: str, query: str, many: Callable[[Client, str], Awaitable[Job
 
 
 def _say(screen: Screen, words: Words, ended: JobView) -> None:
+    settings().outcome(ended)
     of = f" of {ended.done + ended.refused:,}" if ended.refused else ""
     is_one = ended.done == 1
     noun = "run" if is_one and not of else "runs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -48,6 +49,16 @@ class Settings:
 
     file: str | None = None
     color: str = "auto"
+    as_json: bool = False
+
+    def words(self) -> Screen:
+        """Return the screen for what is said in words: nowhere, if the outcome is JSON."""
+        return Screen(io.StringIO()) if self.as_json else self.screen()
+
+    def outcome(self, value: Any) -> None:
+        """Write what a verb did, if it is wanted as JSON."""
+        if self.as_json:
+            self.screen().json(value)
 
     def screen(self) -> Screen:
         """Return the screen for stdout."""
@@ -118,6 +129,18 @@ def color_option(function: Decorated) -> Decorated:
 def json_option(function: Decorated) -> Decorated:
     """Add ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")(function)
+
+
+def _as_json(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Settings).as_json = True
+
+
+def outcome_option(function: Decorated) -> Decorated:
+    """Add ``--json`` to a verb: its words become one object."""
+    return click.option(
+        "--json", is_flag=True, expose_value=False, callback=_as_json, help="The outcome, as JSON."
+    )(function)
 
 
 def watch_option(function: Decorated) -> Decorated:

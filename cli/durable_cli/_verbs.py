@@ -127,7 +127,10 @@ def ask(text: str, verb: Callable[[Run[Any]], Awaitable[Run[Any]]]) -> Asked:
     """
     path, name, before = look(text)
     after = asyncio.run(_ask(path, name, verb))
-    return Asked(before, after, settings().screen())
+    settings().outcome(
+        {"run": after.id, "workflow": after.workflow, "status": after.status, "why": after.why}
+    )
+    return Asked(before, after, settings().words())
 
 
 async def _ask(path: str, name: str, verb: Callable[[Run[Any]], Awaitable[Run[Any]]]) -> RunDetails:

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._options import color_option, file_option, reason_option, run_argument
+from durable_cli._options import (
+    color_option,
+    file_option,
+    outcome_option,
+    reason_option,
+    run_argument,
+)
 from durable_cli._output import clean
 from durable_cli._verbs import ask
 
@@ -20,6 +26,7 @@ __all__ = ["command"]
 @run_argument
 @click.argument("step")
 @reason_option
+@outcome_option
 @file_option
 @color_option
 def command(run: str, step: str, reason: str) -> None:

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._options import color_option, file_option, reason_option, run_argument
+from durable_cli._options import (
+    color_option,
+    file_option,
+    outcome_option,
+    reason_option,
+    run_argument,
+)
 from durable_cli._output import clean
 from durable_cli._verbs import ask
 
@@ -35,6 +41,7 @@ NONE = "none"
 )
 @click.option("--heartbeat", metavar="TIME", help="Between signs of life; none for no limit.")
 @reason_option
+@outcome_option
 @file_option
 @color_option
 def command(run: str, step: str, reason: str, **given: Any) -> None:

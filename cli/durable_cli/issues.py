@@ -14,11 +14,14 @@ from durable_cli._options import (
     color_option,
     file_option,
     json_option,
+    outcome_option,
     reason_option,
     settings,
+    watch_option,
 )
 from durable_cli._output import Cell, age, clean, clean_lines, moment
 from durable_cli._talk import field
+from durable_cli._watch import repeated
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -39,11 +42,12 @@ _BARS = "▁▂▃▄▅▆▇█"
     "--state", type=click.Choice(["open", "resolved", "muted", "all"]), default="open",
     show_default=True, help="Only these.",
 )  # fmt: skip
+@watch_option
 @json_option
 @file_option
 @color_option
 @click.pass_context
-def command(context: click.Context, state: str, *, as_json: bool) -> None:
+def command(context: click.Context, state: str, watch: float | None, *, as_json: bool) -> None:
     """List like failures as one: runs that failed, retry again and again, or are blocked.
 
     Example: durable issues retry I-14
@@ -52,16 +56,20 @@ def command(context: click.Context, state: str, *, as_json: bool) -> None:
         return
     screen = settings().screen()
     with durable.view(settings().path()) as runs:
-        found = runs.issues(state=None if state == "all" else state)
-        now = runs.now()
-    if as_json:
-        screen.json(found)
-        return
-    rows = [_row(one, screen, now) for one in found]
-    if screen.is_terminal and rows:
-        screen.table(TITLES, rows, yielding=(7,))
-    else:
-        screen.rows(rows)
+
+        def once() -> None:
+            found = runs.issues(state=None if state == "all" else state)
+            now = runs.now()
+            if as_json:
+                screen.json(found)
+                return
+            rows = [_row(one, screen, now) for one in found]
+            if screen.is_terminal and rows:
+                screen.table(TITLES, rows, yielding=(7,))
+            else:
+                screen.rows(rows)
+
+        repeated(screen, runs, once, watch)
 
 
 @command.command("show")
@@ -89,6 +97,7 @@ def show(issue: str, *, as_json: bool) -> None:
 @click.option("--anyway", is_flag=True, help="Also where steps completed after the failure.")
 @bulk_options
 @reason_option
+@outcome_option
 @file_option
 @color_option
 def retry(issue: str, reason: str, *, anyway: bool, yes: bool, dry_run: bool) -> None:
@@ -111,6 +120,7 @@ def retry(issue: str, reason: str, *, anyway: bool, yes: bool, dry_run: bool) ->
 )  # fmt: skip
 @bulk_options
 @reason_option
+@outcome_option
 @file_option
 @color_option
 def restart(issue: str, place: str, reason: str, *, yes: bool, dry_run: bool) -> None:
@@ -142,6 +152,7 @@ def _state_command(name: str, state: str, text: str) -> None:
     @command.command(name, help=text)
     @click.argument("issue")
     @reason_option
+    @outcome_option
     @file_option
     @color_option
     def change(issue: str, reason: str) -> None:
@@ -149,7 +160,8 @@ def _state_command(name: str, state: str, text: str) -> None:
         with durable.view(path) as runs:
             found = runs.issue(issue)
         asyncio.run(_set(path, found.id, state, reason))
-        settings().screen().line(f"{clean(found.id)} is {state}: {clean(found.title)}")
+        settings().outcome({"issue": found.id, "state": state})
+        settings().words().line(f"{clean(found.id)} is {state}: {clean(found.title)}")
 
 
 _state_command(

@@ -9,9 +9,18 @@ import click
 
 import durable
 from durable_cli._bulk import runs_text
-from durable_cli._options import color_option, file_option, json_option, reason_option, settings
+from durable_cli._options import (
+    color_option,
+    file_option,
+    json_option,
+    outcome_option,
+    reason_option,
+    settings,
+    watch_option,
+)
 from durable_cli._output import Cell, age, clean, moment
 from durable_cli._talk import field
+from durable_cli._watch import repeated
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -26,11 +35,12 @@ TITLES = ("JOB", "VERB", "STATE", "RUNS", "DONE", "REFUSED", "AGE", "WHO", "QUER
 
 
 @click.group("jobs", invoke_without_command=True)
+@watch_option
 @json_option
 @file_option
 @color_option
 @click.pass_context
-def command(context: click.Context, *, as_json: bool) -> None:
+def command(context: click.Context, watch: float | None, *, as_json: bool) -> None:
     """List acts on many runs, the newest first: what a retry, cancel or rm of a filter became.
 
     Example: durable jobs show 3
@@ -39,15 +49,19 @@ def command(context: click.Context, *, as_json: bool) -> None:
         return
     screen = settings().screen()
     with durable.view(settings().path()) as runs:
-        found, now = runs.jobs(), runs.now()
-    if as_json:
-        screen.json(found)
-        return
-    rows = [_row(one, screen, now) for one in found]
-    if screen.is_terminal and rows:
-        screen.table(TITLES, rows, yielding=(7,))
-    else:
-        screen.rows(rows)
+
+        def once() -> None:
+            found, now = runs.jobs(), runs.now()
+            if as_json:
+                screen.json(found)
+                return
+            rows = [_row(one, screen, now) for one in found]
+            if screen.is_terminal and rows:
+                screen.table(TITLES, rows, yielding=(7,))
+            else:
+                screen.rows(rows)
+
+        repeated(screen, runs, once, watch)
 
 
 @command.command("show")
@@ -87,6 +101,7 @@ def show(job: int, *, as_json: bool) -> None:
 @command.command("stop")
 @click.argument("job", type=click.IntRange(min=1))
 @reason_option
+@outcome_option
 @file_option
 @color_option
 def stop(job: int, reason: str) -> None:
@@ -98,7 +113,8 @@ def stop(job: int, reason: str) -> None:
     with durable.view(path) as runs:
         found = runs.job(job)
     asyncio.run(_stop(path, job, reason))
-    settings().screen().line(
+    settings().outcome({"job": job, "state": "stopped"})
+    settings().words().line(
         f"job {job} is stopped; it was done to {found.done:,} of {runs_text(found.total)}"
     )
 

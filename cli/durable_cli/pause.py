@@ -11,6 +11,7 @@ from durable_cli._options import (
     bulk_options,
     color_option,
     file_option,
+    outcome_option,
     reason_option,
     whole_options,
 )
@@ -27,6 +28,7 @@ __all__ = ["command"]
 @whole_options
 @bulk_options
 @reason_option
+@outcome_option
 @file_option
 @color_option
 def command(

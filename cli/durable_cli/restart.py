@@ -12,6 +12,7 @@ from durable_cli._options import (
     color_option,
     file_option,
     json_value,
+    outcome_option,
     reason_option,
     target_argument,
 )
@@ -68,6 +69,7 @@ __all__ = ["command"]
 )
 @bulk_options
 @reason_option
+@outcome_option
 @file_option
 @color_option
 def command(

@@ -11,6 +11,7 @@ from durable_cli._options import (
     bulk_options,
     color_option,
     file_option,
+    outcome_option,
     reason_option,
     target_argument,
 )
@@ -42,6 +43,7 @@ SAID = frozenset({"signal", "update", "cancel", "run_timeout", "patch"})
 )
 @bulk_options
 @reason_option
+@outcome_option
 @file_option
 @color_option
 def command(

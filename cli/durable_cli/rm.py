@@ -13,6 +13,7 @@ from durable_cli._options import (
     bulk_options,
     color_option,
     file_option,
+    outcome_option,
     reason_option,
     settings,
     target_argument,
@@ -32,6 +33,7 @@ __all__ = ["command"]
 @click.option("--children", is_flag=True, help="The runs it started too, and theirs.")
 @bulk_options
 @reason_option
+@outcome_option
 @file_option
 @color_option
 def command(run: str, reason: str, *, children: bool, yes: bool, dry_run: bool) -> None:
@@ -52,7 +54,8 @@ def command(run: str, reason: str, *, children: bool, yes: bool, dry_run: bool) 
     confirmed(f"delete {what}", yes=yes)
     removed = asyncio.run(_remove(path, name, reason, children=children))
     verb = "is" if removed == 1 else "are"
-    settings().screen().line(f"{runs_text(removed)} {verb} deleted")
+    settings().outcome({"deleted": removed})
+    settings().words().line(f"{runs_text(removed)} {verb} deleted")
 
 
 async def _remove(path: str, name: str, reason: str, *, children: bool) -> int:

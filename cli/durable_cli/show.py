@@ -17,9 +17,11 @@ from durable_cli._options import (
     json_option,
     run_argument,
     settings,
+    watch_option,
 )
 from durable_cli._output import Cell, Screen, age, cells, clean, clean_lines, moment
 from durable_cli._talk import LABEL_CELLS, decoded, field, name_of, write_talk
+from durable_cli._watch import repeated
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -49,10 +51,19 @@ INDENT = "  "
     help="Where its code waits now, by a replay with this code; no worker is touched.",
 )
 @click.option("--attempts", is_flag=True, help="Each failed attempt with its whole traceback.")
+@watch_option
 @json_option
 @file_option
 @color_option
-def command(run: str, app: str | None, *, payloads: bool, attempts: bool, as_json: bool) -> None:
+def command(
+    run: str,
+    app: str | None,
+    watch: float | None,
+    *,
+    payloads: bool,
+    attempts: bool,
+    as_json: bool,
+) -> None:
     """Show one run: why it waits, its steps, its error.
 
     RUN is an id (its newest run), id#2 (exactly that one), or last (the newest of all).
@@ -60,29 +71,36 @@ def command(run: str, app: str | None, *, payloads: bool, attempts: bool, as_jso
     path, screen = settings().path(), settings().screen()
     with durable.view(path) as runs:
         name = find_run(runs, run)
-        found = runs.get(name)
-        now = runs.now()
-    if app is not None:
-        from durable_cli._apps import find_engine
 
-        screen.text(find_engine(app).stack(name, path) + "\n")
-        return
-    if as_json:
-        screen.json(_plain(found))
-        return
-    _header(screen, found, now)
-    _payloads_of_run(screen, found, whole=payloads)
-    write_talk(screen, found)
-    if found.steps:
+        def once() -> None:
+            if app is not None:
+                from durable_cli._apps import find_engine
+
+                screen.text(find_engine(app).stack(name, path) + "\n")
+            elif as_json:
+                screen.json(_plain(runs.get(name)))
+            else:
+                _write(screen, runs.get(name), runs.now(), payloads=payloads, attempts=attempts)
+
+        repeated(screen, runs, once, watch)
+
+
+def _write(
+    screen: Screen, run: RunDetails, now: dt.datetime, *, payloads: bool, attempts: bool
+) -> None:
+    _header(screen, run, now)
+    _payloads_of_run(screen, run, whole=payloads)
+    write_talk(screen, run)
+    if run.steps:
         screen.line()
-        _steps(screen, found, now)
+        _steps(screen, run, now)
     if payloads:
-        _payloads_of_steps(screen, found.steps)
+        _payloads_of_steps(screen, run.steps)
     if attempts:
-        _attempts(screen, found.steps)
-    if found.traceback:
+        _attempts(screen, run.steps)
+    if run.traceback:
         screen.line()
-        screen.line(clean_lines(found.traceback.rstrip("\n")))
+        screen.line(clean_lines(run.traceback.rstrip("\n")))
 
 
 # -- JSON ------------------------------------------------------------------------------------------

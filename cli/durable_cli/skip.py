@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._options import color_option, file_option, json_value, reason_option, run_argument
+from durable_cli._options import (
+    color_option,
+    file_option,
+    json_value,
+    outcome_option,
+    reason_option,
+    run_argument,
+)
 from durable_cli._output import clean
 from durable_cli._verbs import ask
 
@@ -22,6 +29,7 @@ __all__ = ["command"]
 @click.option("--output", metavar="JSON", help="What the step is to have returned; @FILE reads it.")
 @click.option("--error", metavar="TEXT", help="Let it fail instead, with this message.")
 @reason_option
+@outcome_option
 @file_option
 @color_option
 def command(run: str, step: str, output: str | None, error: str | None, reason: str) -> None:

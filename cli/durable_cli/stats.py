@@ -9,9 +9,17 @@ import click
 
 import durable
 from durable.inspection import duration
-from durable_cli._options import color_option, file_option, json_option, seconds_of, settings
+from durable_cli._options import (
+    color_option,
+    file_option,
+    json_option,
+    seconds_of,
+    settings,
+    watch_option,
+)
 from durable_cli._output import Cell, clean, size
 from durable_cli._talk import field
+from durable_cli._watch import repeated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +48,13 @@ BARS_MAX = 48
     show_default=True,
     help="What happened in the last so long, as in 24h or 7d; at most 366d.",
 )
+@watch_option
 @json_option
 @file_option
 @color_option
-def command(by: Literal["workflow", "activity"], since: str, *, as_json: bool) -> None:
+def command(
+    by: Literal["workflow", "activity"], since: str, watch: float | None, *, as_json: bool
+) -> None:
     """Show how many runs there are, how often they start and end, how long they take.
 
     And how large the file is. Every run is looked at once: with a million of them that takes a few
@@ -52,10 +63,18 @@ def command(by: Literal["workflow", "activity"], since: str, *, as_json: bool) -
     window = dt.timedelta(seconds=seconds_of(since, "--since"))
     path, screen = settings().path(), settings().screen()
     with durable.view(path) as runs:
-        found = runs.stats(by=by, since=window)
-    if as_json:
-        screen.json(found)
-        return
+
+        def once() -> None:
+            found = runs.stats(by=by, since=window)
+            if as_json:
+                screen.json(found)
+            else:
+                _write(screen, found, by, since)
+
+        repeated(screen, runs, once, watch)
+
+
+def _write(screen: Screen, found: StatsView, by: str, since: str) -> None:
     _write_counts(screen, found, since)
     _write_sizes(screen, found)
     if found.durations:

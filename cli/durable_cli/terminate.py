@@ -12,6 +12,7 @@ from durable_cli._options import (
     bulk_options,
     color_option,
     file_option,
+    outcome_option,
     reason_option,
     target_argument,
 )
@@ -28,6 +29,7 @@ __all__ = ["command"]
 @target_argument
 @bulk_options
 @reason_option
+@outcome_option
 @file_option
 @color_option
 def command(run: str, reason: str, *, yes: bool, dry_run: bool) -> None:

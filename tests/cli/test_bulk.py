@@ -182,3 +182,27 @@ def test_one_thing_is_paused(options: list[str], durable_: Command, shop_file: P
 
     assert done.code == 2
     assert "name one: a run, a filter, --workflow NAME or --queue NAME" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcome"),
+    [
+        (["retry", "order-8812"], {"run": "order-8812#2", "status": "queued"}),
+        (["cancel", "nap"], {"run": "nap"}),
+        (["skip", "video-1", "1", "--output", '"x"'], {"run": "video-1"}),
+        (["restart", "hello-1", "--from", "start"], {"run": "hello-1#2"}),
+        (["rm", "hello-1", "--yes"], {"deleted": 1}),
+        (["issues", "mute", "I-1"], {"issue": "I-1", "state": "muted"}),
+        (["terminate", "status:open", "--yes"], {"verb": "terminate", "done": 2, "refused": 0}),
+        (["terminate", "status:open", "--dry-run"], {"runs": 2, "first": ["video-1", "nap"]}),
+        (["terminate", "nap", "--dry-run"], {"runs": 1, "first": ["nap"]}),
+        (["pause", "--workflow", "nap"], {"verb": "pause", "done": 1}),
+    ],
+)
+def test_what_a_verb_did_is_one_object_as_json(
+    arguments: list[str], outcome: dict[str, object], durable_: Command, shop_file: Path
+) -> None:
+    done = durable_("-d", shop_file, *arguments, "--json")
+
+    assert (done.code, done.err) == (0, "")
+    assert outcome.items() <= json.loads(done.out).items()

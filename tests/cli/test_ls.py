@@ -338,3 +338,24 @@ def test_watching_shows_what_changes_until_interrupted(shop_file: Path) -> None:
     assert before[0] == "video-1\n"
     assert after == "renamed\n"
     assert watching.returncode == 130
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [["show", "nap", "--json"], ["issues", "--json"], ["jobs", "--json"], ["stats", "--json"]],
+)
+def test_others_are_watched_too(command: list[str], shop_file: Path) -> None:
+    once = [sys.executable, "-m", "durable", "-d", str(shop_file), *command]
+    lines = subprocess.run(once, capture_output=True, check=True).stdout.count(b"\n")
+
+    with subprocess.Popen(
+        [*once, "--watch", "100ms"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as watching:
+        assert watching.stdout is not None
+        seen = [watching.stdout.readline() for _ in range(2 * lines)]
+        watching.send_signal(signal.SIGINT)
+        watching.communicate()
+
+    assert seen[:1] == seen[lines : lines + 1]
+    assert watching.returncode == 130
