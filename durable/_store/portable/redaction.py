@@ -1,0 +1,476 @@
+"""Hiding what an export must not tell.
+
+A PATH names keys of objects in payloads; ``*`` means every text. What was found under such a key is
+hidden wherever else in the file it occurs: in another step's arguments, in an id, a message, a
+traceback, a reason. So a file is read twice: once to `learn`, once to write what `redacted` gives.
+
+Names stay: of workflows, activities, signals, values, streams, queues, and of keys that could stand
+in code. Where a text that is to be hidden is part of what tells rows apart (ids, steps), it becomes
+a number of its own, so that two of them stay two.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+from durable._store.portable.lines import (
+    AcceptedLine,
+    AnswerLine,
+    AttemptLine,
+    AuditLine,
+    EndLine,
+    EventLine,
+    ItemLine,
+    LetterLine,
+    Line,
+    OnceLine,
+    RedoneLine,
+    RunLine,
+    StepLine,
+    ValueLine,
+)
+from durable.errors import UsageError
+from durable.payloads import checksum, checksum_of_two, fingerprint
+
+__all__ = ["HIDDEN", "Redactor"]
+
+HIDDEN = "<redacted>"
+PATHS_MAX = 100
+PATH_CHARACTERS_MAX = 200
+# Shorter ones ("yes", "42") occur everywhere by chance; under their own keys they are hidden too.
+TEXT_CHARACTERS_MIN = 4
+NUMBER_CHARACTERS_MIN = 6
+# What is remembered of all that was found: it bounds the memory.
+KNOWN_CHARACTERS_MAX = 64 * 1024 * 1024
+# Of kinds of events: those whose arguments a replay compares, and those whose results are records
+# of exceptions.
+_CHECKED = frozenset({1, 2, 8, 9, 10, 11, 12, 13})
+_FAILURES = frozenset({2, 9, 11, 13})
+_FRAMES = re.compile(r"[\s|+-]*(Exception Group )?Traceback \(most recent call last\):\s*$")
+_FRAME = re.compile(r"[\s|]*File \".*\", line \d+(, in .*)?$")
+_SOURCE = re.compile(r"[\s|]*    \S|[\s|]*\[Previous line repeated|[\s|]*[~^ ]+$")
+_BETWEEN = re.compile(
+    r"\s*$|[\s|]*(During handling of the above exception, another exception occurred:"
+    r"|The above exception was the direct cause of the following exception:)\s*$"
+    r"|[\s|]*\+-[+-]*( \d+ -+)?\s*$"
+)
+_ERROR = re.compile(r"([\w.]+)(?:: .*)?$", re.DOTALL)
+
+Walk = Callable[[Any], Any]
+
+
+class Redactor:
+    """Hides what some keys hold, or every text.
+
+    Args:
+        paths: ``email``, ``customer.card``, or ``*``.
+
+    Raises:
+        UsageError: One of them is no path.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        if isinstance(paths, str) or len(paths) > PATHS_MAX:
+            raise UsageError(f"paths to redact are a list of at most {PATHS_MAX} texts")
+        for path in paths:
+            is_path = isinstance(path, str) and 0 < len(path) <= PATH_CHARACTERS_MAX
+            if not is_path or "" in path.split("."):
+                raise UsageError(
+                    f"{path!r:.80} names no key; a path is one, as in email, or some, as in "
+                    "customer.card, or *"
+                )
+        self.paths = tuple(dict.fromkeys(paths))
+        self._is_all = "*" in paths
+        self._keys = [tuple(path.split(".")) for path in self.paths if path != "*"]
+        self._known: dict[str, int] = {}
+        self._by_start: dict[str, list[str]] = {}
+        self._characters = 0
+        self._is_changed = False
+
+    # -- learning ----------------------------------------------------------------------------------
+
+    def learn(self, line: Line) -> None:
+        """Remember the texts that a line holds under the keys.
+
+        Raises:
+            UsageError: It is too much to be remembered.
+        """
+        if self._is_all:
+            return
+        for text in _payloads(line):
+            found = _decoded(text)
+            if found is not None:
+                for leaf in self._under_keys(found[0], ()):
+                    self._remember(leaf)
+
+    def _under_keys(self, value: Any, place: tuple[str, ...]) -> Iterator[Any]:
+        if self._is_meant(place):
+            yield from _leaves(value)
+        elif isinstance(value, dict):
+            for key, member in value.items():
+                yield from self._under_keys(member, (*place, key))
+        elif isinstance(value, list):
+            if _is_attribute(value):
+                place = (*place, *value[0].split(".")[1:])
+            for member in value:
+                yield from self._under_keys(member, place)
+
+    def _is_meant(self, place: tuple[str, ...]) -> bool:
+        return any(place[-len(keys) :] == keys for keys in self._keys) if place else False
+
+    def _remember(self, leaf: Any) -> None:
+        if isinstance(leaf, str):
+            if len(leaf) < TEXT_CHARACTERS_MIN or leaf == HIDDEN:
+                return
+            # As it is, as a program shows it, and by its lines, as a traceback of a group does.
+            texts = {leaf, repr(leaf)[1:-1], json.dumps(leaf)[1:-1]}
+            texts |= {json.dumps(leaf, ensure_ascii=False)[1:-1]}
+            texts |= {line.strip() for line in leaf.splitlines()}
+        elif isinstance(leaf, int | float) and not isinstance(leaf, bool):
+            texts = {text for text in (repr(leaf),) if len(text) >= NUMBER_CHARACTERS_MIN}
+        else:
+            return
+        for text in sorted(texts):
+            if len(text) >= TEXT_CHARACTERS_MIN and text not in self._known:
+                self._known[text] = len(self._known) + 1
+                self._by_start.setdefault(text[:TEXT_CHARACTERS_MIN], []).append(text)
+                self._characters += len(text)
+        if self._characters > KNOWN_CHARACTERS_MAX:
+            raise UsageError(
+                f"what is to be redacted has more than {KNOWN_CHARACTERS_MAX:,} characters; export "
+                "fewer runs at once, or redact * "
+            )
+
+    def ready(self) -> None:
+        """Say that all was learned: of texts that begin alike the longest is looked for first."""
+        for texts in self._by_start.values():
+            texts.sort(key=len, reverse=True)
+
+    # -- hiding ------------------------------------------------------------------------------------
+
+    def redacted(self, line: Line) -> Iterator[Line]:
+        """Yield a line without what is to be hidden, and what its change makes necessary."""
+        match line:
+            case RunLine():
+                self._run(line)
+            case EventLine():
+                yield from self._event(line)
+                return
+            case StepLine():
+                line.step = self._name(line.step)
+                line.details = self._optional(line.details)
+                line.error = self._error(line.error)
+                line.result = self._optional(line.result)
+            case AttemptLine():
+                line.step = self._name(line.step)
+                line.error = self._payload(line.error, is_record=True)
+            case ValueLine():
+                line.payload = self._payload(line.payload)
+                line.checksum = checksum(line.payload.encode())
+            case ItemLine():
+                line.step = self._name(line.step)
+                line.payload = self._payload(line.payload)
+                line.checksum = checksum(line.payload.encode())
+            case _:
+                self._message(line)
+        yield line
+
+    def _message(self, line: Line) -> None:
+        match line:
+            case AnswerLine():
+                line.key = self._name(line.key)
+                line.result = self._payload(line.result, is_record=line.state == "failed")
+            case LetterLine():
+                line.key = self._name(line.key)
+                line.payload = self._payload(line.payload)
+                line.why = self._text(line.why)
+            case OnceLine() | RedoneLine() | AcceptedLine() | EndLine():
+                line.step = self._name(line.step)
+            case AuditLine():
+                line.who = line.who if self._is_all else self._text(line.who)
+                line.why = self._text(line.why)
+                line.details = self._payload(line.details)
+
+    def _run(self, line: RunLine) -> None:
+        line.id = self._name(line.id)
+        line.parent_step = None if line.parent_step is None else self._name(line.parent_step)
+        before = line.arguments
+        line.arguments = self._payload(before)
+        if line.arguments != before:
+            line.fingerprint = fingerprint(line.arguments.encode())
+            line.checksum = checksum(line.arguments.encode())
+        if line.result is not None:
+            line.result = self._payload(line.result, is_record=_is_failure(line))
+            line.result_checksum = checksum(line.result.encode())
+        line.headers = self._optional(line.headers)
+        line.waits = self._waits(line.waits)
+        line.labels = self._labels(line.labels)
+        line.error = self._error(line.error)
+
+    def _event(self, line: EventLine) -> Iterator[Line]:
+        line.step = self._name(line.step)
+        before = line.arguments
+        line.arguments = self._payload(before)
+        line.result = self._payload(line.result, is_record=line.what in _FAILURES)
+        line.checksum = checksum_of_two(line.arguments.encode(), line.result.encode())
+        is_changed = line.arguments != before
+        if is_changed:
+            line.fingerprint = fingerprint(line.arguments.encode())
+        yield line
+        if is_changed and line.what in _CHECKED:
+            yield AcceptedLine(step=line.step)
+
+    def _waits(self, text: str | None) -> str | None:
+        if text is None:
+            return None
+        found = _decoded(text)
+        if found is None or not isinstance(found[0], dict):
+            return None
+        kind = found[0].get("kind")
+        waits = self._walked(found[0])
+        return _encoded({**waits, "kind": kind}) if kind is not None else _encoded(waits)
+
+    def _labels(self, text: str | None) -> str | None:
+        if text is None:
+            return None
+        found = _decoded(text)
+        if found is None or not isinstance(found[0], list):
+            return None
+        labels: list[Any] = []
+        for one in found[0]:
+            if not isinstance(one, list) or len(one) != 2:
+                continue
+            is_meant = _is_attribute(one) and self._is_meant(tuple(one[0].split(".")[1:]))
+            value = self._hidden(one[1]) if is_meant else self._walked(one[1])
+            if [one[0], value] not in labels:
+                labels.append([one[0], value])
+        return _encoded(labels)
+
+    # -- texts -------------------------------------------------------------------------------------
+
+    def _text(self, text: str) -> str:
+        """Return a text in somebody's words."""
+        if self._is_all:
+            return HIDDEN if text else text
+        return self._replaced(text, lambda _: HIDDEN)
+
+    def _name(self, text: str) -> str:
+        return self._replaced(text, lambda known: f"<redacted {self._known[known]}>")
+
+    def _replaced(self, text: str, new: Callable[[str], str]) -> str:
+        """Return a text with each known one in it replaced, from the left, the longest first."""
+        if not self._by_start or len(text) < TEXT_CHARACTERS_MIN:
+            return text
+        parts: list[str] = []
+        at = begun = 0
+        starts, size = self._by_start, TEXT_CHARACTERS_MIN
+        while at <= len(text) - size:
+            texts = starts.get(text[at : at + size])
+            known = None
+            if texts is not None:
+                known = next((one for one in texts if text.startswith(one, at)), None)
+            if known is None:
+                at += 1
+                continue
+            parts += text[begun:at], new(known)
+            at += len(known)
+            begun = at
+        return "".join([*parts, text[begun:]]) if parts else text
+
+    def _error(self, text: str | None) -> str | None:
+        """Return an error in one line; its class stays."""
+        if text is None or not self._is_all:
+            return None if text is None else self._text(text)
+        found = _ERROR.match(text)
+        return f"{found[1]}: {HIDDEN}" if found else HIDDEN
+
+    def _traceback(self, text: str) -> str:
+        """Return a traceback with its frames, and without its messages."""
+        if not self._is_all:
+            return self._text(text)
+        kept: list[str] = []
+        is_in_frames = False
+        for line in text.split("\n"):
+            if _FRAMES.match(line):
+                is_in_frames = True
+            elif is_in_frames and not (_FRAME.match(line) or _SOURCE.match(line)):
+                is_in_frames = False
+            if is_in_frames or _BETWEEN.match(line):
+                kept.append(line)
+            elif not kept or not kept[-1].endswith(HIDDEN):
+                kept.append(self._error(line.lstrip(" |+-")) or HIDDEN)
+        return "\n".join(kept)
+
+    # -- payloads ----------------------------------------------------------------------------------
+
+    def _optional(self, text: str | None) -> str | None:
+        return None if text is None else self._payload(text)
+
+    def _payload(self, text: str, *, is_record: bool = False) -> str:
+        """Return a payload; one of which nothing is to be hidden is returned as it was."""
+        if not text:
+            return text
+        found = _decoded(text)
+        if found is None:  # It cannot be looked into, so nothing of it is told.
+            return json.dumps(HIDDEN)
+        self._is_changed = False
+        try:
+            value = self._record(found[0]) if is_record else self._walked(found[0])
+        except RecursionError:
+            return json.dumps(HIDDEN)
+        return _encoded(value) if self._is_changed else text
+
+    def _walked(self, value: Any, place: tuple[str, ...] = ()) -> Any:
+        if self._is_all or self._is_meant(place):
+            return self._hidden(value)
+        if isinstance(value, dict):
+            return {
+                self._changed(key, self._name(key)): self._walked(member, (*place, key))
+                for key, member in value.items()
+            }
+        if isinstance(value, list):
+            return [self._walked(member, place) for member in value]
+        if isinstance(value, str):
+            return self._changed(value, self._text(value))
+        if isinstance(value, int | float) and repr(value) in self._known:
+            return self._changed(value, type(value)(0))
+        return value
+
+    def _hidden(self, value: Any) -> Any:
+        """Return what stands in the place of a value: of the same shape, and without its texts."""
+        if isinstance(value, dict):
+            keys = iter(range(1, len(value) + 1))
+            return {
+                key if key.isidentifier() else self._changed(key, f"<redacted {next(keys)}>"):
+                self._hidden(member)
+                for key, member in value.items()
+            }  # fmt: skip
+        if isinstance(value, list):
+            return [self._hidden(member) for member in value]
+        if isinstance(value, str):
+            return self._changed(value, HIDDEN)
+        if isinstance(value, int | float) and not isinstance(value, bool) and not self._is_all:
+            return self._changed(value, type(value)(0))
+        return value
+
+    def _changed(self, before: Any, after: Any) -> Any:
+        self._is_changed = self._is_changed or before != after
+        return after
+
+    def _record(self, value: Any) -> Any:
+        """Return the record of an exception: its classes and frames stay."""
+        if not isinstance(value, dict):
+            return self._walked(value)
+        walks: dict[str, Walk] = {
+            "type": _same, "mro": _same, "traceback": self._traced, "cause": self._record,
+            "context": self._record, "group": self._records, "args": self._marked,
+            "attributes": self._marked,
+        }  # fmt: skip
+        if not self._is_all:
+            walks = {"traceback": self._traced}
+            return {
+                key: walks.get(key, partial(self._member, key))(member)
+                for key, member in value.items()
+            }
+        return {key: walks.get(key, self._hidden)(member) for key, member in value.items()}
+
+    def _member(self, key: str, value: Any) -> Any:
+        if key in {"cause", "context"}:
+            return self._record(value)
+        return self._records(value) if key == "group" else self._walked(value, (key,))
+
+    def _records(self, value: Any) -> Any:
+        return [self._record(one) for one in value] if isinstance(value, list) else None
+
+    def _traced(self, value: Any) -> Any:
+        return self._changed(value, self._traceback(value)) if isinstance(value, str) else None
+
+    def _marked(self, value: Any) -> Any:
+        """Return what an exception carried: what JSON does not have is marked, and stays so."""
+        if isinstance(value, list):
+            return [self._marked(one) for one in value]
+        if not isinstance(value, dict):
+            return self._hidden(value)
+        if len(value) == 1:
+            (key,) = value
+            if key in {"$text", "$bytes", "$repr"}:
+                return self._changed(value, HIDDEN)
+            if key == "$float":
+                return value
+            if key in {"$tuple", "$dict"}:
+                return {key: self._marked(value[key])}
+        hidden = cast("Mapping[str, Any]", self._hidden(dict.fromkeys(value)))
+        return dict(zip(hidden, map(self._marked, value.values()), strict=True))
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _is_failure(line: RunLine) -> bool:
+    return line.state == "failed" or (line.is_open and line.origin is not None)
+
+
+def _is_attribute(value: list[Any]) -> bool:
+    return len(value) == 2 and isinstance(value[0], str) and value[0].startswith("attr.")
+
+
+def _payloads(line: Line) -> Iterator[str]:
+    """Yield the JSON texts of a line."""
+    found: tuple[str | None, ...]
+    match line:
+        case RunLine():
+            found = line.arguments, line.result, line.headers, line.labels, line.waits
+        case EventLine():
+            found = line.arguments, line.result
+        case StepLine():
+            found = line.details, line.result
+        case AttemptLine():
+            found = (line.error,)
+        case ValueLine() | ItemLine() | LetterLine():
+            found = (line.payload,)
+        case AnswerLine():
+            found = (line.result,)
+        case AuditLine():
+            found = (line.details,)
+        case _:
+            found = ()
+    yield from filter(None, found)
+
+
+def _decoded(text: str) -> tuple[Any] | None:
+    """Return what a JSON text means; None if it is none, or too deep or long a number."""
+    try:
+        return (json.loads(text),)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _encoded(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text if text.isascii() or _is_utf8(text) else json.dumps(value, separators=(",", ":"))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for key, member in value.items():
+            if not key.isidentifier():
+                yield key
+            yield from _leaves(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _leaves(member)
+    else:
+        yield value
