@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
-from durable.inspection import ExportView, ImportView, StatsView, Viewer
+from durable._store.portable import importing
+from durable.inspection import ExportView, ImportView, StatsView, Viewer, look_into
 from durable.policies import Duration
 
 if TYPE_CHECKING:
@@ -129,12 +130,8 @@ class Keeping:
             IdConflict: A run of that id is in the file; ``rename`` gives them others.
             StoreError: It cannot be read, or nothing be written.
         """
-        from anyio import to_thread
-
-        from durable._store.portable import importing, look_into
-
         client = cast("Client", self)
-        await to_thread.run_sync(look_into, source)
+        await self._look(lambda _: look_into(source))
         path = client._store.path
         made: ImportView = await client._commit(importing(source, rename, path, client._by(reason)))
         return made

@@ -189,8 +189,7 @@ class _Importer:
             said["run"] = before
         state, waits = self._paused_as(line, said) if line.is_open else (was, None)
         values = msgspec.structs.asdict(line)
-        for name in ("number",):
-            del values[name]
+        del values["number"]
         values |= {
             "pk": self._pk, "state": state, "waits": waits,
             "arguments": self._packed(line.arguments),
@@ -219,10 +218,11 @@ class _Importer:
         return "paused", msgspec.json.encode({"kind": "paused", "message": message}).decode()
 
     def _refuse_id(self, line: form.RunLine) -> None:
-        if not line.id or len(line.id) > RUN_ID_CHARACTERS_MAX:
+        is_id = 1 <= len(line.id) <= RUN_ID_CHARACTERS_MAX and line.id.isprintable()
+        if not is_id or "#" in line.id:
             raise UsageError(
-                f"the id of run {line.name} would have {len(line.id)} characters, and the most are "
-                f"{RUN_ID_CHARACTERS_MAX}; nothing was imported"
+                f"{line.id!r} cannot be the id of a run: it has 1 to {RUN_ID_CHARACTERS_MAX} "
+                "printable characters and no '#'; nothing was imported"
             )
         found = self._transaction.one("find_newest", id=line.id)
         if found is not None and (found[0] <= self._base or found[2] == line.ordinal):
