@@ -61,7 +61,7 @@ def rows(path: Path, table: str, columns: str) -> list[tuple[Any, ...]]:
     found = connection.execute(
         f"SELECT {run}.id, {run}.ordinal, {wanted} FROM {join or 'run AS one'}"
     ).fetchall()
-    blobs = dict(connection.execute("SELECT id, data FROM blob").fetchall())
+    blobs = {row[0]: row[1] for row in connection.execute("SELECT id, data FROM blob").fetchall()}
     connection.close()
 
     def whole(name: str, value: Any) -> Any:

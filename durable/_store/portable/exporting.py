@@ -165,7 +165,7 @@ def _write_file(
                 writer = write(file)
         move_into_place(partial, target, overwrite=overwrite)
     except OSError as error:
-        raise StoreError(f"{target} cannot be written: {error.strerror}") from error
+        raise StoreError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
     return writer

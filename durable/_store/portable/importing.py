@@ -7,7 +7,8 @@ What was open is paused, and is told of the ends of its children; nobody holds a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,13 @@ class _Importer:
         self._by = by
         self._base: int = transaction.all("get_last_key")[0][0]
         self._run: form.RunLine | None = None
+        self._said: dict[str, Any] = {}
+        self._parents = array("q")
         self._pk = 0
         self._seq = self._number = 0
         self._rows: dict[str, list[tuple[Any, ...]]] = {}
         self._count = self._bytes = 0
-        self._runs = self._events = self._paused = 0
+        self._events = self._paused = 0
         self._names: list[str] = []
 
     def take(self, line: form.Line) -> None:
@@ -161,8 +164,10 @@ class _Importer:
 
     def finish(self) -> ImportView:
         self._end()
+        if self._number != self._header.runs or _has_circle(self._parents):
+            raise self._damaged("its runs are not those that belong together")
         return ImportView(
-            runs=self._runs, events=self._events, paused=self._paused,
+            runs=self._number, events=self._events, paused=self._paused,
             redacted=self._header.redacted, names=tuple(self._names),
         )  # fmt: skip
 
@@ -170,9 +175,10 @@ class _Importer:
 
     def _begin(self, line: form.RunLine) -> None:
         self._end()
-        if line.number <= self._number:
+        if line.number != self._number + 1 or (line.source or 0) >= line.number:
             raise self._damaged(f"run {line.name} has the number {line.number}")
         self._number, self._seq, self._run = line.number, 0, line
+        self._parents.append(line.parent or 0)
         self._pk = self._key(line.number)
         before, was = line.name, line.state
         line.id = self._prefix + line.id
@@ -182,6 +188,8 @@ class _Importer:
             self._check("its result", line.result_checksum, line.result)
         if line.is_open != (was in {"ready", "parked", "paused", "blocked"}):
             raise self._damaged(f"run {line.name} is {was}, and its end does not fit that")
+        self._decode("labels", line.labels, list[tuple[str, str | bool | int | float]])
+        self._decode("headers", line.headers, dict[str, str])
         said: dict[str, Any] = {"file": self._file, "exported": self._header.written}
         if self._header.redacted:
             said["redacted"] = True
@@ -201,7 +209,6 @@ class _Importer:
         if line.labels is not None:
             self._transaction.rows("insert_labels", [(self._pk,)])
         self._said = said
-        self._runs += 1
         if len(self._names) < NAMES_TOLD_MAX:
             self._names.append(line.name)
 
@@ -281,6 +288,12 @@ class _Importer:
         if checksum(*(one.encode() for one in payloads)) != check:
             raise self._damaged(f"{what} does not match its checksum")
 
+    def _decode(self, what: str, text: str | None, kind: Any) -> None:
+        try:
+            msgspec.json.decode(text or "null", type=kind | None)
+        except msgspec.DecodeError as error:
+            raise self._damaged(f"its {what}: {error}") from error
+
     def _damaged(self, why: str) -> FileCorrupt:
         of = "" if self._run is None else f", in run {self._run.name}"
         return FileCorrupt(f"{self._file} was changed or damaged{of}: {why}; nothing was imported")
@@ -300,3 +313,20 @@ class _Importer:
             self._transaction.rows(statement, rows)
         self._rows.clear()
         self._count = self._bytes = 0
+
+
+def _has_circle(parents: Sequence[int]) -> bool:
+    """Say whether somebody descends from themselves; whoever walks a family would not end."""
+    seen = bytearray(len(parents) + 1)  # 1: on the way up from here, 2: leads to a top
+    for number in range(1, len(parents) + 1):
+        way = []
+        at = number
+        while at and not seen[at]:
+            seen[at] = 1
+            way.append(at)
+            at = parents[at - 1]
+        if at and seen[at] == 1:
+            return True
+        for one in way:
+            seen[one] = 2
+    return False
