@@ -115,8 +115,8 @@ class Keeping:
         """Read the runs of an export into this file: all of them in one transaction, or none.
 
         None of them starts by itself: what was open is paused, and `Run.resume` lets it run here.
-        The export is checked to its end before the transaction begins; while that lasts (about
-        100,000 events a second), others wait with their writing.
+        The export is checked to its end before the transaction begins; while that lasts (about a
+        second for 10,000 short runs) others wait with their writing.
 
         Args:
             source: What `export` wrote.

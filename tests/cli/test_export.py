@@ -234,6 +234,40 @@ def test_replays_fit_and_edited_code_is_told(
     assert "was recorded with other arguments" in differs.out
 
 
+def test_an_engine_takes_them_in_while_it_serves(durable_: Command, parcels_file: Path) -> None:
+    async def serve_both() -> tuple[list[str], str]:
+        async with (
+            durable.Engine(parcels_file, functions=parcels.FUNCTIONS) as there,
+            durable.Engine("here.db", functions=parcels.FUNCTIONS) as here,
+        ):
+            made = await there.export("status:open", "out.jsonl")
+            came = await here.import_("out.jsonl", rename="my ")
+            mine = await here.start(parcels.part.options(id="mine"), 1)
+            await mine.result()
+            run = await here.get("my listening")
+            await run.resume()
+            await run.signal(parcels.go, "there")
+            assert (made.runs, came.runs, came.paused) == (3, 3, 3)
+            return await run.result(), await (await here.get("my whole")).status()
+
+    said, status = asyncio.run(serve_both())
+
+    assert (said[-1], status) == ("there", "paused")
+    assert statuses(parcels_file)["listening"] == "waiting"
+
+
+def test_plain_functions_have_the_same_verbs(shop_file: Path) -> None:
+    with durable.Client(shop_file).blocking() as there:
+        made = there.export("hello-1", "out.jsonl")
+    with durable.Client("here.db", create=True).blocking() as here:
+        came = here.import_("out.jsonl")
+
+    assert (made.runs, came.names) == (1, ("hello-1",))
+    assert stat.S_IMODE(Path("here.db").stat().st_mode) == 0o600
+    with pytest.raises(durable.StoreError, match="does not exist"):
+        durable.Client("none.db").blocking().__enter__()
+
+
 # -- what is taken ---------------------------------------------------------------------------------
 
 
@@ -456,3 +490,17 @@ def test_a_redacted_run_replays_and_goes_on(durable_: Command, parcels_file: Pat
         assert json.loads(runs.get("order-1#2").steps[0].result) == {
             "email": "<redacted>", "card": 0, "is_new": True,
         }  # fmt: skip
+
+
+def test_of_a_run_without_any_text_the_shape_stays(durable_: Command, parcels_file: Path) -> None:
+    redacted(durable_, parcels_file, "*")
+    durable_("import", "x.gz", "-d", "here.db")
+    engine = durable.Engine("here.db", functions=parcels.FUNCTIONS)
+
+    misfits = [one for one in engine.check(runs=statuses(Path("here.db"))) if one is not None]
+    shown = durable_("-d", "here.db", "show", "order-1", "--attempts")
+
+    assert misfits == []
+    assert "Declined: <redacted>" in shown.out
+    assert "in charge" in shown.out
+    assert "redacted True" in shown.out

@@ -7,6 +7,7 @@ known before a byte is written. Links between runs become their numbers in the f
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -276,7 +277,8 @@ def _lines_of_run(reader: Reader, pk: int, numbers: Numbers) -> Iterator[form.Li
         yield form.OnceLine(step=step)
     for step, ordinal in _paged(reader, "page_redone", pk, step=""):
         yield form.RedoneLine(step=step, ordinal=ordinal)
-    for (step,) in _paged(reader, "page_accepted", pk, step=""):
+    of_run = reader.rows("find_accepted_end", run=pk)
+    for (step,) in itertools.chain(of_run, _paged(reader, "page_accepted", pk, step="")):
         yield form.AcceptedLine(step=step)
     for _, verb, who, why, details, at_us in _paged(reader, "page_audit", pk, id=0):
         yield form.AuditLine(verb=verb, who=who, why=why, details=details, at_us=at_us)

@@ -39,6 +39,8 @@ from durable.payloads import checksum, checksum_of_two, fingerprint
 __all__ = ["HIDDEN", "Redactor"]
 
 HIDDEN = "<redacted>"
+# Among the steps whose recorded ends are let pass: the end of the run itself.
+THE_RUN = ""
 PATHS_MAX = 100
 PATH_CHARACTERS_MAX = 200
 # Shorter ones ("yes", "42") occur everywhere by chance; under their own keys they are hidden too.
@@ -156,7 +158,8 @@ class Redactor:
         """Yield a line without what is to be hidden, and what its change makes necessary."""
         match line:
             case RunLine():
-                self._run(line)
+                yield from self._run(line)
+                return
             case EventLine():
                 yield from self._event(line)
                 return
@@ -195,7 +198,7 @@ class Redactor:
                 line.why = self._text(line.why)
                 line.details = self._payload(line.details)
 
-    def _run(self, line: RunLine) -> None:
+    def _run(self, line: RunLine) -> Iterator[Line]:
         line.id = self._name(line.id)
         line.parent_step = None if line.parent_step is None else self._name(line.parent_step)
         before = line.arguments
@@ -203,13 +206,17 @@ class Redactor:
         if line.arguments != before:
             line.fingerprint = fingerprint(line.arguments.encode())
             line.checksum = checksum(line.arguments.encode())
-        if line.result is not None:
-            line.result = self._payload(line.result, is_record=_is_failure(line))
+        result = line.result
+        if result is not None:
+            line.result = self._payload(result, is_record=_is_failure(line))
             line.result_checksum = checksum(line.result.encode())
         line.headers = self._optional(line.headers)
         line.waits = self._waits(line.waits)
         line.labels = self._labels(line.labels)
         line.error = self._error(line.error)
+        yield line
+        if line.result != result:
+            yield AcceptedLine(step=THE_RUN)
 
     def _event(self, line: EventLine) -> Iterator[Line]:
         line.step = self._name(line.step)

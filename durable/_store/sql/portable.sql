@@ -84,6 +84,12 @@ SELECT step
  ORDER BY step
  LIMIT :limit
 
+-- :name find_accepted_end
+-- Whether the end of the run itself is let pass: redaction has hidden its result before.
+SELECT step
+  FROM accepted
+ WHERE run = :run AND step = ''
+
 -- :name page_audit
 -- What was done to a run, from a place on.
 SELECT id, verb, who, why, details, at_us
