@@ -1,4 +1,4 @@
-"""Exports: whole or refused, never half in; flat in memory; and what redaction leaves of a line."""
+"""Exports: whole or refused, never half in, flat in memory."""
 
 import asyncio
 import gzip
@@ -14,56 +14,11 @@ import pytest
 
 import durable
 from durable import errors
-from durable._store.portable import Redactor, lines, look_into
-from durable._store.portable.lines import EventLine, ItemLine, RunLine
+from durable._store.portable import look_into, passing
 from durable._store.writer import Change
-from durable.payloads import checksum, checksum_of_two, fingerprint
+from durable.payloads import checksum, checksum_of_two
+from tests.store.exports import event_line, header, run_line, write
 from tests.store.samples import event_row, run_row
-
-NOW = "2026-11-22T17:53:04Z"
-
-
-def run_line(number=1, run_id="a", **changes):
-    row = {
-        "kind": "run", "number": number, "id": run_id, "ordinal": 1, "workflow": "work",
-        "state": "completed", "waits": None, "queue": "default", "priority": 0, "headers": None,
-        "salt": 7, "arguments": "[1]", "fingerprint": 1, "checksum": checksum(b"[1]"),
-        "cause": "started", "code": "c", "created_us": 1, "started_us": 1, "clock_us": 1,
-        "closed_us": 2, "result": "1", "result_checksum": checksum(b"1"), "origin": None,
-        "root": None, "parent": None, "parent_step": None, "on_parent_close": None,
-        "deadline_us": None, "run_timeout_us": None, "source": None, "redo_seq": None,
-        "adopts": 1, "labels": None, "error": None,
-    }  # fmt: skip
-    return row | changes
-
-
-def event_line(seq=1, **changes):
-    row = {
-        "kind": "event", "seq": seq, "what": 1, "step": str(seq), "name": "step",
-        "fingerprint": 1, "arguments": "[]", "result": "1",
-        "checksum": checksum_of_two(b"[]", b"1"), "at_us": 0, "took_us": 0,
-    }  # fmt: skip
-    return row | changes
-
-
-def header(runs=1, **changes):
-    row = {
-        "kind": "header", "format": "durable-export", "version": 1, "library": "0.1",
-        "written": NOW, "redacted": False, "paths": [], "runs": runs,
-    }  # fmt: skip
-    return row | changes
-
-
-def write(path, *rows):
-    """Write lines, and the footer that is right for them."""
-    data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-    footer = {
-        "kind": "footer", "runs": sum(row.get("kind") == "run" for row in rows),
-        "events": sum(row.get("kind") == "event" for row in rows), "lines": len(rows),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }  # fmt: skip
-    path.write_bytes(data + json.dumps(footer).encode() + b"\n")
-    return path
 
 
 def bring(source, path, **options):
@@ -168,16 +123,16 @@ def test_fields_and_lines_of_a_later_minor_version_are_ignored(tmp_path):
 def test_a_line_has_a_limit(export, monkeypatch):
     longest = max(map(len, export.read_bytes().splitlines(keepends=True)))
 
-    monkeypatch.setattr(lines, "LINE_BYTES_MAX", longest)
+    monkeypatch.setattr(passing, "LINE_BYTES_MAX", longest)
     assert look_into(export).runs == 2
-    monkeypatch.setattr(lines, "LINE_BYTES_MAX", longest - 1)
+    monkeypatch.setattr(passing, "LINE_BYTES_MAX", longest - 1)
     with pytest.raises(errors.FileCorrupt, match="longer than"):
         look_into(export)
 
 
 def test_what_would_be_too_long_a_line_is_not_exported(export, tmp_path, monkeypatch):
     bring(export, tmp_path / "app.db")
-    monkeypatch.setattr(lines, "LINE_BYTES_MAX", 500)
+    monkeypatch.setattr(passing, "LINE_BYTES_MAX", 500)
 
     with (
         durable.view(tmp_path / "app.db") as runs,
@@ -285,7 +240,7 @@ def test_an_export_that_is_interrupted_leaves_nothing(export, tmp_path, monkeypa
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lines.LineWriter, "close", interrupted)
+    monkeypatch.setattr(passing.LineWriter, "close", interrupted)
     before = {one.name for one in tmp_path.iterdir()}
     with durable.view(tmp_path / "app.db") as runs, pytest.raises(KeyboardInterrupt):
         runs.export("a", tmp_path / "y")
@@ -382,171 +337,3 @@ def test_memory_stays_flat_over_a_long_history(tmp_path):
 
     assert peaks[2] < 1.25 * peaks[1]
     assert peaks[2] < source.stat().st_size / 3
-
-
-# -- redaction -------------------------------------------------------------------------------------
-
-
-def as_line(row):
-    kinds = {"run": RunLine, "event": EventLine, "item": ItemLine}
-    return kinds[row.pop("kind")](**row)
-
-
-def redacted(paths, *rows):
-    """Return what becomes of lines."""
-    redactor = Redactor(paths)
-    for row in rows:
-        redactor.learn(as_line(dict(row)))
-    redactor.ready()
-    return [one for row in rows for one in redactor.redacted(as_line(dict(row)))]
-
-
-def event_of(value, **changes):
-    return event_line(result=json.dumps(value), **changes)
-
-
-@pytest.mark.parametrize(
-    ("paths", "before", "after"),
-    [
-        (["email"], {"email": "ada@x.org"}, {"email": "<redacted>"}),
-        (["email"], {"a": [{"email": "ada"}]}, {"a": [{"email": "<redacted>"}]}),
-        (["email"], {"email": None, "b": "c"}, {"email": None, "b": "c"}),
-        (["n"], {"n": [7, 1.5, True, {"x": "y"}]}, {"n": [0, 0.0, True, {"x": "<redacted>"}]}),
-        (["n"], {"n": {"ada@x.org": 1}}, {"n": {"<redacted 1>": 0}}),
-        (["c.card"], {"c": {"card": "1"}, "card": "2"}, {"c": {"card": "<redacted>"}, "card": "2"}),
-        (["c.card"], {"c": [{"card": "1"}]}, {"c": [{"card": "<redacted>"}]}),
-        (["k"], [{"k": "secret"}, "a secret!"], [{"k": "<redacted>"}, "a <redacted>!"]),
-        (["k"], [{"k": "secret"}, {"secret": 1}], [{"k": "<redacted>"}, {"<redacted 1>": 1}]),
-        (["k"], [{"k": "yes"}, "yes"], [{"k": "<redacted>"}, "yes"]),
-        (["k"], [{"k": 1234567}, 1234567, "n1234567"], [{"k": 0}, 0, "n<redacted>"]),
-        (["k"], [{"k": 42}, 42], [{"k": 0}, 42]),
-        (["k"], [{"k": "long secret"}, {"k": "long"}, "long secret"],
-         [{"k": "<redacted>"}, {"k": "<redacted>"}, "<redacted>"]),
-        (["k"], [{"k": "it's\n\"so\""}, "{'k': 'it\\'s\\n\"so\"'}"], None),
-        (["*"], {"a": "b", "n": 7, "t": True}, {"a": "<redacted>", "n": 7, "t": True}),
-        (["*"], {"a b": ""}, {"<redacted 1>": "<redacted>"}),
-    ],
-)  # fmt: skip
-def test_what_becomes_of_a_payload(paths, before, after):
-    (line,) = redacted(paths, event_of(before))
-
-    if after is not None:
-        assert json.loads(line.result) == after
-    assert "so" not in line.result
-    assert line.checksum == checksum_of_two(b"[]", line.result.encode())
-
-
-def test_what_nothing_is_hidden_of_stays_as_it_is():
-    text = '{"a": 1.50, "b": NaN, "\\u0061": "\\ud800"}'
-
-    (line,) = redacted(["email"], event_line(result=text, checksum=3))
-
-    assert line.result == text
-
-
-@pytest.mark.parametrize("text", ["[" * 100_000, "no json", "9" * 5_000])
-def test_what_cannot_be_looked_into_is_hidden(text):
-    (line,) = redacted(["email"], event_line(result=text))
-
-    assert line.result == '"<redacted>"'
-
-
-def test_lone_surrogates_and_no_numbers_survive():
-    (line,) = redacted(["k"], event_line(result='{"k":"x","a":NaN,"b":"\\ud800 \\u4e16"}'))
-
-    assert line.result.encode()
-    assert line.result.startswith('{"k":"<redacted>","a":NaN,"b":"\\ud800 ')
-
-
-def test_hidden_arguments_are_accepted_and_have_another_fingerprint():
-    arguments = '[{"email":"ada@x.org"}]'
-
-    line, accepted = redacted(["email"], event_line(arguments=arguments))
-
-    assert line.arguments == '[{"email":"<redacted>"}]'
-    assert line.fingerprint == fingerprint(line.arguments.encode())
-    assert (type(accepted).__name__, accepted.step) == ("AcceptedLine", "1")
-
-
-def test_ids_stay_two_and_labels_and_reasons_are_hidden_too():
-    labels = json.dumps([["tag", "to ada@x.org"], ["attr.email", "ada@x.org"], ["attr.n", 3]])
-    rows = [
-        run_line(n, f"mail {name}", arguments=json.dumps([{"email": name}]), labels=labels,
-                 error=f"Declined: {name} is unknown")
-        for n, name in enumerate(("ada@x.org", "bob@x.org"), 1)
-    ]  # fmt: skip
-
-    one, other = redacted(["email"], *rows)
-
-    assert one.id.startswith("mail <redacted ")
-    assert other.id.startswith("mail <redacted ")
-    assert one.id != other.id
-    assert json.loads(one.labels) == [
-        ["tag", "to <redacted>"], ["attr.email", "<redacted>"], ["attr.n", 3]
-    ]  # fmt: skip
-    assert one.error == "Declined: <redacted> is unknown"
-    assert one.checksum == checksum(one.arguments.encode())
-
-
-def record():
-    """Make the record of a group of chained exceptions, as activities leave them."""
-    from durable._core.failures import record_exception
-
-    try:
-        try:
-            raise KeyError('secret key\n  File "x", line 1\n    secret source')
-        except KeyError as error:
-            inner = OSError(2, "secret text")
-            inner.add_note("secret note")
-            inner.data = {"secret key": (b"secret", "secret"), "inner": "secret"}
-            raise ExceptionGroup("secret group", [inner, ValueError("secret value")]) from error
-    except ExceptionGroup as group:
-        return record_exception(group)
-
-
-def test_of_an_exception_its_classes_and_frames_stay():
-    before = record()
-    assert json.dumps(before).count("secret") > 10
-
-    (line,) = redacted(["*"], event_of(before, what=2))
-
-    after = json.loads(line.result)
-    # Its source lines are code, and stay.
-    text = "\n".join(one for one in after.pop("traceback").split("\n") if "raise " not in one)
-    assert "secret" not in text
-    assert after["mro"] == before["mro"]
-    assert after["cause"]["type"] == "KeyError"
-    assert [one["type"] for one in after["group"]] == ["FileNotFoundError", "ValueError"]
-    assert "test_portable.py" in text
-    assert "ExceptionGroup: <redacted>" in text
-    for one in (after["cause"], *after["group"]):
-        one.pop("traceback")
-    assert "secret" not in json.dumps(after)
-
-
-def test_of_an_exception_known_texts_are_hidden_where_they_are():
-    before = record()
-    before["attributes"] = {"email": "secret value"}
-
-    (line,) = redacted(["email"], event_of(before, what=2))
-
-    after = json.loads(line.result)
-    assert "secret value" not in line.result
-    assert "ValueError: <redacted>" in after["traceback"]
-    assert after["group_message"] == "secret group"
-
-
-@pytest.mark.parametrize("paths", [[""], ["."], ["a."], ["x" * 201], ["a"] * 101, "email", [7]])
-def test_what_is_no_path_is_refused(paths):
-    with pytest.raises(errors.UsageError):
-        Redactor(paths)
-
-
-def test_what_is_remembered_has_a_limit(monkeypatch):
-    from durable._store.portable import redaction
-
-    monkeypatch.setattr(redaction, "KNOWN_CHARACTERS_MAX", 20)
-
-    redacted(["k"], event_of({"k": "x" * 20}))
-    with pytest.raises(errors.UsageError, match=r"redact \*"):
-        redacted(["k"], event_of({"k": "x" * 21}))

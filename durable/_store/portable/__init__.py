@@ -12,7 +12,7 @@ Laws:
 
 from durable._store.portable.exporting import ExportView, Portion, export
 from durable._store.portable.importing import ImportView, importing
-from durable._store.portable.lines import PortableView, look_into
+from durable._store.portable.passing import PortableView, look_into
 from durable._store.portable.redaction import Redactor
 
 __all__ = [

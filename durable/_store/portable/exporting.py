@@ -22,6 +22,7 @@ from durable._store.backup import move_into_place
 from durable._store.connection import real_path
 from durable._store.filtering import Selection
 from durable._store.portable import lines as form
+from durable._store.portable import passing
 from durable._store.portable.redaction import Redactor
 from durable._store.reader import Reader
 from durable._store.rows import RunRow
@@ -113,12 +114,12 @@ def export(
         kept, skipped = _look_over(reader, portion(), redactor)
         numbers = {pk: number for number, pk in enumerate(kept, 1)}
 
-        def write(stream: form.Sink) -> form.LineWriter:
-            writer = form.LineWriter(stream)
+        def write(stream: passing.Sink) -> passing.LineWriter:
+            writer = passing.LineWriter(stream)
             paths = [] if redactor is None else list(redactor.paths)
             writer.write(
                 form.Header(
-                    format=form.FORMAT, version=form.VERSION, library=form.library_version(),
+                    format=form.FORMAT, version=form.VERSION, library=passing.library_version(),
                     written=written, redacted=redactor is not None, paths=paths, runs=len(kept),
                 )
             )  # fmt: skip
@@ -153,8 +154,8 @@ def _refuse_target(source: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def _write_file(
-    target: Path, write: Callable[[form.Sink], form.LineWriter], *, overwrite: bool
-) -> form.LineWriter:
+    target: Path, write: Callable[[passing.Sink], passing.LineWriter], *, overwrite: bool
+) -> passing.LineWriter:
     partial = target.with_name(f".{target.name}.{new_salt():x}.partial")
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
     try:

@@ -16,6 +16,7 @@ import attrs
 import msgspec
 
 from durable._store.portable import lines as form
+from durable._store.portable.passing import read
 from durable._store.repairs import By, audit
 from durable._store.requests import packed
 from durable._store.rows import shown_status
@@ -73,7 +74,7 @@ def importing(
         raise UsageError(f"a prefix of ids is printable text without '#', not {prefix!r:.80}")
 
     def operation(transaction: Transaction) -> ImportView:
-        with form.read(source) as (header, lines):
+        with read(source) as (header, lines):
             importer = _Importer(
                 transaction, header, Path(os.fspath(source)).name, prefix, path, by
             )

@@ -11,12 +11,13 @@ a number of its own, so that two of them stay two.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
+from durable._store.portable.known import HIDDEN, Known, bare_error, bare_traceback
 from durable._store.portable.lines import (
     AcceptedLine,
     AnswerLine,
@@ -36,31 +37,16 @@ from durable._store.portable.lines import (
 from durable.errors import UsageError
 from durable.payloads import checksum, checksum_of_two, fingerprint
 
-__all__ = ["HIDDEN", "Redactor"]
+__all__ = ["Redactor"]
 
-HIDDEN = "<redacted>"
 # Among the steps whose recorded ends are let pass: the end of the run itself.
 THE_RUN = ""
 PATHS_MAX = 100
 PATH_CHARACTERS_MAX = 200
-# Shorter ones ("yes", "42") occur everywhere by chance; under their own keys they are hidden too.
-TEXT_CHARACTERS_MIN = 4
-NUMBER_CHARACTERS_MIN = 6
-# What is remembered of all that was found: it bounds the memory.
-KNOWN_CHARACTERS_MAX = 64 * 1024 * 1024
 # Of kinds of events: those whose arguments a replay compares, and those whose results are records
 # of exceptions.
 _CHECKED = frozenset({1, 2, 8, 9, 10, 11, 12, 13})
 _FAILURES = frozenset({2, 9, 11, 13})
-_FRAMES = re.compile(r"[\s|+-]*(Exception Group )?Traceback \(most recent call last\):\s*$")
-_FRAME = re.compile(r"[\s|]*File \".*\", line \d+(, in .*)?$")
-_SOURCE = re.compile(r"[\s|]*    \S|[\s|]*\[Previous line repeated|[\s|]*[~^ ]+$")
-_BETWEEN = re.compile(
-    r"\s*$|[\s|]*(During handling of the above exception, another exception occurred:"
-    r"|The above exception was the direct cause of the following exception:)\s*$"
-    r"|[\s|]*\+-[+-]*( \d+ -+)?\s*$"
-)
-_ERROR = re.compile(r"([\w.]+)(?:: .*)?$", re.DOTALL)
 
 Walk = Callable[[Any], Any]
 
@@ -88,9 +74,7 @@ class Redactor:
         self.paths = tuple(dict.fromkeys(paths))
         self._is_all = "*" in paths
         self._keys = [tuple(path.split(".")) for path in self.paths if path != "*"]
-        self._known: dict[str, int] = {}
-        self._by_start: dict[str, list[str]] = {}
-        self._characters = 0
+        self._known = Known()
         self._is_changed = False
 
     # -- learning ----------------------------------------------------------------------------------
@@ -105,9 +89,9 @@ class Redactor:
             return
         for text in _payloads(line):
             found = _decoded(text)
-            if found is not None:
-                for leaf in self._under_keys(found[0], ()):
-                    self._remember(leaf)
+            with contextlib.suppress(RecursionError):  # It is hidden as a whole then.
+                for leaf in self._under_keys(found[0] if found else None, ()):
+                    self._known.add(leaf)
 
     def _under_keys(self, value: Any, place: tuple[str, ...]) -> Iterator[Any]:
         if self._is_meant(place):
@@ -124,33 +108,9 @@ class Redactor:
     def _is_meant(self, place: tuple[str, ...]) -> bool:
         return any(place[-len(keys) :] == keys for keys in self._keys) if place else False
 
-    def _remember(self, leaf: Any) -> None:
-        if isinstance(leaf, str):
-            if len(leaf) < TEXT_CHARACTERS_MIN or leaf == HIDDEN:
-                return
-            # As it is, as a program shows it, and by its lines, as a traceback of a group does.
-            texts = {leaf, repr(leaf)[1:-1], json.dumps(leaf)[1:-1]}
-            texts |= {json.dumps(leaf, ensure_ascii=False)[1:-1]}
-            texts |= {line.strip() for line in leaf.splitlines()}
-        elif isinstance(leaf, int | float) and not isinstance(leaf, bool):
-            texts = {text for text in (repr(leaf),) if len(text) >= NUMBER_CHARACTERS_MIN}
-        else:
-            return
-        for text in sorted(texts):
-            if len(text) >= TEXT_CHARACTERS_MIN and text not in self._known:
-                self._known[text] = len(self._known) + 1
-                self._by_start.setdefault(text[:TEXT_CHARACTERS_MIN], []).append(text)
-                self._characters += len(text)
-        if self._characters > KNOWN_CHARACTERS_MAX:
-            raise UsageError(
-                f"what is to be redacted has more than {KNOWN_CHARACTERS_MAX:,} characters; export "
-                "fewer runs at once, or redact * "
-            )
-
     def ready(self) -> None:
-        """Say that all was learned: of texts that begin alike the longest is looked for first."""
-        for texts in self._by_start.values():
-            texts.sort(key=len, reverse=True)
+        """Say that all was learned."""
+        self._known.ready()
 
     # -- hiding ------------------------------------------------------------------------------------
 
@@ -238,7 +198,10 @@ class Redactor:
         if found is None or not isinstance(found[0], dict):
             return None
         kind = found[0].get("kind")
-        waits = self._walked(found[0])
+        try:
+            waits = self._walked(found[0])
+        except RecursionError:
+            return None
         return _encoded({**waits, "kind": kind}) if kind is not None else _encoded(waits)
 
     def _labels(self, text: str | None) -> str | None:
@@ -263,54 +226,20 @@ class Redactor:
         """Return a text in somebody's words."""
         if self._is_all:
             return HIDDEN if text else text
-        return self._replaced(text, lambda _: HIDDEN)
+        return self._known.without(text)
 
     def _name(self, text: str) -> str:
-        return self._replaced(text, lambda known: f"<redacted {self._known[known]}>")
-
-    def _replaced(self, text: str, new: Callable[[str], str]) -> str:
-        """Return a text with each known one in it replaced, from the left, the longest first."""
-        if not self._by_start or len(text) < TEXT_CHARACTERS_MIN:
-            return text
-        parts: list[str] = []
-        at = begun = 0
-        starts, size = self._by_start, TEXT_CHARACTERS_MIN
-        while at <= len(text) - size:
-            texts = starts.get(text[at : at + size])
-            known = None
-            if texts is not None:
-                known = next((one for one in texts if text.startswith(one, at)), None)
-            if known is None:
-                at += 1
-                continue
-            parts += text[begun:at], new(known)
-            at += len(known)
-            begun = at
-        return "".join([*parts, text[begun:]]) if parts else text
+        """Return what tells rows apart."""
+        return self._known.numbered(text)
 
     def _error(self, text: str | None) -> str | None:
         """Return an error in one line; its class stays."""
-        if text is None or not self._is_all:
-            return None if text is None else self._text(text)
-        found = _ERROR.match(text)
-        return f"{found[1]}: {HIDDEN}" if found else HIDDEN
+        if text is None:
+            return None
+        return bare_error(text) if self._is_all else self._known.without(text)
 
     def _traceback(self, text: str) -> str:
-        """Return a traceback with its frames, and without its messages."""
-        if not self._is_all:
-            return self._text(text)
-        kept: list[str] = []
-        is_in_frames = False
-        for line in text.split("\n"):
-            if _FRAMES.match(line):
-                is_in_frames = True
-            elif is_in_frames and not (_FRAME.match(line) or _SOURCE.match(line)):
-                is_in_frames = False
-            if is_in_frames or _BETWEEN.match(line):
-                kept.append(line)
-            elif not kept or not kept[-1].endswith(HIDDEN):
-                kept.append(self._error(line.lstrip(" |+-")) or HIDDEN)
-        return "\n".join(kept)
+        return bare_traceback(text) if self._is_all else self._known.without(text)
 
     # -- payloads ----------------------------------------------------------------------------------
 
