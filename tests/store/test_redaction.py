@@ -112,6 +112,16 @@ def test_ids_stay_two_and_labels_and_reasons_are_hidden_too():
     assert one.checksum == checksum(one.arguments.encode())
 
 
+@pytest.mark.parametrize("paths", [["*", "email"], ["email", "*"]])
+def test_every_text_is_hidden_and_ids_by_what_stands_under_a_key(paths):
+    arguments = '["a text",{"email":"ada@x.org","n":7}]'
+
+    run, *_ = redacted(paths, run_line(1, "for ada@x.org", arguments=arguments))
+
+    assert run.id.startswith("for <redacted ")
+    assert json.loads(run.arguments) == ["<redacted>", {"email": "<redacted>", "n": 7}]
+
+
 def record():
     """Make the record of a group of chained exceptions, as activities leave them."""
     from durable._core.failures import record_exception

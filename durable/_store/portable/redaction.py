@@ -85,7 +85,7 @@ class Redactor:
         Raises:
             UsageError: It is too much to be remembered.
         """
-        if self._is_all:
+        if not self._keys:
             return
         for text in _payloads(line):
             found = _decoded(text)
