@@ -48,7 +48,7 @@ def event_of(value, **changes):
          [{"k": "<redacted>"}, {"k": "<redacted>"}, "<redacted>"]),
         (["k"], [{"k": "it's\n\"so\""}, "{'k': 'it\\'s\\n\"so\"'}"], None),
         (["*"], {"a": "b", "n": 7, "t": True}, {"a": "<redacted>", "n": 7, "t": True}),
-        (["*"], {"a b": ""}, {"<redacted 1>": "<redacted>"}),
+        (["*"], {"a b": "c", "d": ""}, {"<redacted 1>": "<redacted>", "d": ""}),
     ],
 )  # fmt: skip
 def test_what_becomes_of_a_payload(paths, before, after):
@@ -112,14 +112,16 @@ def test_ids_stay_two_and_labels_and_reasons_are_hidden_too():
     assert one.checksum == checksum(one.arguments.encode())
 
 
-@pytest.mark.parametrize("paths", [["*", "email"], ["email", "*"]])
+@pytest.mark.parametrize("paths", [["*", "email", "card"], ["card", "email", "*"]])
 def test_every_text_is_hidden_and_ids_by_what_stands_under_a_key(paths):
-    arguments = '["a text",{"email":"ada@x.org","n":7}]'
+    arguments = '["a text",{"email":"ada@x.org","n":7,"card":4111},4111111]'
 
     run, *_ = redacted(paths, run_line(1, "for ada@x.org", arguments=arguments))
 
     assert run.id.startswith("for <redacted ")
-    assert json.loads(run.arguments) == ["<redacted>", {"email": "<redacted>", "n": 7}]
+    assert json.loads(run.arguments) == [
+        "<redacted>", {"email": "<redacted>", "n": 7, "card": 0}, 4111111
+    ]  # fmt: skip
 
 
 def record():

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from durable._store.portable.known import HIDDEN, Known, bare_error, bare_traceback
 from durable._store.portable.lines import (
@@ -47,8 +46,6 @@ PATH_CHARACTERS_MAX = 200
 # of exceptions.
 _CHECKED = frozenset({1, 2, 8, 9, 10, 11, 12, 13})
 _FAILURES = frozenset({2, 9, 11, 13})
-
-Walk = Callable[[Any], Any]
 
 
 class Redactor:
@@ -261,12 +258,13 @@ class Redactor:
         return _encoded(value) if self._is_changed else text
 
     def _walked(self, value: Any, place: tuple[str, ...] = ()) -> Any:
-        if self._is_all or self._is_meant(place):
+        if self._is_meant(place):
             return self._hidden(value)
         if isinstance(value, dict):
+            keys = self._bare_keys(value) if self._is_all else map(self._known.numbered, value)
             return {
-                self._changed(key, self._name(key)): self._walked(member, (*place, key))
-                for key, member in value.items()
+                self._changed(key, new): self._walked(member, (*place, key))
+                for new, (key, member) in zip(keys, value.items(), strict=True)
             }
         if isinstance(value, list):
             return [self._walked(member, place) for member in value]
@@ -277,21 +275,25 @@ class Redactor:
         return value
 
     def _hidden(self, value: Any) -> Any:
-        """Return what stands in the place of a value: of the same shape, and without its texts."""
+        """Return what stands under a key that is meant: the same shape, without what it tells."""
         if isinstance(value, dict):
-            keys = iter(range(1, len(value) + 1))
             return {
-                key if key.isidentifier() else self._changed(key, f"<redacted {next(keys)}>"):
-                self._hidden(member)
-                for key, member in value.items()
-            }  # fmt: skip
+                self._changed(key, new): self._hidden(member)
+                for new, (key, member) in zip(self._bare_keys(value), value.items(), strict=True)
+            }
         if isinstance(value, list):
             return [self._hidden(member) for member in value]
         if isinstance(value, str):
             return self._changed(value, HIDDEN)
-        if isinstance(value, int | float) and not isinstance(value, bool) and not self._is_all:
+        if isinstance(value, int | float) and not isinstance(value, bool):
             return self._changed(value, type(value)(0))
         return value
+
+    @staticmethod
+    def _bare_keys(keys: Iterable[str]) -> Iterator[str]:
+        """Yield the keys of an object: a number in the place of what could not stand in code."""
+        for number, key in enumerate(keys, 1):
+            yield key if key.isidentifier() else f"<redacted {number}>"
 
     def _changed(self, before: Any, after: Any) -> Any:
         self._is_changed = self._is_changed or before != after
@@ -301,23 +303,22 @@ class Redactor:
         """Return the record of an exception: its classes and frames stay."""
         if not isinstance(value, dict):
             return self._walked(value)
-        walks: dict[str, Walk] = {
-            "type": _same, "mro": _same, "traceback": self._traced, "cause": self._record,
-            "context": self._record, "group": self._records, "args": self._marked,
-            "attributes": self._marked,
-        }  # fmt: skip
-        if not self._is_all:
-            walks = {"traceback": self._traced}
-            return {
-                key: walks.get(key, partial(self._member, key))(member)
-                for key, member in value.items()
-            }
-        return {key: walks.get(key, self._hidden)(member) for key, member in value.items()}
+        return {key: self._part(key, member) for key, member in value.items()}
 
-    def _member(self, key: str, value: Any) -> Any:
-        if key in {"cause", "context"}:
-            return self._record(value)
-        return self._records(value) if key == "group" else self._walked(value, (key,))
+    def _part(self, key: str, value: Any) -> Any:
+        match key:
+            case "type" | "mro" if self._is_all:
+                return value
+            case "args" | "attributes" if self._is_all:
+                return self._marked(value)
+            case "traceback":
+                return self._traced(value)
+            case "cause" | "context":
+                return self._record(value)
+            case "group":
+                return self._records(value)
+            case _:
+                return self._walked(value, (key,))
 
     def _records(self, value: Any) -> Any:
         return [self._record(one) for one in value] if isinstance(value, list) else None
@@ -325,26 +326,26 @@ class Redactor:
     def _traced(self, value: Any) -> Any:
         return self._changed(value, self._traceback(value)) if isinstance(value, str) else None
 
-    def _marked(self, value: Any) -> Any:
+    def _marked(self, value: Any, place: tuple[str, ...] = ()) -> Any:
         """Return what an exception carried: what JSON does not have is marked, and stays so."""
         if isinstance(value, list):
-            return [self._marked(one) for one in value]
-        if not isinstance(value, dict):
-            return self._hidden(value)
-        if len(value) == 1:
-            (key,) = value
-            if key in {"$text", "$bytes", "$repr"}:
+            return [self._marked(one, place) for one in value]
+        if not isinstance(value, dict) or self._is_meant(place):
+            return self._walked(value, place)
+        match value:
+            case {"$text": _} | {"$bytes": _} | {"$repr": _} if len(value) == 1:
                 return self._changed(value, HIDDEN)
-            if key == "$float":
+            case {"$float": _} if len(value) == 1:
                 return value
-            if key in {"$tuple", "$dict"}:
-                return {key: self._marked(value[key])}
-        hidden = cast("Mapping[str, Any]", self._hidden(dict.fromkeys(value)))
-        return dict(zip(hidden, map(self._marked, value.values()), strict=True))
-
-
-def _same(value: Any) -> Any:
-    return value
+            case {"$tuple": members} | {"$dict": members} if len(value) == 1:
+                return {key: self._marked(members, place) for key in value}
+            case _:
+                return {
+                    self._changed(key, new): self._marked(member, (*place, key))
+                    for new, (key, member) in zip(
+                        self._bare_keys(value), value.items(), strict=True
+                    )
+                }
 
 
 def _is_failure(line: RunLine) -> bool:
