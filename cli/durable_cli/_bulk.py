@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from durable.client import Job
     from durable.inspection import JobView, RunSummary, Viewer
 
-__all__ = ["Words", "act_on_many", "act_on_whole", "confirmed", "runs_text"]
+__all__ = ["Words", "act_on_many", "act_on_whole", "confirmed", "query_of", "runs_text"]
 
 RUNS_SHOWN = 5
 REFUSED_SHOWN = 5
@@ -71,7 +71,7 @@ def act_on_many(
     """
     path, screen = settings().path(), settings().words()
     with durable.view(path) as runs:
-        query = _query_of(runs, text)
+        query = query_of(runs, text)
         if query is None:
             if dry_run:
                 name = find_run(runs, text)
@@ -155,7 +155,7 @@ def runs_text(count: int) -> str:
     return f"{count:,} run" if count == 1 else f"{count:,} runs"
 
 
-def _query_of(runs: Viewer, text: str) -> str | None:
+def query_of(runs: Viewer, text: str) -> str | None:
     """Return the filter that a text is, or None; a run of that name comes first."""
     if _ISSUE.fullmatch(text) and runs.find_name(text) is None:
         return f"issue:{text}"

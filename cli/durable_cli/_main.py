@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,13 +53,16 @@ COMMANDS = {
     "debug": "Look into the code of a run, where it stands, with pdb.",
     "lint": "Warn of what workflow code should not do: time, chance, files, threads.",
     "backup": "Copy the file, consistent and checked, while it is in use.",
+    "export": "Write runs into one file, for somebody else; hide what is private.",
+    "import": "Read the runs of such a file, paused.",
     "worker": "Serve the file of an engine until stopped.",
     "new": "Make a folder with a workflow, its engine, a test, a unit file.",
     "completion": "Write a script for the completion of bash, zsh or fish.",
     "version": "Show versions.",
     "help": "Explain filters, exit codes and the environment.",
 }
-"""Name and what ``durable --help`` says of it. Each is the object ``command`` of its own module."""
+"""Name and what ``durable --help`` says of it. Each is the object ``command`` of its own module:
+``import`` of ``import_``, for a module cannot be called as a keyword is."""
 
 
 class LazyGroup(click.Group):
@@ -74,7 +78,8 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        found = import_module(f"durable_cli.{cmd_name}").command
+        module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        found = import_module(f"durable_cli.{module}").command
         assert isinstance(found, click.Command)
         return found
 

@@ -173,7 +173,8 @@ def _other_end(reader: Reader, row: RunRow, workflow: Workflow[Any, Any], driver
     state, payload = _end_of(driver.outcome, workflow)
     if state != row.state:
         return f"the run is {row.state}, but with the code now it would be {state}"
-    if payload and payload != reader.payload(row.result, row.result_checksum):
+    is_hidden = "" in reader.accepted(row.pk)  # An export was told to hide what it returned.
+    if payload and not is_hidden and payload != reader.payload(row.result, row.result_checksum):
         return "the code now returns something else than what is recorded"
     return ""
 

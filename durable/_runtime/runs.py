@@ -110,7 +110,7 @@ class LiveRun:
         """It was asked to pause, and waits for its running attempts: the reason, and what is
         committed then."""
         self.redone: Mapping[str, int] = (
-            {} if row.source_pk is None else worker.store.reader.redone(row.pk)
+            {} if row.ordinal == 1 else worker.store.reader.redone(row.pk)
         )
         """Steps that completed in an earlier ordinal and are done again, and since which one."""
         self.park_timer: TimerHandle | None = None

@@ -21,7 +21,7 @@ from durable.errors import FileCorrupt, StoreError, UsageError
 if TYPE_CHECKING:
     import datetime as dt
 
-__all__ = ["back_up", "back_up_into"]
+__all__ = ["back_up", "back_up_into", "move_into_place"]
 
 # 2 MiB: a step is short enough for Ctrl-C, and long enough to be fast.
 PAGES_PER_STEP = 512
@@ -54,7 +54,7 @@ def back_up(path: str, dest: str | os.PathLike[str], *, overwrite: bool = False)
     try:
         _copy(path, str(partial))
         _check(path, str(partial))
-        _move(partial, target, overwrite=overwrite)
+        move_into_place(partial, target, overwrite=overwrite)
     except OSError as error:
         raise StoreError(f"{target} cannot be written: {error.strerror}") from error
     finally:
@@ -150,7 +150,13 @@ def _check(path: str, partial: str) -> None:
         raise FileCorrupt(f"{path} is damaged, so its copy was not kept: {told}")
 
 
-def _move(partial: Path, target: Path, *, overwrite: bool) -> None:
+def move_into_place(partial: Path, target: Path, *, overwrite: bool) -> None:
+    """Let a file that was written under another name appear in its place, synced.
+
+    Raises:
+        UsageError: Somebody else made one there meanwhile, and it is not to be replaced.
+        OSError: It cannot be moved.
+    """
     _sync(partial)
     if overwrite:
         partial.replace(target)

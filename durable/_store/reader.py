@@ -5,6 +5,7 @@ A half-read cursor would pin the log; every method here finishes its statement b
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,20 @@ class Reader:
         """
         if self._has_moved():
             raise moved(self._path)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let everything read inside be of one moment; others go on writing."""
+        self._rows("BEGIN", ())
+        try:
+            self._all("get_last_key")  # The moment is that of the first look.
+            yield
+        finally:
+            self._rows("ROLLBACK", ())
+
+    def rows(self, statement: str, /, **values: Any) -> list[tuple[Any, ...]]:
+        """Return all rows of a named statement, as they are."""
+        return self._all(statement, **values)
 
     def _all(self, statement: str, /, **values: Any) -> list[tuple[Any, ...]]:
         return self._rows(QUERIES[statement].text, values, statement)

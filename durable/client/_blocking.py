@@ -298,6 +298,14 @@ class BlockingClient:
     def backup(self) -> None:
         """See `Client.backup`."""
 
+    @_of_client(Client.export)
+    def export(self) -> None:
+        """See `Client.export`."""
+
+    @_of_client(Client.import_)
+    def import_(self) -> None:
+        """See `Client.import_`."""
+
     @_of_client(Client.issues)
     def issues(self) -> None:
         """See `Client.issues`."""

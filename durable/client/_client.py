@@ -65,13 +65,15 @@ class Client(Bulk, Keeping):
     """Looks at a file, and asks of its runs; never executes anything.
 
     Args:
-        path: The file; it must exist.
+        path: The file.
+        create: Whether it is made, readable by its owner only, if it does not exist.
 
     Use it as an async context manager.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
         self._path = os.fspath(path)
+        self._creates = create
         self._clock: Clock = SystemClock()
         self._opened: Store | None = None
         self._payload_bytes_max = Limits().payload_bytes_max
@@ -84,7 +86,7 @@ class Client(Bulk, Keeping):
             durability="full",
             deliver=_ignore,
             on_foreign_commit=_ignore,
-            create=False,
+            create=self._creates,
         )
         return self
 

@@ -6,6 +6,7 @@ scripts use it without an event loop.
 """
 
 from durable._store.asking import TableView
+from durable._store.portable import ExportView, ImportView, PortableView, look_into
 from durable.filters import CLOSED, OPEN, STATUSES
 from durable.inspection._compare import ComparisonView, StepDifference
 from durable.inspection._groups import LIST_LIMIT_MAX
@@ -50,12 +51,15 @@ __all__ = [
     "DurationView",
     "EventLog",
     "EventView",
+    "ExportView",
     "FamilyView",
     "HoldView",
     "HourView",
+    "ImportView",
     "IssueAlert",
     "IssueView",
     "JobView",
+    "PortableView",
     "PromiseView",
     "RunDetails",
     "RunSummary",
@@ -68,5 +72,6 @@ __all__ = [
     "ValueView",
     "Viewer",
     "duration",
+    "look_into",
     "view",
 ]

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from durable._store.asking import TableView, ask
 from durable._store.backup import back_up, back_up_into
-from durable.errors import UsageError
+from durable._store.portable import ExportView, Portion, Redactor, export
+from durable.errors import FilterError, RunNotFound, UsageError
+from durable.filters import mentions, parse
 from durable.inspection._compare import ComparisonView, compare, entries_of
 from durable.inspection._family import Family, root_of
 from durable.inspection._log import EventLog
@@ -16,8 +18,10 @@ from durable.inspection._texts import time_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import IO
 
     from durable._clock import Clock
+    from durable._store.filtering import Selection
     from durable._store.reader import Reader
     from durable._store.rows import RunRow
     from durable.inspection._views import EventView, FamilyView, RunDetails, RunSummary
@@ -41,6 +45,10 @@ class Looks:
 
     def count(self, query: str = "") -> dict[str, int]:
         """Return how many runs are shown with each status."""
+        raise NotImplementedError
+
+    def selection(self, query: str) -> Selection:
+        """Return a filter, compiled."""
         raise NotImplementedError
 
     def summary_of(self, row: RunRow) -> RunSummary:
@@ -155,6 +163,74 @@ class Looks:
         if keep is None:
             return back_up(self._reader.path, dest, overwrite=overwrite)
         return back_up_into(self._reader.path, dest, keep, time_of(self._clock.wall_us()))
+
+    def export(
+        self,
+        runs: str,
+        dest: str | os.PathLike[str] | IO[bytes],
+        *,
+        all_ordinals: bool = False,
+        children: bool = False,
+        redact: Sequence[str] = (),
+        skip_damaged: bool = False,
+        overwrite: bool = False,
+    ) -> ExportView:
+        """Write runs, as they are now, into one file that `Client.import_` reads somewhere else.
+
+        With their histories, payloads, failed attempts, what they published and what was done to
+        them. The file is of one moment, and appears in its place whole or not at all, readable by
+        its owner only. What nobody has taken yet of what was said to a run is not in it.
+
+        Args:
+            runs: An id, which means its newest ordinal; ``id#n``; or a filter, see `list`.
+            dest: Where they go, compressed if the name ends in ``.gz``; or a stream.
+            all_ordinals: Every ordinal of their ids.
+            children: The runs they started too, and what those started.
+            redact: Keys whose values are hidden, as in ``email`` or ``customer.card``, wherever
+                they occur; ``*`` hides every text. Their texts of 4 characters and more are hidden
+                in the whole file, in messages, tracebacks and ids too.
+            skip_damaged: Leave out runs that do not read, and say so.
+            overwrite: Whether a file that is there is replaced.
+
+        Raises:
+            RunNotFound: No run of that name is in the file.
+            FilterError: It is no filter.
+            UsageError: There is a file already, or one of the keys is none.
+            PayloadError: A run is damaged; nothing was written.
+            StoreError: The file cannot be read, or the export not written; nothing is left of it.
+        """
+        written = time_of(self._clock.wall_us()).isoformat(timespec="seconds")
+
+        def portion() -> Portion:
+            row = self._find_exported(runs)
+            return Portion(
+                run=row,
+                selection=self.selection(runs) if row is None else None,
+                has_ordinals=all_ordinals,
+                has_children=children,
+                skips_damaged=skip_damaged,
+            )
+
+        redactor = Redactor(redact) if redact else None
+        return export(
+            self._reader, portion, dest, redactor, written.replace("+00:00", "Z"),
+            overwrite=overwrite,
+        )  # fmt: skip
+
+    def _find_exported(self, runs: str) -> RunRow | None:
+        """Return the run of a name, or None if the text is a filter."""
+        try:
+            return self.get_row(runs)
+        except RunNotFound:
+            try:
+                is_filter = any(mentions(parse(runs)))
+            except FilterError:
+                if ":" in runs:
+                    raise
+                is_filter = False
+            if not is_filter:
+                raise
+        return None
 
     def sql(self, text: str, *, limit: int = 1_000) -> TableView:
         """Run one SQL statement that reads: on ``v_runs``, ``v_steps``, ``v_events``, or a table.

@@ -149,3 +149,21 @@ async def test_a_run_that_fits_by_the_check_goes_on(tmp_path: Path) -> None:
         assert list(engine.check()) == [None]
         await run.signal(go, 1)
         assert await run.result() == 1
+
+
+def test_exported_histories_are_checked_too(durable_: Command, in_flight: Path) -> None:
+    folder = in_flight.parent
+    durable_("-d", in_flight, "export", "workflow:pay", "-o", folder / "pay.jsonl.gz")
+    (folder / "fits.py").write_text(BEFORE.replace("pay.db", "none.db"))
+    (folder / "parts.py").write_text(AFTER.replace("pay.db", "none.db"))
+
+    fits = durable_("check", "fits.py:engine", "--exported", folder / "pay.jsonl.gz")
+    parts = durable_("check", "parts.py:engine", "--exported", folder / "pay.jsonl.gz", "--json")
+    no_export = durable_("check", "fits.py:engine", "--exported", folder / "fits.py")
+
+    assert (fits.code, fits.out) == (0, "2 fit, 0 do not\n")
+    assert parts.code == 6
+    found = json.loads(parts.out)
+    assert sorted(one["run"] for one in found["misfits"]) == ["pay-0", "pay-1"]
+    assert no_export.code == 1
+    assert not (folder / "none.db").exists()

@@ -26,4 +26,8 @@ def _own_workflows(request, monkeypatch):
 
 
 def _is_for(module, own):
-    return module == own or not module.rpartition(".")[2].startswith("test_")
+    """Say whether a module's workflows are for the tests of another: those of their helpers are."""
+    if module == own or not module.startswith("tests."):
+        return True
+    folder, _, name = module.rpartition(".")
+    return folder == own.rpartition(".")[0] and not name.startswith("test_")

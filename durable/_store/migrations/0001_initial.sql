@@ -149,7 +149,8 @@ CREATE TABLE policy (
   PRIMARY KEY (run, step)
 ) STRICT, WITHOUT ROWID;
 
--- Recorded ends that a person let pass although the code now asks with other arguments.
+-- Recorded ends that a person let pass although the code now asks with other arguments; '' is that
+-- of the run itself, whose result was redacted.
 CREATE TABLE accepted (
   run  INTEGER NOT NULL,
   step TEXT    NOT NULL,

@@ -54,11 +54,11 @@ SELECT :to, once.step
                 WHERE event.run = :to AND event.step = once.step AND event.kind IN (1, 2))
 
 -- :name copy_accepted
--- A new ordinal lets pass what was let pass before.
+-- A new ordinal lets pass what was let pass before, but has an end of its own.
 INSERT INTO accepted (run, step)
 SELECT :to, step
   FROM accepted
- WHERE run = :run
+ WHERE run = :run AND step <> ''
 
 -- :name insert_accepted
 -- A person lets a recorded end pass although the code now asks with other arguments.
