@@ -115,6 +115,11 @@ _STATUSES_OF_VERBS = {
     "pause": "running,retrying,queued,waiting,sleeping",
     "resume": "paused",
     "rm": "closed",
+    "skip": "open",
+    "fail": "open",
+    "accept": "blocked",
+    "edit": "open",
+    "signal": "open",
 }
 
 PATHS = ("attr", "input", "output")
@@ -231,7 +236,7 @@ def narrowed(verb: str, query: str) -> str:
     the runs that need somebody: open ones, and failed ones.
 
     Args:
-        verb: ``retry``, ``restart``, ``cancel``, ``terminate``, ``pause``, ``resume`` or ``rm``.
+        verb: As the command is called.
         query: The filter.
 
     Raises:

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from durable_cli._bulk import Words, act_on_many
 from durable_cli._options import (
+    bulk_options,
     color_option,
     file_option,
     outcome_option,
     reason_option,
-    run_argument,
+    target_argument,
 )
 from durable_cli._output import clean
 from durable_cli._verbs import ask
 
 if TYPE_CHECKING:
-    from durable import Run
+    from durable import Client, Run
+    from durable.client import Job
 
 __all__ = ["command"]
 
@@ -26,7 +29,7 @@ NONE = "none"
 
 
 @click.command("edit", epilog="Example: durable edit order-8812 2 --max-attempts none")
-@run_argument
+@target_argument
 @click.argument("step")
 @click.option("--max-attempts", metavar="N", help="Attempts in all; none for no limit.")
 @click.option("--initial-interval", metavar="TIME", help="The wait before the second attempt.")
@@ -40,17 +43,26 @@ NONE = "none"
     "--schedule-to-close", metavar="TIME", help="Limit of all attempts; none for no limit."
 )
 @click.option("--heartbeat", metavar="TIME", help="Between signs of life; none for no limit.")
+@bulk_options
 @reason_option
 @outcome_option
 @file_option
 @color_option
-def command(run: str, step: str, reason: str, **given: Any) -> None:
+def command(run: str, step: str, reason: str, *, yes: bool, dry_run: bool, **given: Any) -> None:
     """Change the retry policy or the timeouts of a pending step; what is left out stays.
 
     STEP is its id, as durable show has it. A wait for the next attempt gets shorter, never longer;
     limits of an attempt that runs are counted from its begin.
     """
     changes = {name: _meant(name, value) for name, value in given.items() if value is not None}
+
+    words = Words("edit", "has it", "have it")
+
+    async def many(client: Client, query: str) -> Job:
+        return await client.edit_all(query, step, reason=reason, **changes)
+
+    if act_on_many(run, words, many, yes=yes, dry_run=dry_run):
+        return
 
     async def verb(handle: Run[Any]) -> Run[Any]:
         await handle.edit(step, reason=reason, **changes)

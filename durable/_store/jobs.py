@@ -14,7 +14,8 @@ from typing import Any, Literal, cast
 import attrs
 import msgspec
 
-from durable._store import repairs
+from durable._clock import new_salt
+from durable._store import messages, repairs
 from durable._store.filtering import Selection, compiled, select
 from durable._store.repairs import By
 from durable._store.restarts import Plan
@@ -25,7 +26,10 @@ from durable.filters import parse
 
 __all__ = ["Advanced", "Details", "Verb", "advance", "create", "stop"]
 
-Verb = Literal["retry", "restart", "cancel", "terminate", "pause", "resume", "rm"]
+Verb = Literal[
+    "retry", "restart", "cancel", "terminate", "pause", "resume", "rm", "skip", "fail", "accept",
+    "edit", "signal",
+]  # fmt: skip
 
 # Others get their turn between two commits.
 RUNS_PER_COMMIT = 100
@@ -40,6 +44,9 @@ class Details(msgspec.Struct, kw_only=True, omit_defaults=True):
         plan: Of `restart`.
         children: Of `rm`.
         hold: Of `pause`: what is paused as a whole.
+        name: Of `skip`, `fail`, `accept` and `edit`: the step; of `signal`: the signal.
+        payload: Of `skip` and `fail`: how the step ends; of `signal`: what it carries; of `edit`:
+            what is changed.
     """
 
     anyway: bool = False
@@ -47,6 +54,8 @@ class Details(msgspec.Struct, kw_only=True, omit_defaults=True):
     plan: Plan | None = None
     children: bool = False
     hold: str = ""
+    name: str = ""
+    payload: msgspec.Raw = msgspec.Raw(b"null")
 
 
 @attrs.frozen
@@ -186,3 +195,25 @@ def _act(verb: Verb, details: Details, by: By) -> Callable[[int], Callable[[Tran
             return lambda pk: repairs.resume(pk, by)
         case "rm":
             return lambda pk: repairs.remove(pk, by, children=details.children)
+        case _:
+            return _act_on_step(verb, details, by)
+
+
+def _act_on_step(
+    verb: Literal["skip", "fail", "accept", "edit", "signal"], details: Details, by: By
+) -> Callable[[int], Callable[[Transaction], Any]]:
+    name, payload = details.name, bytes(details.payload)
+    match verb:
+        case "skip" | "fail":
+            return lambda pk: repairs.skip(pk, name, payload, by, fails=verb == "fail")
+        case "accept":
+            return lambda pk: repairs.accept(pk, name, by)
+        case "edit":
+            changes = msgspec.json.decode(payload, type=dict[str, Any])
+            return lambda pk: repairs.edit(pk, name, changes, by)
+        case "signal":
+            # Said once to each, whoever does the job, and however often it is killed.
+            key = f"job {by.job} of {by.who}"
+            return lambda pk: messages.signal(
+                pk, name, messages.pack(payload, new_salt()), key, by.now_us
+            )

@@ -342,6 +342,26 @@ class BlockingClient:
     def remove_all(self) -> None:
         """See `Client.remove_all`; waits until it is done."""
 
+    @_job_of_client(Client.skip_all)
+    def skip_all(self) -> None:
+        """See `Client.skip_all`; waits until it is done."""
+
+    @_job_of_client(Client.fail_all)
+    def fail_all(self) -> None:
+        """See `Client.fail_all`; waits until it is done."""
+
+    @_job_of_client(Client.accept_all)
+    def accept_all(self) -> None:
+        """See `Client.accept_all`; waits until it is done."""
+
+    @_job_of_client(Client.edit_all)
+    def edit_all(self) -> None:
+        """See `Client.edit_all`; waits until it is done."""
+
+    @_job_of_client(Client.signal_all)
+    def signal_all(self) -> None:
+        """See `Client.signal_all`; waits until it is done."""
+
     @_job_of_client(Client.pause_workflow)
     def pause_workflow(self) -> None:
         """See `Client.pause_workflow`; waits until it is done."""

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, cast
+
+import msgspec
 
 from durable._store import jobs, repairs
 from durable._store.jobs import Details, Verb
-from durable.client._repair import plan_of, steps_named
+from durable.client._repair import (
+    PolicyChanges,
+    failure_payload,
+    output_payload,
+    plan_of,
+    policy_changes,
+    step_named,
+    steps_named,
+)
 from durable.definitions import NAME_CHARACTERS_MAX
 from durable.errors import UsageError
 from durable.filters import narrowed
+from durable.payloads import check_size
 
 if TYPE_CHECKING:
     from durable._store.jobs import Advanced
     from durable.client._client import Client
     from durable.inspection import HoldView, JobView
+    from durable.messages import Signal
 
 __all__ = ["Bulk", "Job"]
+
+T = TypeVar("T")
 
 
 class Job:
@@ -81,7 +95,8 @@ class Bulk:
     kill any of them at any moment, and nothing is lost or done twice. Runs to which the verb cannot
     apply are not meant unless the filter names a status: ``retry`` is about failed, blocked and
     retrying ones, ``cancel`` and ``terminate`` about open ones, ``pause`` about open ones that are
-    neither paused nor blocked, ``resume`` about paused and ``remove`` about closed ones. What one
+    neither paused nor blocked, ``resume`` about paused, ``accept`` about blocked and ``remove``
+    about closed ones, all others about open ones. What one
     run refuses is kept with the job, and harms no other. Times in the filter count from now.
     """
 
@@ -164,6 +179,57 @@ class Bulk:
         """
         return await self._job("rm", query, Details(children=children), reason)
 
+    async def skip_all(self, query: str, step: str, output: object, *, reason: str = "") -> Job:
+        """Let a pending step of every run that a filter means end with a result; see `Run.skip`.
+
+        Raises:
+            FilterError: The query is no filter, or empty.
+            PayloadError: The output cannot be stored.
+        """
+        payload = output_payload(step, output, cast("Client", self)._payload_bytes_max)
+        return await self._job("skip", query, _of_step(step, payload), reason)
+
+    async def fail_all(self, query: str, step: str, message: str, *, reason: str = "") -> Job:
+        """Let a pending step of every run that a filter means fail; see `Run.fail`.
+
+        Raises:
+            FilterError: The query is no filter, or empty.
+        """
+        return await self._job("fail", query, _of_step(step, failure_payload(message)), reason)
+
+    async def accept_all(self, query: str, step: str, *, reason: str = "") -> Job:
+        """Let every blocked run that a filter means take a step's recorded end; see `Run.accept`.
+
+        Raises:
+            FilterError: The query is no filter, or empty.
+        """
+        return await self._job("accept", query, _of_step(step), reason)
+
+    async def edit_all(
+        self, query: str, step: str, *, reason: str = "", **changes: Unpack[PolicyChanges]
+    ) -> Job:
+        """Change the policy of a pending step of every run that a filter means; see `Run.edit`.
+
+        Raises:
+            FilterError: The query is no filter, or empty.
+            UsageError: Nothing is changed, or to something that cannot be.
+        """
+        payload = msgspec.json.encode(policy_changes(changes))
+        return await self._job("edit", query, _of_step(step, payload), reason)
+
+    async def signal_all(self, query: str, signal: Signal[T], value: T) -> Job:
+        """Send every open run that a filter means a signal, each once; see `Run.signal`.
+
+        Raises:
+            FilterError: The query is no filter, or empty.
+            PayloadError: The value cannot be stored, or does not fit the signal's type.
+        """
+        payload = signal._encode(value)
+        limit = cast("Client", self)._payload_bytes_max
+        check_size(payload, limit, f"signal {signal.name}")
+        details = Details(name=signal.name, payload=msgspec.Raw(payload))
+        return await self._job("signal", query, details, "")
+
     async def pause_workflow(self, name: str, *, reason: str = "") -> Job:
         """Pause a workflow as a whole: its open runs, and what is started of it from now on.
 
@@ -240,6 +306,10 @@ class Bulk:
 
     def _job_created(self) -> None:
         """Let an engine begin with it at once."""
+
+
+def _of_step(step: str, payload: bytes = b"null") -> Details:
+    return Details(name=step_named(step), payload=msgspec.Raw(payload))
 
 
 def _quoted(name: str) -> str:

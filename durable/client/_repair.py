@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, cast
 
 import msgspec
 
 from durable._store import repairs
 from durable._store.restarts import Plan
-from durable.definitions import UNSET
 from durable.errors import UsageError
 from durable.payloads import check_size, codec_for
 from durable.policies import ActivityPolicy, Duration, duration_us, edited
@@ -20,12 +19,47 @@ if TYPE_CHECKING:
 
     from durable.client._client import Client
 
-__all__ = ["Repairs", "plan_of", "reason_text", "steps_named", "user_name"]
+__all__ = [
+    "PolicyChanges",
+    "Repairs",
+    "failure_payload",
+    "output_payload",
+    "plan_of",
+    "policy_changes",
+    "reason_text",
+    "step_named",
+    "steps_named",
+    "user_name",
+]
 
 REASON_CHARACTERS_MAX = 10_000
 _INTERVALS = {"initial_interval", "max_interval"}
-_LIMITS = {"start_to_close_us", "schedule_to_close_us", "heartbeat_us"}
+_LIMITS = {"start_to_close", "schedule_to_close", "heartbeat"}
 STEP_CHARACTERS_MAX = 1_000
+
+
+class PolicyChanges(TypedDict, total=False):
+    """What of a pending step's policy may be changed.
+
+    Attributes:
+        max_attempts: See `Retry`; None for no limit.
+        initial_interval: See `Retry`.
+        backoff: See `Retry`.
+        max_interval: See `Retry`.
+        on_exhausted: See `Retry`.
+        start_to_close: Of one attempt; None for no limit.
+        schedule_to_close: Of all attempts together; None for no limit.
+        heartbeat: Between two signs of life; None for no limit.
+    """
+
+    max_attempts: int | None
+    initial_interval: Duration
+    backoff: float
+    max_interval: Duration
+    on_exhausted: Literal["fail", "pause"]
+    start_to_close: Duration | None
+    schedule_to_close: Duration | None
+    heartbeat: Duration | None
 
 
 class Repairs:
@@ -158,10 +192,9 @@ class Repairs:
             WrongState: The step has ended already.
             PayloadError: The output cannot be stored.
         """
-        payload = codec_for(Any, f"output of step {step}").encode(output)
-        check_size(payload, self._client._payload_bytes_max, f"output of step {step}")
+        payload = output_payload(step, output, self._client._payload_bytes_max)
         by = self._client._by(reason)
-        await self._client._commit(repairs.skip(self._pk, _step(step), payload, by, fails=False))
+        await self._client._commit(repairs.skip(self._pk, step, payload, by, fails=False))
 
     async def fail(self, step: str, message: str, *, reason: str = "") -> None:
         """Let a pending step end with an `ActivityError` of this message.
@@ -170,27 +203,13 @@ class Repairs:
             RunClosed: The run has ended.
             WrongState: The step has ended already.
         """
-        from durable._core.failures import record_exception
-        from durable.errors import ActivityError
-
-        payload = msgspec.json.encode(record_exception(ActivityError(reason_text(message))))
+        payload = failure_payload(message)
         by = self._client._by(reason)
-        await self._client._commit(repairs.skip(self._pk, _step(step), payload, by, fails=True))
+        await self._client._commit(
+            repairs.skip(self._pk, step_named(step), payload, by, fails=True)
+        )
 
-    async def edit(
-        self,
-        step: str,
-        *,
-        max_attempts: int | None = UNSET,
-        initial_interval: Duration = UNSET,
-        backoff: float = UNSET,
-        max_interval: Duration = UNSET,
-        on_exhausted: Literal["fail", "pause"] = UNSET,
-        start_to_close: Duration | None = UNSET,
-        schedule_to_close: Duration | None = UNSET,
-        heartbeat: Duration | None = UNSET,
-        reason: str = "",
-    ) -> None:
+    async def edit(self, step: str, *, reason: str = "", **changes: Unpack[PolicyChanges]) -> None:
         """Change the retry policy or the timeouts of a pending step; what is left out stays.
 
         On return it is in the file. It counts from the next attempt on; limits of an attempt that
@@ -199,45 +218,16 @@ class Repairs:
 
         Args:
             step: Its id.
-            max_attempts: See `Retry`; None for no limit.
-            initial_interval: See `Retry`.
-            backoff: See `Retry`.
-            max_interval: See `Retry`.
-            on_exhausted: See `Retry`.
-            start_to_close: Of one attempt; None for no limit.
-            schedule_to_close: Of all attempts together; None for no limit.
-            heartbeat: Between two signs of life; None for no limit.
             reason: For the audit.
+            **changes: See `PolicyChanges`.
 
         Raises:
             UsageError: Nothing is changed, or to something that cannot be.
             RunClosed: The run has ended.
             WrongState: The step has ended already.
         """
-        given: dict[str, Any] = {
-            "max_attempts": max_attempts,
-            "initial_interval": initial_interval,
-            "backoff": backoff,
-            "max_interval": max_interval,
-            "on_exhausted": on_exhausted,
-            "start_to_close_us": start_to_close,
-            "schedule_to_close_us": schedule_to_close,
-            "heartbeat_us": heartbeat,
-        }
-        changes = {name: value for name, value in given.items() if value is not UNSET}
-        if not changes:
-            raise UsageError("say what of the step's policy is to change")
-        for name in _INTERVALS & changes.keys():
-            changes[name] = f"{duration_us(changes[name], name)}us"
-        for name in _LIMITS & changes.keys():
-            if changes[name] is not None:
-                changes[name] = _limit_us(changes[name], name.removesuffix("_us"))
-        try:
-            edited(ActivityPolicy(), changes)  # What is wrong is said here.
-        except TypeError as error:
-            raise UsageError(f"this is no policy: {error}") from None
-        by = self._client._by(reason)
-        await self._client._commit(repairs.edit(self._pk, _step(step), changes, by))
+        stored, by = policy_changes(changes), self._client._by(reason)
+        await self._client._commit(repairs.edit(self._pk, step_named(step), stored, by))
 
     async def accept(self, step: str, *, reason: str = "") -> None:
         """Let a blocked run take a step's recorded end although its arguments changed.
@@ -246,7 +236,7 @@ class Repairs:
             WrongState: The run is not blocked, or has recorded no end of this step.
         """
         client = self._client
-        await client._commit(repairs.accept(self._pk, _step(step), client._by(reason)))
+        await client._commit(repairs.accept(self._pk, step_named(step), client._by(reason)))
 
     async def pause(self, reason: str = "") -> None:
         """Let the run do nothing more until `resume`: attempts that run finish and are recorded.
@@ -311,9 +301,9 @@ def plan_of(
     for step, output in (outputs or {}).items():
         payload = codec_for(Any, f"output of step {step}").encode(output)
         check_size(payload, payload_bytes_max, f"output of step {step}")
-        replaced[_step(step)] = msgspec.Raw(payload)
+        replaced[step_named(step)] = msgspec.Raw(payload)
     return Plan(
-        place=_step(place),
+        place=step_named(place),
         arguments=stored,
         outputs=replaced,
         keeps_messages=messages == "keep",
@@ -321,6 +311,53 @@ def plan_of(
         again=steps_named(again),
         begins_anew=place == "start" and children != "keep",
     )
+
+
+def output_payload(step: str, output: object, payload_bytes_max: int) -> bytes:
+    """Return what a step is to have returned, as it is stored.
+
+    Raises:
+        UsageError: The step has no name.
+        PayloadError: The output cannot be stored.
+    """
+    what = f"output of step {step_named(step)}"
+    payload = codec_for(Any, what).encode(output)
+    check_size(payload, payload_bytes_max, what)
+    return payload
+
+
+def failure_payload(message: str) -> bytes:
+    """Return the record of an `ActivityError`, as it is stored."""
+    from durable._core.failures import record_exception
+    from durable.errors import ActivityError
+
+    return msgspec.json.encode(record_exception(ActivityError(reason_text(message))))
+
+
+def policy_changes(changes: PolicyChanges) -> dict[str, Any]:
+    """Return what is changed of a policy, as it is stored.
+
+    Raises:
+        UsageError: Nothing is, or something that cannot be.
+    """
+    given = cast("dict[str, Any]", changes)
+    unknown = given.keys() - PolicyChanges.__annotations__.keys()
+    if not given or unknown:
+        names = ", ".join(PolicyChanges.__annotations__)
+        raise UsageError(f"say what of the step's policy is to change; there are {names}")
+    stored: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in _INTERVALS:
+            stored[name] = f"{duration_us(value, name)}us"
+        elif name in _LIMITS:
+            stored[f"{name}_us"] = None if value is None else _limit_us(value, name)
+        else:
+            stored[name] = value
+    try:
+        edited(ActivityPolicy(), stored)  # What is wrong is said here.
+    except TypeError as error:
+        raise UsageError(f"this is no policy: {error}") from None
+    return stored
 
 
 def _limit_us(value: Duration, what: str) -> int:
@@ -359,7 +396,7 @@ def _call(given: object) -> object:
     return list(cast("Sequence[object]", given))
 
 
-def _step(step: object) -> str:
+def step_named(step: object) -> str:
     if not isinstance(step, str) or not 1 <= len(step) <= STEP_CHARACTERS_MAX:
         raise UsageError(f"a step is named by its id or its name, not {step!r:.80}")
     return step

@@ -206,3 +206,27 @@ def test_what_a_verb_did_is_one_object_as_json(
 
     assert (done.code, done.err) == (0, "")
     assert outcome.items() <= json.loads(done.out).items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["signal", "status:open", "go", "true"], "2 runs have it (job 1)"),
+        (["skip", "workflow:video", "1", "--output", '"x"'], "1 run is to end that step (job 1)"),
+        (["edit", "workflow:video", "1", "--max-attempts", "3"], "1 run has it (job 1)"),
+    ],
+)
+def test_the_other_verbs_take_filters_too(
+    arguments: list[str], said: str, durable_: Command, shop_file: Path
+) -> None:
+    done = durable_("-d", shop_file, *arguments, "--yes")
+
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == said
+
+
+def test_accept_is_about_blocked_runs(durable_: Command, shop_file: Path) -> None:
+    done = durable_("-d", shop_file, "accept", "workflow:video", "1", "--yes")
+
+    assert done.code == 3
+    assert "status:blocked (workflow:video)" in done.err

@@ -309,3 +309,99 @@ async def test_a_plain_function_waits_for_the_end(tmp_path):
             return ended.done, client.jobs()[0].state
 
     assert await asyncio.to_thread(use) == (4, "done")
+
+
+# -- the other verbs -------------------------------------------------------------------------------
+
+
+async def test_many_get_a_signal_each_once(tmp_path):
+    async with Engine(tmp_path / "app.db") as engine:
+        await start_waiting(engine, 5)
+
+        job = await engine.signal_all("workflow:waits", go, True)
+        await asyncio.gather(job.wait(), job.wait())
+
+        for at in range(5):
+            assert await (await engine.get(f"w-{at}")).result()
+        with pytest.raises(durable.PayloadError):
+            await engine.signal_all("workflow:waits", go, "no bool")  # type: ignore[arg-type]
+
+
+async def test_large_signals_are_stored_for_each(tmp_path):
+    text = Signal("text", str)
+
+    @workflow
+    async def takes() -> int:
+        return len(await text.receive())
+
+    async with Engine(tmp_path / "app.db", functions=[takes]) as engine:
+        for at in range(4):
+            await engine.start(takes.options(id=f"t-{at}"))
+        await (await engine.signal_all("workflow:takes", text, "x" * 100_000)).wait()
+        for at in range(4):
+            assert await (await engine.get(f"t-{at}")).result() == 100_000
+
+
+@activity(retry=Retry(initial_interval=3_600))
+async def never(number: int) -> int:
+    raise ConnectionError("down")
+
+
+@workflow
+async def stuck(number: int) -> int:
+    return await never(number)
+
+
+async def test_many_pending_steps_end_by_hand_or_get_another_policy(tmp_path):
+    async with Engine(tmp_path / "app.db") as engine:
+        for at in range(6):
+            await engine.start(stuck.options(id=f"s-{at}"), at)
+        while len([one for at in range(6) for one in engine._reader.steps(at + 1)]) < 6:
+            await asyncio.sleep(0)
+
+        await (await engine.skip_all("id:s-0,s-1", "1", 70, reason="by hand")).wait()
+        await (await engine.fail_all("id:s-2", "1", "given up")).wait()
+        await (
+            await engine.edit_all("id:s-3,s-4", "1", max_attempts=1, initial_interval=0.001)
+        ).wait()
+        refused = await (await engine.skip_all("superseded:any id:s-0", "1", 1)).wait()
+
+        assert [await (await engine.get(f"s-{at}")).result() for at in (0, 1)] == [70, 70]
+        for at, why in ((2, "given up"), (3, "down"), (4, "down")):
+            with pytest.raises(RunFailed, match=why):
+                await (await engine.get(f"s-{at}")).result()
+        assert refused.total == 0
+        with pytest.raises(UsageError, match="say what of the step's policy"):
+            await engine.edit_all("status:open", "1")
+        with pytest.raises(UsageError, match="named by its id"):
+            await engine.skip_all("status:open", "", 1)
+
+
+async def test_many_blocked_runs_take_a_recorded_end(tmp_path):
+    path = tmp_path / "app.db"
+
+    def code(more: int):
+        @workflow(name="adds")
+        async def adds(number: int) -> int:
+            first = await note(number + more)
+            await go.receive()
+            return first
+
+        return adds
+
+    before, after = code(0), code(1)
+    async with Engine(path, functions=[before]) as engine:
+        for at in range(4):
+            run = await engine.start(before.options(id=f"a-{at}"), at)
+            while not await run.history():
+                await asyncio.sleep(0)
+    async with Engine(path, functions=[after]) as engine:
+        await (await engine.signal_all("workflow:adds", go, True)).wait()
+        async with asyncio.timeout(10):
+            while await engine.count() != {"blocked": 4}:
+                await asyncio.sleep(0)
+
+        ended = await (await engine.accept_all("workflow:adds", "1")).wait()
+
+        assert ended.done == 4
+        assert [await (await engine.get(f"a-{at}")).result() for at in range(4)] == [0, 1, 2, 3]

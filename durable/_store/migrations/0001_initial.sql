@@ -221,7 +221,8 @@ CREATE TABLE alert (
 CREATE TABLE job (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,
   verb       TEXT    NOT NULL CHECK (verb IN (
-               'retry', 'restart', 'cancel', 'terminate', 'pause', 'resume', 'rm')),
+               'retry', 'restart', 'cancel', 'terminate', 'pause', 'resume', 'rm', 'skip', 'fail',
+               'accept', 'edit', 'signal')),
   query      TEXT    NOT NULL, -- the filter, as it was said
   details    TEXT    NOT NULL, -- JSON: what else was said
   who        TEXT    NOT NULL,
