@@ -414,11 +414,6 @@ class Engine(Client):
             self._worker.notify(pk, state)
 
     @property
-    def path(self) -> str:
-        """The file, as given."""
-        return self._path
-
-    @property
     def workflows(self) -> Sequence[str]:
         """The stored names this engine can run now."""
         return self._names()

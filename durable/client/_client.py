@@ -112,6 +112,11 @@ class Client(Bulk, Keeping):
     def _viewer(self) -> Viewer:
         return Viewer(self._reader, self._store.locks.is_held, self._clock)
 
+    @property
+    def path(self) -> str:
+        """The file, as given."""
+        return self._path
+
     # -- verbs -----------------------------------------------------------------------------------
 
     async def get(self, run_id: str) -> Run[Any]:

@@ -81,6 +81,15 @@ class Viewer(Groups, Looks):
         """Return this moment, UTC: ages are counted to it."""
         return time_of(self._clock.wall_us())
 
+    def version(self) -> str:
+        """Return a text that changes with each commit, and when a worker begins or dies.
+
+        It is of this viewer: another one has others.
+        """
+        alive = [one.id for one in self._reader.live_workers() if self._is_alive(one.id)]
+        self._known = None  # Who lives is asked anew.
+        return f"{self._reader.data_version()}.{'-'.join(map(str, alive))}"
+
     def wait(self, seconds: float) -> None:
         """Wait until somebody commits, or so long."""
         version, until_s = self._reader.data_version(), steady_s() + seconds

@@ -13,8 +13,8 @@ HERE = Path(__file__).parent
 def _own_workflows(request, monkeypatch):
     """Let an engine know the workflows of the test's own module, and of this folder's helpers.
 
-    All modules are imported into one process, some as scripts by their paths, and a name that two of
-    them use means neither.
+    All modules are imported into one process, some as scripts by their paths, and a name that two
+    of them use means neither.
     """
     known = definitions.candidates
     own = request.path
