@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -130,7 +131,8 @@ def test_a_thousand_invoices_and_an_operator(shop: Shop, tmp_path: Path) -> None
     shop.worker.stderr.readline()  # The file is there soon after.
     while not shop.path.exists():
         time.sleep(0.01)
-    asyncio.run(start_all(shop.path))
+    starting = threading.Thread(target=lambda: asyncio.run(start_all(shop.path)))
+    starting.start()
 
     # Two deaths while the thousand are under way.
     for attempts in (400, 1_500):
@@ -138,6 +140,7 @@ def test_a_thousand_invoices_and_an_operator(shop: Shop, tmp_path: Path) -> None
             time.sleep(0.01)
         shop.kill_worker()
         shop.serve("first")
+    starting.join()
     shop.wait_for("status:completed", COUNT - BUGS - LARGE - SERVICE)
     shop.wait_for("status:failed", BUGS)
     shop.wait_for("status:waiting", LARGE)

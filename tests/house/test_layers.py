@@ -43,8 +43,8 @@ HOST_ALLOWED = {"loop.py": {"threading"}}
 # The only files of the core that know how asyncio makes its tasks and futures.
 KNOW_TASKS = {"loop.py", "driver.py", "mailbox.py", "anyio_support.py"}
 TASK_NAMES = {"Task", "Future", "tasks", "futures", "_PyTask", "_PyFuture", "_CTask", "_CFuture"}
-# The client borrows a thread of anyio's to commit, the web interface one to look; the others are the
-# runtime's and the writer's.
+# The client borrows a thread of anyio's to commit, the web interface one to look; the others are
+# the runtime's and the writer's.
 START_THREADS = re.compile(r"durable/(_runtime/\w+|_store/writer|client/_client|web/_app)\.py")
 SQL = re.compile(
     r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE (TABLE|INDEX|VIEW|TRIGGER)|PRAGMA|BEGIN"
