@@ -265,6 +265,15 @@ class Screen:
         for row in rows:
             self.line("\t".join(self.style(cell.text, *cell.styles) for cell in row))
 
+    def listing(
+        self, titles: Sequence[str], rows: Sequence[Sequence[Cell]], yielding: Sequence[int]
+    ) -> None:
+        """Write a table for people; into a pipe, or if it is empty, the rows alone."""
+        if self.is_terminal and rows:
+            self.table(titles, rows, yielding=yielding)
+        else:
+            self.rows(rows)
+
     def table(
         self,
         titles: Sequence[str],

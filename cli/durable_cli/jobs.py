@@ -55,11 +55,7 @@ def command(context: click.Context, watch: float | None, *, as_json: bool) -> No
             if as_json:
                 screen.json(found)
                 return
-            rows = [_row(one, screen, now) for one in found]
-            if screen.is_terminal and rows:
-                screen.table(TITLES, rows, yielding=(7,))
-            else:
-                screen.rows(rows)
+            screen.listing(TITLES, [_row(one, screen, now) for one in found], yielding=(7,))
 
         repeated(screen, runs, once, watch)
 
