@@ -246,6 +246,11 @@ class BlockingClient:
         self._portal = None
         self._stack.__exit__(kind, error, traceback)
 
+    @property
+    def path(self) -> str:
+        """The file, as given."""
+        return self._client.path
+
     def _call(self, make: Callable[[], Coroutine[Any, Any, R]]) -> R:
         if self._portal is None:
             raise UsageError("the client is not open; use `with client.blocking() as c`")
