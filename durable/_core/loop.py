@@ -181,11 +181,12 @@ class Step(asyncio.Future[Any]):
 
 
 class Timer(asyncio.TimerHandle):
-    """A durable timer; ``due_us`` counts from the run's start and is rounded up."""
+    """A durable timer; its times count from the run's start, ``due_us`` is rounded up."""
 
-    __slots__ = ("due_us", "step_id")
+    __slots__ = ("armed_us", "due_us", "step_id")
 
     step_id: str
+    armed_us: int
     due_us: int
 
 
@@ -531,11 +532,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             raise ValueError(f"a timer cannot be due at {when}")
         timer = Timer(when, callback, args, self, context)
         if when <= self._now:  # Due when asked for: it runs in this drain and needs no row.
-            timer.step_id, timer.due_us = "", 0
+            timer.step_id, timer.armed_us, timer.due_us = "", 0, 0
             self._ready.append(timer)
             return timer
         timer.step_id = self.lineage().next_timer()
-        timer.due_us = math.ceil(when * 1e6)
+        timer.armed_us, timer.due_us = self.now_us(), math.ceil(when * 1e6)
         self.timers[timer.step_id] = timer
         self.commands.append(ArmTimer(timer))
         self.budget_left = self._budget

@@ -548,8 +548,10 @@ class LiveRun:
 
     def _fire(self, step_id: str) -> None:
         self.timers.pop(step_id, None)
-        if self.pausing is None and not self.is_over and step_id in self.driver.loop.timers:
-            self.deliver(Kind.FIRED, step_id)
+        timer = self.driver.loop.timers.get(step_id)
+        if self.pausing is None and not self.is_over and timer is not None:
+            waited_us = self.worker.now_us() - self.clock_us - timer.armed_us
+            self.deliver(Kind.FIRED, step_id, took_us=max(0, waited_us))
 
     def mend(self) -> None:
         """Build the code again, as soon as nothing waits for its commit."""

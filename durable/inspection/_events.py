@@ -34,7 +34,7 @@ _LOOKS: Mapping[int, tuple[str, str]] = {
     int(Kind.REJECTED): ("promise", "rejected"),
     int(Kind.TIMED_OUT): ("run_timeout", "reached"),
 }
-_TOOK_TIME = frozenset({"activity", "child"})
+_TOOK_TIME = frozenset({"activity", "child", "timer"})
 _ERRORS = frozenset({"failed", "rejected"})
 # How the runtime calls what a run does to other runs; a child's start has its workflow's name.
 _TO_OTHERS = ("signal ", "cancel")

@@ -17,6 +17,7 @@ import msgspec
 from durable._clock import Clock, SystemClock, steady_s
 from durable._core.events import Kind
 from durable._core.summaries import summary
+from durable._store import pages
 from durable._store.connection import real_path
 from durable._store.filtering import compiled
 from durable._store.locks import lock_file
@@ -26,6 +27,7 @@ from durable.filters import STATUSES, And, Filter, Term, Value, parse
 from durable.inspection._events import Told, damaged
 from durable.inspection._groups import LIST_LIMIT_MAX, Groups
 from durable.inspection._looks import Looks
+from durable.inspection._pages import Pages
 from durable.inspection._talk import Talk
 from durable.inspection._texts import (
     cut,
@@ -57,13 +59,15 @@ LOOK_S = 0.05
 # Shorter ends of ids mean nothing; of several ids with one end so many are told.
 SUFFIX_CHARACTERS_MIN = 4
 SUFFIXES_SHOWN = 5
+# Of a header: older updates are found among the steps.
+MESSAGES_SHOWN_MAX = 1_000
 # By step. Spelled out here, for inside `Viewer` the word `list` means its method.
 _Attempts = dict[str, list[AttemptView]]
 
 _ENDS_OF_ACTIVITIES = {int(Kind.COMPLETED), int(Kind.FAILED)}
 
 
-class Viewer(Groups, Looks):
+class Viewer(Groups, Looks, Pages):
     """Reads runs for people.
 
     Args:
@@ -235,17 +239,44 @@ class Viewer(Groups, Looks):
 
     def details_of(self, row: RunRow) -> RunDetails:
         """Return everything about a run; of what is damaged, the reason stands in its place."""
+        failed, unread = self._attempts(row.pk)
+        talk = Talk(self._reader, row)
+        events, steps = self._recorded(row, failed, talk, self._codes(row))
+        pending = self._pending(row.pk, failed)
+        return self._details(row, talk, events, [*steps, *pending, *unread], pending)
+
+    def header(self, run_id: str) -> RunDetails:
+        """Return everything about one run but its recorded steps and its attempts.
+
+        Its history may be of any length: `steps` has it page by page. Of its updates the newest
+        1,000 are there.
+
+        Raises:
+            RunNotFound: There is none.
+        """
+        row = self.get_row(run_id)
+        talk = Talk(self._reader, row)
+        told = Told(row.clock_us or row.created_us, talk.answers(), talk.buried())
+        for event in pages.message_events(self._reader, row.pk, MESSAGES_SHOWN_MAX):
+            told.step_of(event, ())
+        talk.know(told)
+        pending = self._pending(row.pk, {})
+        return self._details(row, talk, pages.last_seq(self._reader, row.pk), pending, pending)
+
+    def _details(
+        self,
+        row: RunRow,
+        talk: Talk,
+        events: int,
+        steps: Sequence[StepView],
+        pending: Sequence[StepView],
+    ) -> RunDetails:
         traceback, result = "", ""
         if not row.is_open:
             if row.state == "failed":
                 traceback = str(self._failure(row)[0].get("traceback", ""))
             else:
                 result = self._preview(row.result, row.result_checksum)
-        failed, unread = self._attempts(row.pk)
-        talk = Talk(self._reader, row)
-        codes = self._codes(row)
-        events, steps = self._recorded(row, failed, talk, codes)
-        pending = self._pending(row.pk, failed)
         return RunDetails(
             **self._summary(row),
             arguments=self._preview(row.arguments, row.checksum),
@@ -258,7 +289,7 @@ class Viewer(Groups, Looks):
             root=self.name_of(row.root_pk),
             deadline=moment(row.deadline_us),
             waits_for=_texts(row.waits_for()) if row.state == "parked" else [],
-            steps=[*steps, *pending, *unread],
+            steps=steps,
             children=self._children(row.pk),
             values=self._values(row, whole=False),
             streams=talk.streams(),
@@ -270,7 +301,7 @@ class Viewer(Groups, Looks):
             audit=self._audit(row.pk),
             difference=_difference(row),
             issue="" if row.issue is None else f"I-{row.issue}",
-            codes=codes,
+            codes=self._codes(row),
         )
 
     def _codes(self, row: RunRow) -> Sequence[CodeView]:

@@ -101,6 +101,111 @@ class StepView:
 
 
 @attrs.frozen(kw_only=True)
+class StepLine:
+    """A step in one line; `Viewer.step` has the whole of it.
+
+    Attributes:
+        seq: The number of its event; None while it is pending.
+        step: As of `StepView`.
+        kind: As of `StepView`.
+        name: As of `StepView`.
+        status: As of `StepView`.
+        tries: As of `StepView`.
+        started: When its first attempt began, or its timer was armed, UTC; None if nobody knows.
+        ended: When, UTC, or None while it is pending.
+        next_try: When it is tried again, UTC, or None.
+        error: One line of the last failure, the reason of a cancel, or empty.
+        label: What tells it from its like: the beginning of its arguments, at most 120 characters.
+    """
+
+    seq: int | None
+    step: str
+    kind: str
+    name: str
+    status: str
+    tries: int
+    started: dt.datetime | None
+    ended: dt.datetime | None
+    next_try: dt.datetime | None
+    error: str
+    label: str
+
+
+@attrs.frozen(kw_only=True)
+class AttemptTime:
+    """When a failed or abandoned attempt ran.
+
+    Attributes:
+        step: The step's id.
+        number: From 1.
+        state: ``failed`` or ``abandoned``.
+        started: UTC.
+        ended: UTC.
+    """
+
+    step: str
+    number: int
+    state: str
+    started: dt.datetime
+    ended: dt.datetime
+
+
+@attrs.frozen(kw_only=True)
+class WorkerView:
+    """A process that serves the file.
+
+    Attributes:
+        id: Its number in the file, never used again.
+        pid: Of the process.
+        host: Where it runs.
+        started: When it opened the file, UTC.
+        is_alive: Whether the kernel says that it lives; a dead one's runs are taken over.
+        workflows: The stored names of those it can run.
+        runs: How many runs it has in hand.
+    """
+
+    id: int
+    pid: int
+    host: str
+    started: dt.datetime
+    is_alive: bool
+    workflows: Sequence[str]
+    runs: int
+
+
+@attrs.frozen(kw_only=True)
+class QueueView:
+    """A task queue with runs that could go on now.
+
+    Attributes:
+        name: Its name.
+        queued: Runs that wait for a worker.
+        in_hand: Runs in the hands of workers.
+        is_held: Whether it is paused as a whole.
+    """
+
+    name: str
+    queued: int
+    in_hand: int
+    is_held: bool
+
+
+@attrs.frozen(kw_only=True)
+class ItemView:
+    """An item of a stream.
+
+    Attributes:
+        position: Its place in the stream, from 0.
+        value: As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is damaged.
+        at: When it was appended, UTC.
+    """
+
+    position: int
+    value: str
+    at: dt.datetime
+
+
+@attrs.frozen(kw_only=True)
 class EventView:
     """One recorded fact of a run, as people read it.
 
