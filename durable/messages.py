@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from weakref import WeakSet
 
 import attrs
 import msgspec
@@ -57,6 +58,16 @@ def _runner(what: str) -> WorkflowRunner:
     return runner
 
 
+# Whoever asks people for messages shows what is declared; what nobody holds any more is not.
+_declared: WeakSet[_Message] = WeakSet()
+
+
+def declared() -> Sequence[_Message]:
+    """Return the messages of this process by kind and name; of several of one name the last."""
+    by_name = {(one._kind, one.name): one for one in [*_declared]}
+    return [by_name[key] for key in sorted(by_name)]
+
+
 class _Message:
     """A name with types; the types in brackets are known only after ``__init__``."""
 
@@ -73,18 +84,23 @@ class _Message:
         self.name = name
         self._types = types
         self._codecs: dict[int, Codec] = {}
+        _declared.add(self)
+
+    def _hint(self, index: int = 0) -> Any:
+        hint = self._types[index]
+        if hint is _UNTYPED:
+            alias = getattr(self, "__orig_class__", None)
+            hint = Any if alias is None else alias.__args__[index]
+            if isinstance(hint, TypeVar):
+                hint = Any
+        return hint
 
     def _codec(self, index: int = 0) -> Codec:
         found = self._codecs.get(index)
         if found is None:
             from durable.payloads import codec_for
 
-            hint = self._types[index]
-            if hint is _UNTYPED:
-                alias = getattr(self, "__orig_class__", None)
-                hint = Any if alias is None else alias.__args__[index]
-                if isinstance(hint, TypeVar):
-                    hint = Any
+            hint = self._hint(index)
             found = self._codecs[index] = codec_for(hint, f"{self._kind} {self.name}")
         return found
 

@@ -55,6 +55,7 @@ COMMANDS = {
     "backup": "Copy the file, consistent and checked, while it is in use.",
     "export": "Write runs into one file, for somebody else; hide what is private.",
     "import": "Read the runs of such a file, paused.",
+    "ui": "Show the file's runs in a browser, and repair them there.",
     "worker": "Serve the file of an engine until stopped.",
     "new": "Make a folder with a workflow, its engine, a test, a unit file.",
     "completion": "Write a script for the completion of bash, zsh or fish.",

@@ -61,7 +61,7 @@ class Event(msgspec.Struct, gc=False):
         arguments: The step's encoded arguments.
         result: The encoded result, failure record or reason.
         at_us: When, in microseconds since the run's start; never less than the event before.
-        took_us: Microseconds from the first attempt's start to the end; of a timer since it was armed.
+        took_us: Microseconds from the first attempt's start to the end; of a timer, of its wait.
     """
 
     seq: int

@@ -66,6 +66,15 @@ class Groups:
         found = [self._issue(row) for row in rows if state in {None, row.state}]
         return found if state in {"resolved", "muted"} else [*self._unserved(), *found][:limit]
 
+    def count_issues(self) -> int:
+        """Return how many groups of like failures are open, at most 100."""
+        rows = self._reader.issues(LIST_LIMIT_MAX)
+        return min(100, sum(row.state == "open" for row in rows) + len(self._unserved()))
+
+    def count_running_jobs(self) -> int:
+        """Return how many acts on many runs are not done yet."""
+        return len(self._reader.running_jobs())
+
     def _unserved(self) -> Sequence[IssueView]:
         """Return a group for each workflow that no living worker knows, and that has work to do.
 

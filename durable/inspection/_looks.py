@@ -11,6 +11,7 @@ from durable._store.portable import ExportView, Portion, Redactor, export
 from durable.errors import FilterError, RunNotFound, UsageError
 from durable.filters import mentions, parse
 from durable.inspection._compare import ComparisonView, compare, entries_of
+from durable.inspection._doctor import look_over
 from durable.inspection._family import Family, root_of
 from durable.inspection._log import EventLog
 from durable.inspection._stats import StatsView, stats_of
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
     from durable._store.filtering import Selection
     from durable._store.reader import Reader
     from durable._store.rows import RunRow
-    from durable.inspection._views import EventView, FamilyView, RunDetails, RunSummary
+    from durable.inspection._views import (
+        CheckView,
+        EventView,
+        FamilyView,
+        RunDetails,
+        RunSummary,
+        WorkerView,
+    )
     from durable.policies import Duration
 
 __all__ = ["EVENTS_LIMIT_MAX", "Looks"]
@@ -49,6 +57,10 @@ class Looks:
 
     def selection(self, query: str) -> Selection:
         """Return a filter, compiled."""
+        raise NotImplementedError
+
+    def workers(self) -> Sequence[WorkerView]:
+        """Return who serves the file."""
         raise NotImplementedError
 
     def summary_of(self, row: RunRow) -> RunSummary:
@@ -138,6 +150,16 @@ class Looks:
             UsageError: ``by`` or ``since`` is neither.
         """
         return stats_of(self._reader, self.count(), self._clock.wall_us(), by, since)
+
+    def doctor(self) -> Sequence[CheckView]:
+        """Look the file over: whether it is whole, served, and nothing is in its way.
+
+        It is read whole: about a second for each half gigabyte.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        return look_over(self._reader.path, self.workers(), self.count())
 
     def backup(
         self, dest: str | os.PathLike[str], *, keep: int | None = None, overwrite: bool = False

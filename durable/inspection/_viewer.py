@@ -67,7 +67,7 @@ _Attempts = dict[str, list[AttemptView]]
 _ENDS_OF_ACTIVITIES = {int(Kind.COMPLETED), int(Kind.FAILED)}
 
 
-class Viewer(Groups, Looks, Pages):
+class Viewer(Groups, Pages, Looks):
     """Reads runs for people.
 
     Args:
@@ -84,6 +84,11 @@ class Viewer(Groups, Looks, Pages):
     def now(self) -> dt.datetime:
         """Return this moment, UTC: ages are counted to it."""
         return time_of(self._clock.wall_us())
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._reader.path
 
     def version(self) -> str:
         """Return a text that changes with each commit, and when a worker begins or dies.
@@ -169,14 +174,29 @@ class Viewer(Groups, Looks, Pages):
         return self._values(self.get_row(run_id), whole=True)
 
     def list(
-        self, query: str = "", *, limit: int = 100, before: int | None = None
+        self,
+        query: str = "",
+        *,
+        limit: int = 100,
+        before: int | None = None,
+        is_ascending: bool = False,
     ) -> list[RunSummary]:
-        """Return runs, newest first; see `Client.list`."""
+        """Return runs, newest first; see `Client.list`.
+
+        Args:
+            query: A filter.
+            limit: At most so many, 1 to 1,000.
+            before: Only runs that come after the one of this key in a list, however it is ordered.
+            is_ascending: The oldest first.
+        """
         if not 1 <= limit <= LIST_LIMIT_MAX:
             raise UsageError(f"limit is 1 to {LIST_LIMIT_MAX}, not {limit}")
         selection = self.selection(query)
-        newest = 1 << 62 if before is None else before
-        rows = self._reader.select(selection, before=newest, limit=limit)
+        newest = 1 << 62 if before is None or is_ascending else before
+        oldest = before if before is not None and is_ascending else 0
+        rows = self._reader.select(
+            selection, after=oldest, before=newest, limit=limit, is_ascending=is_ascending
+        )
         return [self.summary_of(row) for row in rows]
 
     def selection(self, query: str) -> Selection:

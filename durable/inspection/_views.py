@@ -74,7 +74,7 @@ class StepView:
             ``error`` says why.
         tries: Attempts made of an activity; 0 for the rest.
         ended: When, UTC, or None while it is pending.
-        took_us: Microseconds of the attempt that ended it, of the child, or of the update, or None.
+        took_us: Microseconds of the attempt that ended it, of the timer, the child or the update.
         next_try: When it is tried again, UTC, or None.
         error: One line of the last failure, the reason of a cancel, or empty.
         arguments: What it was given, a message's content too. As stored: JSON text, at most 64 KiB
@@ -188,6 +188,21 @@ class QueueView:
     queued: int
     in_hand: int
     is_held: bool
+
+
+@attrs.frozen(kw_only=True)
+class CheckView:
+    """Something about the file that was looked at.
+
+    Attributes:
+        name: What.
+        is_well: Whether it is as it should be.
+        text: What was found, and what to do if it is not well; one line.
+    """
+
+    name: str
+    is_well: bool
+    text: str
 
 
 @attrs.frozen(kw_only=True)

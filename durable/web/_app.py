@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, unquote
 
 import msgspec
 from anyio import to_thread
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from durable import errors
 from durable.client import Client
+from durable.engine import Engine
 from durable.inspection import Viewer, view
-from durable.web import api
+from durable.web import _acts
+from durable.web._assets import assets
 from durable.web._guard import BODY_BYTES_MAX, HEADERS, Guard, Refused
+from durable.web._openapi import document
+from durable.web.api import LOOKS, Asked, Look, Text
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -30,6 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["app", "guarded_app"]
 
 T = TypeVar("T")
+# An act sent again under its key is answered again; the newest so many keys are known.
+KEYS_MAX = 1_000
+KEY_CHARACTERS_MAX = 200
+# What an act waits for, when its run is in the hands of a worker.
+ACT_WAIT_S = 30
 # The first class that fits counts; `code` is for programs.
 _PROBLEMS: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.FilterError, 400, "wrong_filter"),
@@ -37,15 +47,26 @@ _PROBLEMS: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.TokenUnknown, 404, "not_found"),
     (errors.WrongState, 409, "wrong_state"),
     (errors.RunClosed, 409, "run_closed"),
+    (errors.IdConflict, 409, "id_conflict"),
     (errors.PayloadTooLarge, 413, "too_large"),
+    (errors.PayloadError, 400, "wrong_payload"),
     (errors.UsageError, 400, "wrong_use"),
+    (errors.WorkflowError, 409, "refused"),
     (errors.StoreBusy, 503, "busy"),
     (errors.StoreError, 503, "file_trouble"),
     (errors.DurableError, 500, "error"),
+    (TypeError, 400, "wrong_use"),
+    (TimeoutError, 504, "no_answer"),
 )
 
 
-def app(client: Client, *, auth: Auth | None = None, read_only: bool = False) -> ASGIApp:
+def app(
+    client: Client,
+    *,
+    auth: Auth | None = None,
+    read_only: bool = False,
+    engine: Engine | None = None,
+) -> ASGIApp:
     """Return the web interface of a file, to be mounted into a service.
 
     All its addresses are relative, so it may be mounted under any prefix. It opens no streams, and
@@ -54,48 +75,36 @@ def app(client: Client, *, auth: Auth | None = None, read_only: bool = False) ->
     Args:
         client: An `Engine` or a `Client`, open while requests come in.
         auth: Called with the ASGI scope of each request, async or plain: what is false is refused
-            with 401. Left out, whoever reaches the service may do everything.
+            with 401; a text is who it is, for the audit. Left out, whoever reaches the service may
+            do everything.
         read_only: Whether acts are refused.
+        engine: Whose code is here, for typed forms and for looking where code waits; an engine
+            given as ``client`` is its own.
     """
-    return guarded_app(client, Guard(auth=auth), read_only=read_only)
+    return guarded_app(client, Guard(auth=auth), read_only=read_only, engine=engine)
 
 
 def guarded_app(
-    client: Client, guard: Guard, *, read_only: bool = False, opens: bool = False
+    client: Client, guard: Guard, *, read_only: bool = False, engine: Engine | None = None
 ) -> ASGIApp:
-    """Return the web interface with a guard of its own.
-
-    Args:
-        client: The client.
-        guard: Judges each request.
-        read_only: Whether acts are refused.
-        opens: Whether the client is opened with the application.
-    """
-    site = _Site(client, read_only=read_only)
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
-        async with client:
-            yield
-        site.close()
-
-    made = Starlette(routes=site.routes(), lifespan=lifespan if opens else None)
-    return _Guarded(made, guard)
+    """Return the web interface with a guard of its own."""
+    code = engine if engine is not None or not isinstance(client, Engine) else client
+    return _Guarded(_Site(client, code, read_only=read_only), guard)
 
 
 class _Guarded:
     """Asks the guard, and puts its headers on every answer."""
 
-    def __init__(self, inner: ASGIApp, guard: Guard) -> None:
-        self._inner = inner
+    def __init__(self, site: _Site, guard: Guard) -> None:
+        self._site = site
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
         if scope["type"] != "http":
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008})
-                return
-            await self._inner(scope, receive, send)
+            await send({"type": "websocket.close", "code": 1008})
             return
 
         async def send_with_headers(message: Any) -> None:
@@ -112,58 +121,74 @@ class _Guarded:
             await send(message)
 
         try:
-            await self._guard.judge(scope)
+            who = await self._guard.judge(scope)
         except Refused as refused:
             answer = _problem(refused.status, refused.code, refused.detail)
             answer.headers.update(refused.headers)
-            await answer(scope, receive, send_with_headers)
-            return
-        await self._inner(scope, receive, send_with_headers)
+        else:
+            answer = await self._site.answer(Request(scope, receive), who)
+        await answer(scope, receive, send_with_headers)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        self._site.close()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 class _Site:
-    def __init__(self, client: Client, *, read_only: bool) -> None:
+    def __init__(self, client: Client, engine: Engine | None, *, read_only: bool) -> None:
         self._client = client
+        self._engine = engine
         self._read_only = read_only
         # Of this process: after a restart the file's version begins anew.
         self._boot = os.urandom(6).hex()
         self._one_look = asyncio.Lock()
         self._viewer: Viewer | None = None
         self._opened = contextlib.ExitStack()
+        self._done: OrderedDict[tuple[str, str, str], Response] = OrderedDict()
 
-    def routes(self) -> list[Route]:
-        looks = [
-            Route(f"/api/v1/{path.replace('{id}', '{id:path}')}", self._look(look), methods=["GET"])
-            for path, look in sorted(api.LOOKS.items(), key=lambda one: -one[0].count("/"))
-        ]
-        acts = [
-            Route("/api/v1/runs:bulk", self._act_on_many, methods=["POST"]),
-            Route("/api/v1/runs/{id:path}:{verb}", self._act, methods=["POST"]),
-            Route("/api/v1/issues/{id}:{state}", self._set_issue, methods=["POST"]),
-        ]
-        return [*acts, *looks, Route("/{rest:path}", _nothing, methods=["GET", "POST"])]
+    async def answer(self, request: Request, who: str) -> Response:
+        """Answer a request that has been judged."""
+        try:
+            places = _places(request.scope)
+            if places[:2] == ["api", "v1"]:
+                if request.method == "POST":
+                    return await self._act(request, places[2:], who)
+                return await self._look(request, places[2:])
+            return _asset(request, places)
+        except Refused as refused:
+            return _problem(refused.status, refused.code, refused.detail)
+        except Exception as error:  # noqa: BLE001  each has its problem
+            return _problem_of(error)
 
-    def _look(self, look: Callable[[Viewer, Mapping[str, str]], Any]) -> Any:
-        async def endpoint(request: Request) -> Response:
-            asked = {**dict(request.query_params), **request.path_params}
-            seen = request.headers.get("if-none-match", "")
+    # -- looks -----------------------------------------------------------------------------------
 
-            def answer(viewer: Viewer) -> tuple[str, bytes | None]:
-                tag = f'"{self._boot}-{viewer.version()}-{_digest(str(request.url.query))}"'
-                if seen == tag:
-                    return tag, None
-                return tag, msgspec.json.encode(look(viewer, asked))
+    async def _look(self, request: Request, places: list[str]) -> Response:
+        if places == ["openapi.json"]:
+            return Response(document(), media_type="application/json")
+        look, found = _find_look(places)
+        if look.needs_code and self._engine is None:
+            raise Refused(
+                409, "no_code", "this needs the code of the workflows: durable ui --app APP:ENGINE"
+            )
+        values = {**dict(request.query_params), **found}
+        seen = request.headers.get("if-none-match", "")
+        of = _digest(f"{'/'.join(places)}?{request.url.query}")
 
-            try:
-                tag, body = await self._looked(answer)
-            except Exception as error:  # noqa: BLE001  each has its problem
-                return _problem_of(error)
-            headers = {"etag": tag, "cache-control": "private, no-cache"}
-            if body is None:
-                return Response(status_code=304, headers=headers)
-            return Response(body, media_type="application/json", headers=headers)
+        def inside(viewer: Viewer) -> tuple[str, bytes | None]:
+            tag = f'"{self._boot}-{viewer.version()}-{of}"'
+            if seen == tag:
+                return tag, None
+            asked = Asked(viewer, values, self._engine, self._read_only)
+            answer = look.function(asked)
+            return tag, answer.data if isinstance(answer, Text) else msgspec.json.encode(answer)
 
-        return endpoint
+        tag, body = await self._looked(inside)
+        headers = {"etag": tag, "cache-control": "private, no-cache"}
+        if body is None:
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type="application/json", headers=headers)
 
     async def _looked(self, look: Callable[[Viewer], T]) -> T:
         """Look on a thread: whoever mounted us goes on meanwhile."""
@@ -186,66 +211,105 @@ class _Site:
         self._viewer = None
         self._opened.close()
 
-    async def _act(self, request: Request) -> Response:
-        said = await self._said(request)
-        if isinstance(said, Response):
-            return said
-        try:
-            found = await api.act(
-                self._client, request.path_params["id"], request.path_params["verb"], said
-            )
-        except Exception as error:  # noqa: BLE001  each has its problem
-            return _problem_of(error)
-        return Response(msgspec.json.encode(found), 202, media_type="application/json")
+    # -- acts ------------------------------------------------------------------------------------
 
-    async def _act_on_many(self, request: Request) -> Response:
-        said = await self._said(request)
-        if isinstance(said, Response):
-            return said
-        try:
-            verb, query = said.get("verb"), said.get("q")
-            given = said.get("args", {})
-            if not (isinstance(verb, str) and isinstance(query, str) and isinstance(given, dict)):
-                raise errors.UsageError('say {"verb": TEXT, "q": FILTER, "args": {...}}')
-            is_dry = said.get("dry_run") is True
-            found = await api.act_on_many(self._client, verb, query, given, is_dry=is_dry)
-        except Exception as error:  # noqa: BLE001  each has its problem
-            return _problem_of(error)
-        return Response(msgspec.json.encode(found), 202, media_type="application/json")
-
-    async def _set_issue(self, request: Request) -> Response:
-        said = await self._said(request)
-        if isinstance(said, Response):
-            return said
-        try:
-            state = {"resolve": "resolved", "mute": "muted", "reopen": "open"}.get(
-                request.path_params["state"], request.path_params["state"]
-            )
-            reason = str(said.get("reason", ""))
-            name = request.path_params["id"]
-            await self._client.set_issue(name, state, reason=reason)
-            found = await self._looked(lambda viewer: viewer.issue(name))
-        except Exception as error:  # noqa: BLE001  each has its problem
-            return _problem_of(error)
-        return Response(msgspec.json.encode(found), 202, media_type="application/json")
-
-    async def _said(self, request: Request) -> dict[str, Any] | Response:
-        """Return the object that a request carries, or why it is refused."""
+    async def _act(self, request: Request, places: list[str], who: str) -> Response:
         if self._read_only:
-            return _problem(403, "read_only", "this interface only looks")
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > BODY_BYTES_MAX:
-                return _problem(413, "too_large", f"a body has at most {BODY_BYTES_MAX:,} bytes")
-        try:
-            return msgspec.json.decode(bytes(body) or b"{}", type=dict[str, Any])
-        except (msgspec.MsgspecError, RecursionError) as error:
-            return _problem(400, "not_json", f"the body is no JSON object: {error}")
+            raise Refused(403, "read_only", "this interface only looks")
+        said = await _said(request)
+        key = request.headers.get("idempotency-key", "")
+        if len(key) > KEY_CHARACTERS_MAX:
+            raise Refused(400, "wrong_use", f"a key has at most {KEY_CHARACTERS_MAX} characters")
+        mark = (who, "/".join(places), key)
+        if key and mark in self._done:
+            return self._done[mark]
+        client = self._client
+        if who:
+            client = copy.copy(client)
+            client._who = who
+        async with asyncio.timeout(ACT_WAIT_S):
+            found = await self._perform(client, places, said)
+        answer = Response(msgspec.json.encode(found), 202, media_type="application/json")
+        if key:
+            self._done[mark] = answer
+            if len(self._done) > KEYS_MAX:
+                self._done.popitem(last=False)
+        return answer
+
+    async def _perform(self, client: Client, places: list[str], said: Mapping[str, Any]) -> object:
+        head, colon, verb = places[-1].rpartition(":") if places else ("", "", "")
+        match places:
+            case [address] if address in _acts.FILE_ACTS:
+                return await _acts.act_on_file(client, self._engine, address, said)
+            case ["runs", _] if colon:
+                return await _acts.act(client, unquote(head), verb, said)
+            case ["issues", _] if verb in _acts.ISSUE_STATES:
+                state: Any = _acts.ISSUE_STATES[verb]
+                name = unquote(head)
+                await client.set_issue(name, state, reason=str(said.get("reason", "")))
+                return await self._looked(lambda viewer: viewer.issue(name))
+            case ["jobs", _] if verb == "stop" and head.isdecimal() and head.isascii():
+                job = await client.job(int(head[:18]))
+                await job.stop(str(said.get("reason", "")))
+                return {"job": await job.status()}
+            case _:
+                raise Refused(404, "not_found", f"there is no act at {'/'.join(places)!r:.100}")
 
 
-async def _nothing(request: Request) -> Response:
-    return _problem(404, "not_found", f"there is nothing at {request.url.path!r:.100}")
+def _places(scope: Scope) -> list[str]:
+    """Return the parts of an address below the mount; those of acts are still quoted.
+
+    An id may hold anything, a slash too: what was quoted is taken apart before it is unquoted.
+    """
+    raw = scope.get("raw_path")
+    text = quote(scope["path"]) if not raw else raw.decode("latin-1")
+    parts = text.partition("?")[0].split("/")[1:]
+    above = len([one for one in scope.get("root_path", "").split("/") if one])
+    places = parts[above:]
+    if scope["method"] == "POST":
+        return places
+    return [unquote(one) for one in places]
+
+
+def _find_look(places: list[str]) -> tuple[Look, dict[str, str]]:
+    for address, look in LOOKS.items():
+        parts = address.split("/")
+        if len(parts) == len(places) and all(
+            part in (place, "{id}") for part, place in zip(parts, places, strict=True)
+        ):
+            return look, {"id": places[1]} if "{id}" in parts else {}
+    raise Refused(404, "not_found", f"there is nothing at {'/'.join(places)!r:.100}")
+
+
+def _asset(request: Request, places: list[str]) -> Response:
+    if request.method == "POST":
+        raise Refused(405, "method_not_allowed", "acts are under api/v1/")
+    name = "/".join(places)
+    if name in {"", "index.html"}:
+        if not places:  # Mounted, and asked for without the slash: relative addresses need it.
+            last = request.scope["path"].rstrip("/").rpartition("/")[2]
+            return Response(status_code=307, headers={"location": f"{quote(last)}/"})
+        name = "index.html"
+    found = assets().get(name.removeprefix("assets/") if name.startswith("assets/") else name)
+    if found is None or (name != "index.html" and not name.startswith("assets/")):
+        raise Refused(404, "not_found", f"there is nothing at {name!r:.100}")
+    headers = {"etag": found.tag, "cache-control": "private, no-cache"}
+    if request.headers.get("if-none-match") == found.tag:
+        return Response(status_code=304, headers=headers)
+    return Response(found.data, media_type=found.kind, headers=headers)
+
+
+async def _said(request: Request) -> dict[str, Any]:
+    """Return the object that a request carries."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise Refused(413, "too_large", f"a body has at most {BODY_BYTES_MAX:,} bytes")
+    try:
+        return msgspec.json.decode(bytes(body) or b"{}", type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise Refused(400, "not_json", f"the body is no JSON object: {error}") from None
 
 
 def _problem_of(error: BaseException) -> Response:

@@ -20,6 +20,7 @@ __all__ = ["BODY_BYTES_MAX", "HEADERS", "Guard", "Refused"]
 # Larger bodies are refused unread.
 BODY_BYTES_MAX = 1_000_000
 URL_BYTES_MAX = 16_000
+WHO_CHARACTERS_MAX = 200
 HEADERS: Mapping[str, str] = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -64,8 +65,8 @@ class Guard:
     auth: Auth | None = None
     cookie: str = "durable"
 
-    async def judge(self, scope: Scope) -> None:
-        """Let a request through, or not.
+    async def judge(self, scope: Scope) -> str:
+        """Let a request through, or not; return who asks, if ``auth`` said so.
 
         Raises:
             Refused: It may not ask this; or it is sent on, with the cookie.
@@ -74,12 +75,13 @@ class Guard:
         if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > URL_BYTES_MAX:
             raise Refused(414, "url_too_long", f"an address has at most {URL_BYTES_MAX:,} bytes")
         self._judge_host(headers)
-        await self._judge_person(scope, headers)
+        who = await self._judge_person(scope, headers)
         match scope["method"]:
             case "GET" | "HEAD":
-                return
+                return who
             case "POST":
                 _judge_act(scope, headers)
+                return who
             case method:
                 raise Refused(
                     405, "method_not_allowed", f"{method} is not offered", {"allow": "GET, POST"}
@@ -90,21 +92,24 @@ class Guard:
         if len(given) != 1 or (self.hosts is not None and given[0].lower() not in self.hosts):
             raise Refused(403, "wrong_host", "this address is served under another name")
 
-    async def _judge_person(self, scope: Scope, headers: Mapping[str, list[str]]) -> None:
+    async def _judge_person(self, scope: Scope, headers: Mapping[str, list[str]]) -> str:
+        who = ""
         if self.auth is not None:
             found = self.auth(scope)
             if isinstance(found, Awaitable):
                 found = await found
             if not found:
                 raise Refused(401, "not_authorized", "you are not known here")
+            if isinstance(found, str):
+                who = found[:WHO_CHARACTERS_MAX]
         if self.token is None:
-            return
+            return who
         for line in headers.get("authorization", []):
             scheme, _, given = line.partition(" ")
             if scheme.lower() == "bearer" and _is_same(given, self.token):
-                return
+                return who
         if _is_same(_cookie(headers, self.cookie), self.token):
-            return
+            return who
         self._take_token(scope)
         raise Refused(
             401, "not_authorized", "open the address that durable ui has written, with its token"

@@ -1,262 +1,503 @@
-"""What the API does, as plain functions: looks over a `Viewer`, acts over a `Client`.
+"""What can be looked at: plain functions over a `Viewer`; nothing here knows HTTP.
 
-Nothing here knows HTTP. A look takes what was asked (texts by name) and returns plain data and
-views; an act takes a decoded JSON object, checked, and returns what became of it.
+A look takes what was asked and returns plain data and views. `LOOKS` has each by its address, with
+what may be asked of it; the OpenAPI document is made of that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
-import msgspec
 
-from durable.client import Client, Job, Run
 from durable.errors import UsageError
 from durable.filters import FIELDS, STATUSES
-from durable.inspection import LIST_LIMIT_MAX, Viewer
-from durable.messages import Signal
+from durable.inspection import (
+    LIST_LIMIT_MAX,
+    AttemptTime,
+    CheckView,
+    ComparisonView,
+    EventView,
+    FamilyView,
+    HoldView,
+    IssueView,
+    ItemView,
+    JobView,
+    QueueView,
+    RunDetails,
+    RunSummary,
+    StatsView,
+    StepLine,
+    StepView,
+    ValueView,
+    WorkerView,
+)
+from durable.web._forms import MessageForm, WorkflowForm, message_forms, workflow_forms
 
-__all__ = ["ACTS", "BULK", "LOOKS", "act", "act_on_many"]
+if TYPE_CHECKING:
+    from durable.engine import Engine
+    from durable.inspection import Viewer
+
+__all__ = ["LOOKS", "Asked", "Look", "Text"]
 
 PAGE = 100
-Asked = Mapping[str, str]
+STEPS_PER_PAGE = 500
+
+
+@attrs.define
+class Asked:
+    """What was asked, and of what.
+
+    Attributes:
+        viewer: An open viewer of the file.
+        values: Texts by name: of the address and of its query.
+        engine: Whose code may be replayed here; None where there is none.
+        is_read_only: Whether acts are refused.
+    """
+
+    viewer: Viewer
+    values: Mapping[str, str]
+    engine: Engine | None = None
+    is_read_only: bool = False
+
+    def text(self, name: str, otherwise: str = "") -> str:
+        """Return a text that may be left out."""
+        return self.values.get(name, otherwise)
+
+    def number(self, name: str, otherwise: int, most: int = 2**53) -> int:
+        """Return a whole number that may be left out.
+
+        Raises:
+            UsageError: It is none, or too large.
+        """
+        text = self.values.get(name)
+        if text is None:
+            return otherwise
+        digits = text.isascii() and text.isdecimal() and len(text) <= 16
+        if not digits or not 0 <= int(text) <= most:
+            raise UsageError(f"{name} is a whole number from 0 to {most:,}, not {text!r:.60}")
+        return int(text)
+
+
+@attrs.frozen
+class Text:
+    """A payload as it is stored: JSON text, sent as it is."""
+
+    data: bytes
+
+
+@attrs.frozen
+class Look:
+    """Something that can be looked at.
+
+    Attributes:
+        function: What looks.
+        parameters: What may be asked besides the address, by name: what it is.
+        result: The type of the answer.
+        needs_code: Whether it needs the code of workflows.
+    """
+
+    function: Callable[[Asked], Any]
+    parameters: Mapping[str, str]
+    result: Any
+    needs_code: bool = False
+
+
+# -- shapes ----------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class RunPage:
+    """A page of runs; ``next`` is the ``before`` of the page after it, or null."""
+
+    items: Sequence[RunSummary]
+    next: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Counts:
+    """How many runs there are, by status; statuses of which there is none are left out."""
+
+    counts: Mapping[str, int]
+    total: int
+
+
+@attrs.frozen(kw_only=True)
+class EventPage:
+    """A page of a history; ``next`` is the ``after`` of the page after it, or null."""
+
+    items: Sequence[EventView]
+    next: str | None
+
+
+@attrs.frozen(kw_only=True)
+class StepPage:
+    """A page of what happened; with the first one what is pending.
+
+    ``next`` is the ``after`` of the page after it, or null.
+    """
+
+    items: Sequence[StepLine]
+    pending: Sequence[StepLine]
+    next: str | None
+
+
+@attrs.frozen(kw_only=True)
+class AttemptTimes:
+    """When failed attempts ran, oldest first."""
+
+    items: Sequence[AttemptTime]
+
+
+@attrs.frozen(kw_only=True)
+class Values:
+    """What a run has published, whole, by name."""
+
+    items: Sequence[ValueView]
+
+
+@attrs.frozen(kw_only=True)
+class Items:
+    """A page of a stream."""
+
+    items: Sequence[ItemView]
+
+
+@attrs.frozen(kw_only=True)
+class Stack:
+    """Where the code of a run waits, task by task."""
+
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class Issues:
+    """Groups of like failures, the one with the newest failure first."""
+
+    items: Sequence[IssueView]
+
+
+@attrs.frozen(kw_only=True)
+class Jobs:
+    """Acts on many runs, the newest first."""
+
+    items: Sequence[JobView]
+
+
+@attrs.frozen(kw_only=True)
+class Holds:
+    """Workflows and queues that are paused as a whole."""
+
+    items: Sequence[HoldView]
+
+
+@attrs.frozen(kw_only=True)
+class Soonest:
+    """Runs that go on by themselves, the soonest first."""
+
+    items: Sequence[RunSummary]
+
+
+@attrs.frozen(kw_only=True)
+class Workers:
+    """The processes that serve the file, and its queues."""
+
+    items: Sequence[WorkerView]
+    queues: Sequence[QueueView]
+
+
+@attrs.frozen(kw_only=True)
+class Forms:
+    """What can be started, and what can be said to runs.
+
+    Attributes:
+        workflows: Those in the file, those that living workers know, and those of the code here.
+        messages: Those that the code here declares; empty without code.
+    """
+
+    workflows: Sequence[WorkflowForm]
+    messages: Sequence[MessageForm]
+
+
+@attrs.frozen(kw_only=True)
+class FieldView:
+    """A field of the filter language."""
+
+    kind: str
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class Language:
+    """What a filter can say."""
+
+    statuses: Sequence[str]
+    fields: Mapping[str, FieldView]
+
+
+@attrs.frozen(kw_only=True)
+class Meta:
+    """What this is.
+
+    Attributes:
+        file: The file, as given.
+        versions: Of ``durable``, ``sqlite`` and ``python``.
+        is_read_only: Whether acts are refused.
+        has_code: Whether code is here: for typed forms, and for looking where code waits.
+        workers: How many live.
+        issues: How many groups of like failures are open, at most 100.
+        jobs: How many acts on many runs are under way.
+    """
+
+    file: str
+    versions: Mapping[str, str]
+    is_read_only: bool
+    has_code: bool
+    workers: int
+    issues: int
+    jobs: int
+
+
+@attrs.frozen(kw_only=True)
+class Checks:
+    """What is well with the file, and what is not."""
+
+    items: Sequence[CheckView]
 
 
 # -- looks -----------------------------------------------------------------------------------------
 
 
-def runs(viewer: Viewer, asked: Asked) -> dict[str, Any]:
-    """Return a page of runs, newest first: ``q`` a filter, ``limit``, ``before`` a cursor."""
-    limit = _number(asked, "limit", PAGE, LIST_LIMIT_MAX)
-    before = _number(asked, "before", 0, 2**62)
-    found = viewer.list(asked.get("q", ""), limit=limit, before=before or None)
-    return {"items": found, "next": str(found[-1].key) if len(found) == limit else None}
+def runs(asked: Asked) -> RunPage:
+    """Return a page of runs."""
+    limit = asked.number("limit", PAGE, LIST_LIMIT_MAX)
+    order = asked.text("order", "newest")
+    if order not in {"newest", "oldest"}:
+        raise UsageError(f"order is newest or oldest, not {order!r:.60}")
+    place = asked.number("before", 0)
+    found = asked.viewer.list(
+        asked.text("q"), limit=limit, before=place or None, is_ascending=order == "oldest"
+    )
+    return RunPage(items=found, next=str(found[-1].key) if len(found) == limit else None)
 
 
-def counts(viewer: Viewer, asked: Asked) -> dict[str, Any]:
-    """Return how many runs a filter ``q`` means, by status."""
-    found = viewer.count(asked.get("q", ""))
-    return {"counts": found, "total": sum(found.values())}
+def counts(asked: Asked) -> Counts:
+    """Return how many runs there are, by status."""
+    found = asked.viewer.count(asked.text("q"))
+    return Counts(counts=found, total=sum(found.values()))
 
 
-def run(viewer: Viewer, asked: Asked) -> Any:
-    """Return everything about the run ``id``."""
-    return viewer.get(asked["id"])
+def run(asked: Asked) -> RunDetails:
+    """Return everything about a run but its recorded steps."""
+    return asked.viewer.header(asked.text("id"))
 
 
-def events(viewer: Viewer, asked: Asked) -> dict[str, Any]:
-    """Return a page of the history of the run ``id``: ``after`` an event's number, ``limit``."""
-    limit = _number(asked, "limit", PAGE, LIST_LIMIT_MAX)
-    found = viewer.events(asked["id"], after=_number(asked, "after", 0, 2**62), limit=limit)
-    return {"items": found, "next": str(found[-1].seq) if len(found) == limit else None}
-
-
-def family(viewer: Viewer, asked: Asked) -> Any:
-    """Return the run ``id`` with the runs it started; ``root``: from the top of its family."""
-    return viewer.family(asked["id"], from_root=asked.get("root") == "true")
-
-
-def compare(viewer: Viewer, asked: Asked) -> Any:
-    """Compare the runs ``id`` and ``with``, step by step."""
-    if "with" not in asked:
-        raise UsageError("name the other run: ?with=ID")
-    return viewer.compare(asked["id"], asked["with"])
-
-
-def issues(viewer: Viewer, asked: Asked) -> dict[str, Any]:
-    """Return groups of like failures: ``state`` open, resolved, muted or all."""
-    state = asked.get("state", "open")
-    limit = _number(asked, "limit", PAGE, LIST_LIMIT_MAX)
-    return {"items": viewer.issues(state=None if state == "all" else state, limit=limit)}
-
-
-def issue(viewer: Viewer, asked: Asked) -> Any:
-    """Return one group of like failures."""
-    return viewer.issue(asked["id"])
-
-
-def jobs(viewer: Viewer, asked: Asked) -> dict[str, Any]:
-    """Return acts on many runs, the newest first."""
-    return {"items": viewer.jobs(limit=_number(asked, "limit", PAGE, LIST_LIMIT_MAX))}
-
-
-def job(viewer: Viewer, asked: Asked) -> Any:
-    """Return one act on many runs."""
-    return viewer.job(_number(asked, "id", 0, 2**62))
-
-
-def stats(viewer: Viewer, asked: Asked) -> Any:
-    """Return figures of the file: ``by`` workflow or activity, ``since`` a duration."""
-    by = asked.get("by", "workflow")
-    return viewer.stats(
-        by="activity" if by == "activity" else "workflow", since=asked.get("since", "24h")
+def steps(asked: Asked) -> StepPage:
+    """Return a page of what happened in a run, a line each."""
+    limit = asked.number("limit", STEPS_PER_PAGE, LIST_LIMIT_MAX)
+    after, name = asked.number("after", 0), asked.text("id")
+    found = asked.viewer.steps(name, after=after, limit=limit)
+    pending = [] if after else asked.viewer.pending(name)
+    return StepPage(
+        items=found, pending=pending, next=str(found[-1].seq) if len(found) == limit else None
     )
 
 
-def holds(viewer: Viewer, asked: Asked) -> dict[str, Any]:
-    """Return the workflows and queues that are paused as a whole."""
-    del asked
-    return {"items": viewer.holds()}
+def step(asked: Asked) -> StepView:
+    """Return the whole of one step, with its attempts."""
+    seq = asked.number("seq", 0)
+    return asked.viewer.step(asked.text("id"), seq=seq or None, step=asked.text("step"))
 
 
-def language(viewer: Viewer, asked: Asked) -> dict[str, Any]:
+def attempts(asked: Asked) -> AttemptTimes:
+    """Return when the failed attempts of a run's steps ran."""
+    return AttemptTimes(items=asked.viewer.attempt_times(asked.text("id")))
+
+
+def payload(asked: Asked) -> Text:
+    """Return a payload whole, as it is stored."""
+    of = asked.text("of")
+    seq = asked.number("seq", 0)
+    if of == "arguments":
+        return Text(asked.viewer.payload(asked.text("id"), "arguments", seq or None))
+    if of == "result":
+        return Text(asked.viewer.payload(asked.text("id"), "result", seq or None))
+    raise UsageError(f"of is arguments or result, not {of!r:.60}")
+
+
+def events(asked: Asked) -> EventPage:
+    """Return a page of a run's history."""
+    limit = asked.number("limit", PAGE, LIST_LIMIT_MAX)
+    after = asked.number("after", 0)
+    found = asked.viewer.events(asked.text("id"), after=after, limit=limit)
+    return EventPage(items=found, next=str(found[-1].seq) if len(found) == limit else None)
+
+
+def family(asked: Asked) -> FamilyView:
+    """Return a run with the runs it started."""
+    return asked.viewer.family(asked.text("id"), from_root=asked.text("root") == "true")
+
+
+def compare(asked: Asked) -> ComparisonView:
+    """Compare two runs, step by step."""
+    if not asked.text("with"):
+        raise UsageError("name the other run: ?with=ID")
+    return asked.viewer.compare(asked.text("id"), asked.text("with"))
+
+
+def values(asked: Asked) -> Values:
+    """Return what a run has published."""
+    return Values(items=asked.viewer.values(asked.text("id")))
+
+
+def stream(asked: Asked) -> Items:
+    """Return a page of a stream; without a place its end."""
+    limit = asked.number("limit", PAGE, LIST_LIMIT_MAX)
+    place = asked.number("from", 0) if "from" in asked.values else -limit
+    return Items(
+        items=asked.viewer.items(asked.text("id"), asked.text("name"), from_=place, limit=limit)
+    )
+
+
+def stack(asked: Asked) -> Stack:
+    """Return where the code of a run waits, by a replay with the code here."""
+    assert asked.engine is not None
+    return Stack(text=asked.engine.stack(asked.text("id"), asked.viewer.path))
+
+
+def issues(asked: Asked) -> Issues:
+    """Return groups of like failures."""
+    state = asked.text("state", "open")
+    limit = asked.number("limit", PAGE, LIST_LIMIT_MAX)
+    return Issues(items=asked.viewer.issues(state=None if state == "all" else state, limit=limit))
+
+
+def issue(asked: Asked) -> IssueView:
+    """Return one group of like failures."""
+    return asked.viewer.issue(asked.text("id"))
+
+
+def jobs(asked: Asked) -> Jobs:
+    """Return acts on many runs."""
+    return Jobs(items=asked.viewer.jobs(limit=asked.number("limit", PAGE, LIST_LIMIT_MAX)))
+
+
+def job(asked: Asked) -> JobView:
+    """Return one act on many runs."""
+    return asked.viewer.job(asked.number("id", 0))
+
+
+def stats(asked: Asked) -> StatsView:
+    """Return figures of the file."""
+    by = asked.text("by", "workflow")
+    return asked.viewer.stats(
+        by="activity" if by == "activity" else "workflow", since=asked.text("since", "24h")
+    )
+
+
+def holds(asked: Asked) -> Holds:
+    """Return what is paused as a whole."""
+    return Holds(items=asked.viewer.holds())
+
+
+def waiting(asked: Asked) -> Soonest:
+    """Return runs that go on by themselves, the soonest first."""
+    return Soonest(items=asked.viewer.soonest(limit=asked.number("limit", PAGE, LIST_LIMIT_MAX)))
+
+
+def workers(asked: Asked) -> Workers:
+    """Return who serves the file, and its queues."""
+    return Workers(items=asked.viewer.workers(), queues=asked.viewer.queues())
+
+
+def forms(asked: Asked) -> Forms:
+    """Return what can be started, and what can be said to runs."""
+    known = set(asked.viewer.workflows()).union(*asked.viewer.known_by_workers())
+    return Forms(
+        workflows=workflow_forms(asked.engine, known),
+        messages=message_forms() if asked.engine is not None else [],
+    )
+
+
+def language(asked: Asked) -> Language:
     """Return what a filter can say: statuses, and fields with the kind of their values."""
-    del viewer, asked
-    fields = {name: {"kind": field.kind, "text": field.text} for name, field in FIELDS.items()}
-    return {"statuses": STATUSES, "fields": fields}
+    del asked
+    fields = {name: FieldView(kind=one.kind, text=one.text) for name, one in FIELDS.items()}
+    return Language(statuses=STATUSES, fields=fields)
 
 
-LOOKS: Mapping[str, Callable[[Viewer, Asked], Any]] = {
-    "runs": runs,
-    "counts": counts,
-    "runs/{id}": run,
-    "runs/{id}/events": events,
-    "runs/{id}/family": family,
-    "runs/{id}/compare": compare,
-    "issues": issues,
-    "issues/{id}": issue,
-    "jobs": jobs,
-    "jobs/{id}": job,
-    "stats": stats,
-    "holds": holds,
-    "language": language,
-}
-"""What can be looked at, by its path."""
+def meta(asked: Asked) -> Meta:
+    """Return what this is: the file, versions, what needs somebody."""
+    import apsw
+
+    import durable
+
+    viewer = asked.viewer
+    return Meta(
+        file=viewer.path,
+        versions={
+            "durable": durable.__version__,
+            "sqlite": apsw.sqlite_lib_version(),
+            "python": platform.python_version(),
+        },
+        is_read_only=asked.is_read_only,
+        has_code=asked.engine is not None,
+        workers=sum(one.is_alive for one in viewer.workers()),
+        issues=viewer.count_issues(),
+        jobs=viewer.count_running_jobs(),
+    )
 
 
-# -- acts ------------------------------------------------------------------------------------------
+def doctor(asked: Asked) -> Checks:
+    """Look the file over; it is read whole, a second for each half gigabyte."""
+    return Checks(items=asked.viewer.doctor())
 
 
-@attrs.frozen
-class Act:
-    """Something that can be done to a run.
+def _look(function: Callable[[Asked], Any], *, needs_code: bool = False, **parameters: str) -> Look:
+    from typing import get_type_hints
 
-    Attributes:
-        fields: What may be said of it, by name: the type.
-        required: What has to be.
-    """
-
-    fields: Mapping[str, Any]
-    required: frozenset[str] = frozenset()
+    named = {name.rstrip("_"): text for name, text in parameters.items()}
+    return Look(function, named, get_type_hints(function)["return"], needs_code)
 
 
-_STEPS = list[str]
-_REASON = {"reason": str}
-ACTS: Mapping[str, Act] = {
-    "retry": Act({"anyway": bool, "again": _STEPS, **_REASON}),
-    "restart": Act(
-        {
-            "from": str,
-            "input": Any,
-            "outputs": dict[str, Any],
-            "messages": str,
-            "children": str,
-            "again": _STEPS,
-            **_REASON,
-        }
+_LIMIT = f"at most so many, 1 to {LIST_LIMIT_MAX:,}"
+_AFTER = "the number of the last event that is left out"
+LOOKS: Mapping[str, Look] = {
+    "meta": _look(meta),
+    "doctor": _look(doctor),
+    "language": _look(language),
+    "forms": _look(forms),
+    "runs": _look(
+        runs, q="a filter", limit=_LIMIT, before="the next of the page before",
+        order="newest, the default, or oldest",
     ),
-    "cancel": Act(_REASON),
-    "terminate": Act(_REASON),
-    "pause": Act(_REASON),
-    "resume": Act(_REASON),
-    "remove": Act({"children": bool, **_REASON}),
-    "skip": Act({"step": str, "output": Any, **_REASON}, frozenset({"step", "output"})),
-    "fail": Act({"step": str, "message": str, **_REASON}, frozenset({"step", "message"})),
-    "accept": Act({"step": str, **_REASON}, frozenset({"step"})),
-    "edit": Act(
-        {"step": str, "changes": dict[str, Any], **_REASON}, frozenset({"step", "changes"})
+    "counts": _look(counts, q="a filter"),
+    "runs/{id}": _look(run),
+    "runs/{id}/steps": _look(steps, after=_AFTER, limit=_LIMIT),
+    "runs/{id}/step": _look(
+        step, seq="the number of its event", step="instead, the id of a pending one"
     ),
-    "signal": Act({"name": str, "value": Any, "message_id": str}, frozenset({"name"})),
-}
-"""What can be done to a run, by the verb."""
-
-BULK = ("retry", "restart", "cancel", "terminate", "pause", "resume", "remove")
-"""The verbs that many runs take at once."""
-
-
-async def act(client: Client, run_id: str, verb: str, said: Mapping[str, Any]) -> dict[str, Any]:
-    """Do something to a run; return how it is now, or the one that goes on in its place.
-
-    Raises:
-        UsageError: What was said does not go with the verb.
-        DurableError: It was refused.
-    """
-    given = _checked(verb, said)
-    handle = await client.get(run_id)
-    after = await _do(handle, verb, given)
-    if after is None:
-        return {"removed": True}
-    return {"run": await after.details()}
-
-
-async def act_on_many(
-    client: Client, verb: str, query: str, said: Mapping[str, Any], *, is_dry: bool
-) -> dict[str, Any]:
-    """Ask for an act on all runs of a filter, or say which they would be.
-
-    Raises:
-        UsageError: What was said does not go with the verb, or the filter is none.
-    """
-    if verb not in BULK:
-        raise UsageError(f"many runs take {', '.join(BULK)}, not {verb!r:.60}")
-    given = _checked(verb, said)
-    if is_dry:
-        from durable.filters import narrowed
-
-        meant = narrowed("rm" if verb == "remove" else verb, query)
-        found = await client.count(meant)
-        first = await client.list(meant, limit=20)
-        return {"query": meant, "counts": found, "total": sum(found.values()), "first": first}
-    if verb == "restart":
-        given["from_"] = given.pop("from", "failed")
-    made: Job = await getattr(client, f"{verb}_all")(query, **given)
-    return {"job": await made.status()}
-
-
-async def _do(handle: Run[Any], verb: str, given: dict[str, Any]) -> Run[Any] | None:
-    match verb:
-        case "retry":
-            return await handle.retry(**given)
-        case "restart":
-            return await handle.restart(given.pop("from", "failed"), **given)
-        case "remove":
-            await handle.remove(**given)
-            return None
-        case "edit":
-            await handle.edit(given["step"], reason=given.get("reason", ""), **given["changes"])
-        case "signal":
-            signal = Signal[Any](given["name"])
-            await handle.signal(signal, given.get("value"), id=given.get("message_id", ""))
-        case _:
-            await getattr(handle, verb)(**given)
-    return handle
-
-
-def _checked(verb: str, said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was said of a verb, each of its type.
-
-    Raises:
-        UsageError: Something does not go with it, or is missing, or there is no such verb.
-    """
-    known = ACTS.get(verb)
-    if known is None:
-        raise UsageError(f"there is no act {verb!r:.60}; there are {', '.join(ACTS)}")
-    for name in (*(said.keys() - known.fields.keys()), *(known.required - said.keys())):
-        takes = ", ".join(known.fields)
-        what = "is missing" if name in known.required else "is nothing it takes"
-        raise UsageError(f"{verb}: {name!r:.60} {what}; it takes {takes}")
-    try:
-        return {name: msgspec.convert(value, known.fields[name]) for name, value in said.items()}
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{verb}: {error}") from None
-
-
-def _number(asked: Asked, name: str, otherwise: int, most: int) -> int:
-    text = asked.get(name)
-    if text is None:
-        return otherwise
-    if not text.isascii() or not text.isdecimal() or len(text) > 19 or not 0 <= int(text) <= most:
-        raise UsageError(f"{name} is a whole number from 0 to {most:,}, not {text!r:.60}")
-    return int(text)
+    "runs/{id}/attempts": _look(attempts),
+    "runs/{id}/payload": _look(
+        payload, of="arguments or result", seq="of this event; left out, of the run"
+    ),
+    "runs/{id}/events": _look(events, after=_AFTER, limit=_LIMIT),
+    "runs/{id}/family": _look(family, root="true: from the run at the top"),
+    "runs/{id}/compare": _look(compare, with_="the other run"),
+    "runs/{id}/values": _look(values),
+    "runs/{id}/stream": _look(
+        stream, name="of the stream", from_="the first position; left out, its end", limit=_LIMIT
+    ),
+    "runs/{id}/stack": _look(stack, needs_code=True),
+    "issues": _look(issues, state="open, resolved, muted or all", limit=_LIMIT),
+    "issues/{id}": _look(issue),
+    "jobs": _look(jobs, limit=_LIMIT),
+    "jobs/{id}": _look(job),
+    "stats": _look(stats, by="workflow or activity", since="a duration, as in 24h or 7d"),
+    "holds": _look(holds),
+    "waiting": _look(waiting, limit=_LIMIT),
+    "workers": _look(workers),
+}  # fmt: skip
+"""What can be looked at, by its address."""

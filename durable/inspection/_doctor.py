@@ -1,0 +1,97 @@
+"""Looks a file over: is it whole, is it served, is anything in its way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from durable._store.asking import ask
+from durable.inspection._views import CheckView
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from durable.inspection._views import WorkerView
+
+__all__ = ["look_over"]
+
+# The log is written back at 16 MiB; one four times as large has a reader that keeps it.
+LOG_BYTES_MAX = 64 * 1024 * 1024
+# Below it a commit may fail any moment.
+FREE_BYTES_MIN = 256 * 1024 * 1024
+FAULTS_SHOWN = 5
+MIB = 1024 * 1024
+
+
+def look_over(
+    path: str, workers: Sequence[WorkerView], counts: Mapping[str, int]
+) -> Sequence[CheckView]:
+    """Return what was looked at, and how it is.
+
+    Args:
+        path: The file.
+        workers: Those whose rows say that they live.
+        counts: Runs by shown status.
+    """
+    return [
+        _whole(path),
+        _mode(path),
+        _log(path),
+        _room(path),
+        _served(workers, counts),
+        _stuck(counts),
+    ]
+
+
+def _whole(path: str) -> CheckView:
+    faults = [str(row[0]) for row in ask(path, "PRAGMA quick_check", FAULTS_SHOWN).rows]
+    is_well = faults == ["ok"]
+    text = "every page reads" if is_well else "; ".join(faults) + "; go back to a backup"
+    return CheckView(name="integrity", is_well=is_well, text=text)
+
+
+def _mode(path: str) -> CheckView:
+    mode = str(ask(path, "PRAGMA journal_mode", 1).rows[0][0])
+    text = f"journal mode {mode}" + ("" if mode == "wal" else "; an engine that opens it sets wal")
+    return CheckView(name="journal", is_well=mode == "wal", text=text)
+
+
+def _log(path: str) -> CheckView:
+    log = Path(f"{path}-wal")
+    size = log.stat().st_size if log.exists() else 0
+    is_well = size <= LOG_BYTES_MAX
+    text = f"the log beside the file has {size / MIB:,.1f} MiB"
+    if not is_well:
+        text += "; a program that reads for a long time keeps it from shrinking"
+    return CheckView(name="log", is_well=is_well, text=text)
+
+
+def _room(path: str) -> CheckView:
+    free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free  # noqa: PTH100, PTH120
+    text = f"{free / MIB:,.0f} MiB are free on its disk"
+    return CheckView(name="disk", is_well=free >= FREE_BYTES_MIN, text=text)
+
+
+def _served(workers: Sequence[WorkerView], counts: Mapping[str, int]) -> CheckView:
+    alive = [one for one in workers if one.is_alive]
+    dead = [one for one in workers if not one.is_alive]
+    if alive:
+        text = f"{len(alive)} worker{'s' if len(alive) > 1 else ''} live"
+        if dead:
+            text += f"; {len(dead)} died, and their runs are taken over"
+        return CheckView(name="workers", is_well=True, text=text)
+    queued = counts.get("queued", 0)
+    text = "no worker lives"
+    if queued:
+        text += f", and {queued:,} runs wait for one; start one with `durable worker APP:ENGINE`"
+    return CheckView(name="workers", is_well=queued == 0, text=text)
+
+
+def _stuck(counts: Mapping[str, int]) -> CheckView:
+    blocked = counts.get("blocked", 0)
+    text = "no run is blocked"
+    if blocked:
+        text = f"{blocked:,} runs are blocked: code and history do not fit; see the issues"
+    return CheckView(name="blocked", is_well=blocked == 0, text=text)

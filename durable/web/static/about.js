@@ -1,0 +1,24 @@
+// About: what this is, and whether the file is well.
+import { useState } from "./vendor/preact.js";
+import { get, useLook } from "./live.js";
+import { Failure, Loading, html } from "./parts.js";
+
+export const KEYS = [["/", "the filter"], ["j  k", "next and previous run"], ["x", "select"], ["r", "retry"], ["Enter", "open"], ["g then r i w s", "runs, issues, waiting, stats"], ["Ctrl-K", "go anywhere"], ["?", "this"], ["Esc", "close"]];
+
+export const Keys = () => html`<table class="plain keys"><tbody>${KEYS.map(([key, text]) => html`<tr key=${key}><td>${key.split(" ").map((one) => (one === "then" ? " then " : one && html`<kbd>${one}</kbd> `))}</td><td>${text}</td></tr>`)}</tbody></table>`;
+
+export function About() {
+  const { data, error } = useLook("meta", 5000);
+  const [checks, setChecks] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const look = async () => { setBusy(true); setProblem(null); try { setChecks((await get("doctor")).items); } catch (failure) { setProblem(failure); } setBusy(false); };
+  if (error && !data) return html`<${Failure} error=${error} />`;
+  if (!data) return html`<${Loading} />`;
+  return html`<div class="page-head"><h1>About</h1></div>
+    <dl class="facts"><div><dt>file</dt><dd class="mono wrap">${data.file}</dd></div>${Object.entries(data.versions).map(([name, version]) => html`<div key=${name}><dt>${name}</dt><dd>${version}</dd></div>`)}<div><dt>acts</dt><dd>${data.is_read_only ? "refused: read only" : "allowed"}</dd></div><div><dt>code</dt><dd>${data.has_code ? "here" : "not here"}</dd></div></dl>
+    <section><h2>Doctor</h2><p class="dim">Reads the whole file once: a second for each half gigabyte.</p><button type="button" onClick=${look} disabled=${busy}>${busy ? "Looking…" : "Look it over"}</button><${Failure} error=${problem} />
+      ${checks && html`<table class="plain"><tbody>${checks.map((one) => html`<tr key=${one.name}><td class=${one.is_well ? "good-text" : "bad-text"}>${one.is_well ? "✓ well" : "✕ not well"}</td><th scope="row">${one.name}</th><td class="wrap">${one.text}</td></tr>`)}</tbody></table>`}</section>
+    <section><h2>Keys</h2><${Keys} /></section>
+    <section><h2>For programs</h2><p>The pages are a client of a JSON API: <a href="api/v1/openapi.json">its OpenAPI document</a>.</p></section>`;
+}
