@@ -45,14 +45,18 @@ function FilterBox({ query, language, error }) {
   const take = (one) => {
     const place = input.current.selectionStart;
     const next = text.slice(0, from) + one.text + (one.text.endsWith(":") ? "" : " ") + text.slice(place);
+    const end = next.length - text.length + place;
+    input.current.value = next;  // At once: who types on finds the cursor there.
+    input.current.focus();
+    input.current.setSelectionRange(end, end);
     setText(next);
     setPicked(-1);
-    requestAnimationFrame(() => { const end = from + one.text.length + (one.text.endsWith(":") ? 0 : 1); input.current.focus(); input.current.setSelectionRange(end, end); });
   };
   const keys = (event) => {
     if (shown.length && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
       event.preventDefault();
-      setPicked((picked + (event.key === "ArrowDown" ? 1 : -1) + shown.length + 1) % (shown.length + 1) === shown.length ? -1 : (picked + (event.key === "ArrowDown" ? 1 : -1) + shown.length + 1) % (shown.length + 1));
+      const turns = shown.length + 1;  // One more: none of them.
+      setPicked(((picked + 1 + (event.key === "ArrowDown" ? 1 : -1) + turns) % turns) - 1);
     } else if (shown.length && (event.key === "Tab" || (event.key === "Enter" && picked >= 0))) {
       event.preventDefault();
       take(shown[Math.max(0, picked)]);

@@ -1,0 +1,237 @@
+"""Every page shows what is in the file, with no worker and by nobody's hand."""
+
+import re
+
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api", reason="NOT CHECKED: no playwright").expect
+
+PAGES = ["", "issues", "waiting", "workers", "stats", "jobs", "compare", "start", "about"]
+SHAPES = [
+    {},
+    {"color_scheme": "dark"},
+    {"viewport": {"width": 390, "height": 844}},
+]
+
+
+def test_the_list_shows_runs_with_their_counts_and_filters_by_a_click(looked_at, open_page):
+    page = open_page(looked_at.address())
+    page.locator(".chip", has_text="failed").click()
+
+    page.wait_for_url(re.compile(r"status%3Afailed"))
+    page.locator("tbody tr").first.wait_for()
+    assert set(page.locator("tbody .status").all_inner_texts()) == {"✕failed"}
+    assert page.locator(".chip[aria-pressed=true] b").inner_text() == "6"
+    assert page.locator("tbody tr").count() == 6
+
+
+def test_a_filter_is_completed_typed_and_kept_in_the_address(looked_at, open_page):
+    page = open_page(looked_at.address())
+    page.keyboard.press("/")
+    page.keyboard.type("workf")
+    page.get_by_role("option", name=re.compile("workflow:")).wait_for()
+    page.keyboard.press("Tab")
+    page.keyboard.type("night")
+    page.get_by_role("option", name="nightly").wait_for()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+
+    expect(page.locator("tbody tr")).to_have_count(4)
+    page.reload()
+    expect(page.locator("tbody tr")).to_have_count(4)
+    assert page.locator("#filter").input_value() == "workflow:nightly"
+
+
+def test_a_wrong_filter_is_told_with_its_place(looked_at, open_page):
+    page = open_page(looked_at.address("#/?q=statsu:failed"))
+
+    told = page.get_by_role("alert").inner_text()
+
+    assert "status" in told
+    assert "^" in told
+
+
+def test_pages_of_a_list_follow_each_other(looked_at, open_page):
+    page = open_page(looked_at.address("#/?q=order-"))
+    page.locator("tbody tr").first.wait_for()
+    assert page.locator("a", has_text="older").count() == 0
+    page.get_by_role("button", name="Newest first").click()
+
+    page.get_by_role("button", name="Oldest first").wait_for()
+    assert page.locator(".run-link").first.inner_text() == "order-8801"
+
+
+def test_a_run_shows_why_it_waits_and_its_steps(looked_at, open_page):
+    page = open_page(looked_at.address("#/runs/order-8805"))
+
+    page.locator(".banner", has_text="the label printer is out").wait_for()
+    rows = page.get_by_role("listbox", name="Steps").get_by_role("option")
+    rows.first.wait_for()
+    texts = " ".join(rows.all_inner_texts())
+    assert all(name in texts for name in ("validate", "reserve", "timer", "charge", "pack ×6"))
+    page.locator(".tl-row.fold").click()
+    expect(page.locator(".tl-row.inner")).to_have_count(6)
+
+
+def test_a_step_shows_each_attempt_with_its_traceback(looked_at, open_page):
+    page = open_page(looked_at.address("#/runs/order-8803"))
+    page.get_by_role("option", name=re.compile("reserve")).click()
+
+    panel = page.locator(".step-panel")
+    panel.locator("summary", has_text="2 failed attempts").wait_for()
+    assert "the stock service did not answer" in panel.locator("pre.trace").first.inner_text()
+    assert "reserved-3" in panel.inner_text()
+
+
+@pytest.mark.parametrize(
+    ("tab", "text"),
+    [
+        ("steps", "reserve"), ("events", "validate"), ("children", "notify-5"),
+        ("values", "packed"), ("payloads", "5"), ("audit", "Nobody did anything"),
+        ("json", "order-8805"), ("messages", "No update"), ("code", "in fulfil"),
+    ],
+)  # fmt: skip
+def test_each_tab_of_a_run_has_its_content(looked_at, open_page, tab, text):
+    page = open_page(looked_at.address(f"#/runs/order-8805?tab={tab}"))
+
+    page.locator("[role=tabpanel]", has_text=text).wait_for()
+
+
+def test_where_the_code_waits_is_shown_by_replay(looked_at, open_page):
+    page = open_page(looked_at.address("#/runs/approve-1?tab=code"))
+
+    page.locator("pre", has_text="in approve").first.wait_for()
+
+
+def test_a_promise_and_an_audit_are_shown(looked_at, open_page):
+    page = open_page(looked_at.address("#/runs/ask-1?tab=messages"))
+    page.locator("td", has_text="which colour?").wait_for()
+    page.goto(looked_at.origin + "/#/runs/nightly-tuesday?tab=audit")
+
+    page.locator("td", has_text="the printer is away").wait_for()
+
+
+def test_issues_are_groups_with_what_repairs_them(looked_at, open_page):
+    page = open_page(looked_at.address("#/issues"))
+
+    page.get_by_role("button", name="Retry 6").wait_for()
+    page.locator(".issue-title").first.click()
+    page.locator("pre", has_text="ConnectionError").wait_for()
+
+
+def test_waiting_has_the_soonest_first(looked_at, open_page):
+    page = open_page(looked_at.address("#/waiting"))
+
+    page.locator("h2", has_text="Soonest").wait_for()
+    first = page.locator("table").first.locator(".run-link")
+    expect(first).to_have_count(4)
+    assert first.last.inner_text() == "nightly-monday"
+
+
+def test_workers_stats_start_and_about_tell_what_they_know(looked_at, open_page):
+    page = open_page(looked_at.address("#/workers"))
+    page.get_by_text("No worker serves this file.").wait_for()
+    page.goto(looked_at.origin + "/#/stats")
+    page.locator("td", has_text="fulfil").wait_for()
+    page.goto(looked_at.origin + "/#/start?workflow=approve")
+    page.get_by_label("amount").wait_for()
+    page.goto(looked_at.origin + "/#/about")
+    page.get_by_role("button", name="Look it over").click()
+
+    page.locator("td", has_text="every page reads").wait_for()
+
+
+def test_two_runs_are_compared(looked_at, open_page):
+    page = open_page(looked_at.address("#/compare?one=order-8801&other=order-8804"))
+
+    page.get_by_text("first difference").wait_for()
+    assert "arguments" in page.locator("table").first.inner_text()
+
+
+def test_keys_move_select_and_open(looked_at, open_page):
+    page = open_page(looked_at.address("#/?q=status:failed"))
+    page.locator("tbody tr").first.wait_for()
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    page.get_by_text("2 runs selected").wait_for()
+    page.keyboard.press("Enter")
+
+    page.wait_for_url(re.compile("runs/order-8820"))
+    page.keyboard.press("g")
+    page.keyboard.press("i")
+    page.wait_for_url(re.compile("issues"))
+    page.keyboard.press("?")
+    page.get_by_role("dialog").get_by_text("go anywhere").wait_for()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("approve-1")
+    page.get_by_role("option", name=re.compile("approve-1")).first.wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("approve-1"))
+
+
+def test_a_view_is_saved_and_found_again(looked_at, open_page):
+    page = open_page(looked_at.address("#/?q=workflow:fulfil"))
+    page.locator("summary", has_text="Views").click()
+    page.get_by_role("button", name="Save this view").click()
+    page.get_by_label("Name").fill("Orders")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.goto(looked_at.origin + "/#/")
+    page.reload()
+    page.locator("summary", has_text="Views").click()
+    page.get_by_role("link", name=re.compile("Orders")).click()
+
+    page.wait_for_url(re.compile("workflow%3Afulfil"))
+
+
+def test_columns_and_order_are_chosen(looked_at, open_page):
+    page = open_page(looked_at.address("#/?q=workflow:fulfil"))
+    page.locator("summary", has_text="Columns").click()
+    page.get_by_label("Tags").check()
+    page.locator("td.c-tags").first.wait_for()
+    page.get_by_role("button", name="Took").click()
+
+    page.locator("th[aria-sort=ascending]").wait_for()
+
+
+def test_the_focus_stays_where_it_is_while_the_list_is_drawn_again(looked_at, open_page):
+    page = open_page(looked_at.address())
+    page.locator("tbody tr").nth(4).wait_for()
+    page.locator(".run-link").nth(4).focus()
+    before = page.evaluate("document.activeElement.textContent")
+
+    page.wait_for_timeout(2500)  # Two polls, and two ticks of the clock.
+
+    assert page.evaluate("document.activeElement.textContent") == before
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_is_wider_than_a_phone(looked_at, open_page, name):
+    page = open_page(looked_at.address(f"#/{name}"), viewport={"width": 390, "height": 844})
+    page.locator("main h1").first.wait_for(state="attached")
+    page.wait_for_load_state("networkidle")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["light", "dark", "phone"])
+@pytest.mark.parametrize(
+    "name",
+    [*PAGES, "runs/order-8805?step=5", "runs/order-8804", "issues/I-1", "runs/approve-1?tab=code",
+     "start?workflow=approve", "runs/order-8805?tab=steps", "runs/order-8805?tab=payloads",
+     "compare?one=order-8801&other=order-8804"],
+)  # fmt: skip
+def test_axe_finds_nothing_wrong_with_a_page(looked_at, open_page, name, shape):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="NOT CHECKED: no axe")
+    page = open_page(looked_at.address(f"#/{name}"), bypass_csp=True, **shape)
+    page.locator("main h1").first.wait_for(state="attached")
+    page.wait_for_timeout(400)
+
+    found = axe.Axe().run(page).response["violations"]
+
+    assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
