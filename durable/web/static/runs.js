@@ -152,8 +152,10 @@ export function Runs() {
   const [columns, setColumns] = useState(() => kept(COLUMNS_KEY, USUAL).filter((one) => one in COLUMNS));
   const [selected, setSelected] = useState(() => new Set());
   const [isAll, setAll] = useState(false);
-  const [cursor, setCursor] = useState(-1);
+  const [cursor, showCursor] = useState(-1);
   const table = useRef();
+  const place = useRef(-1);  // Keys come faster than pages are drawn.
+  const setCursor = (next) => { place.current = next; showCursor(next); };
   useEffect(() => { setSelected(new Set()); setAll(false); setCursor(-1); }, [query, before, order]);
 
   const items = useMemo(() => {
@@ -165,18 +167,19 @@ export function Runs() {
   }, [list.data, sort]);
   const words = useMemo(() => language.data && { ...language.data, workflows: (forms.data?.workflows || []).map((one) => one.name) }, [language.data, forms.data]);
 
-  const toggle = (id) => { const next = new Set(selected); if (!next.delete(id)) next.add(id); setSelected(next); setAll(false); };
+  const toggle = (id) => { setSelected((before) => { const next = new Set(before); if (!next.delete(id)) next.add(id); return next; }); setAll(false); };
   const selectPage = () => { setSelected(selected.size === items.length ? new Set() : new Set(items.map((one) => one.id))); setAll(false); };
   useEffect(() => {
     const keys = (event) => {
       if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog, [role=tab]")) return;
-      const focus = (place) => { setCursor(place); table.current?.querySelectorAll("tbody tr")[place]?.querySelector("a.run-link")?.focus(); };
-      if (event.key === "j") focus(Math.min(items.length - 1, cursor + 1));
-      else if (event.key === "k") focus(Math.max(0, cursor - 1));
-      else if (event.key === "x" && items[cursor]) toggle(items[cursor].id);
+      const focus = (next) => { setCursor(next); table.current?.querySelectorAll("tbody tr")[next]?.querySelector("a.run-link")?.focus(); };
+      const run = items[place.current];
+      if (event.key === "j") focus(Math.min(items.length - 1, place.current + 1));
+      else if (event.key === "k") focus(Math.max(0, place.current - 1));
+      else if (event.key === "x" && run) toggle(run.id);
       else if (event.key === "r" && selected.size) act("retry");
-      else if (event.key === "r" && items[cursor] && verbsFor(items[cursor].status).includes("retry")) actOnRun(items[cursor].id, "retry");
-      else if (event.key === "Enter" && items[cursor] && event.target === document.body) go(["runs", items[cursor].id]);
+      else if (event.key === "r" && run && verbsFor(run.status).includes("retry")) actOnRun(run.id, "retry");
+      else if (event.key === "Enter" && run && event.target === document.body) go(["runs", run.id]);
       else return;
       event.preventDefault();
     };
@@ -209,7 +212,7 @@ export function Runs() {
     ${items.length > 0 && html`<div class="table-wrap"><table class="runs" ref=${table}><thead><tr>
       <th class="c-check"><input type="checkbox" aria-label="Select this page" checked=${selected.size > 0 && selected.size === items.length} onChange=${selectPage} /></th>
       ${headOf("status", "Status")}<th class="c-run">Run</th>${columns.map((name) => headOf(name, COLUMNS[name]))}</tr></thead>
-      <tbody>${items.map((run, place) => html`<tr key=${run.key} class=${(selected.has(run.id) ? "picked " : "") + (place === cursor ? "cursor" : "")}>
+      <tbody>${items.map((run, row) => html`<tr key=${run.key} class=${(selected.has(run.id) ? "picked " : "") + (row === cursor ? "cursor" : "")}>
         <td class="c-check"><input type="checkbox" aria-label=${`Select ${run.id}`} checked=${selected.has(run.id)} onChange=${() => toggle(run.id)} /></td>
         <td class="c-status"><${Status} of=${run.status} /></td><td class="c-run"><${RunLink} id=${run.id} /></td>${columns.map((name) => cells[name](run))}</tr>`)}</tbody></table></div>
       <div class="pages"><${ColumnMenu} columns=${columns} setColumns=${setColumns} />
