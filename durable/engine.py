@@ -95,6 +95,11 @@ class Engine(Client):
             function is called on a thread. Runs never wait for it; one that raises, or takes longer
             than 30 seconds, is called again, after 1 second first and at last every 5 minutes.
             Muted groups are silent.
+        keep_logs: The lowest level of what workflows and activities log (Python's ``logging``) that
+            is kept with their runs, as a name or a number; None: nothing is. Only what their
+            loggers let through is seen. At most 10,000 lines of a run are kept, each of at most
+            8,192 characters; they are written within a fifth of a second, and a killed process
+            takes along what was not.
         clock: Time; tests pass their own.
     """
 
@@ -109,9 +114,11 @@ class Engine(Client):
         grace: Duration = 10,
         check: Literal["no", "warn", "refuse"] = "no",
         on_issue: Callable[[IssueAlert], Awaitable[object] | object] | None = None,
+        keep_logs: int | str | None = "INFO",
         clock: Clock | None = None,
     ) -> None:
         super().__init__(path)
+        self._keep_logs = _level(keep_logs)
         if check not in {"no", "warn", "refuse"}:
             raise UsageError(f'check is "no", "warn" or "refuse", not {check!r}')
         self._check: Literal["no", "warn", "refuse"] = check
@@ -159,6 +166,7 @@ class Engine(Client):
                 resolve=self._resolve,
                 know=self._know,
                 resources=resources,
+                keep_logs=self._keep_logs,
                 hook=None if self._on_issue is None else Hook(self._alert_of, self._on_issue),
             )
             self._prepare(worker)
@@ -521,6 +529,14 @@ class EngineTransaction:
     def _pack(self, payload: bytes, what: str) -> messages.Parcel:
         check_size(payload, self._payload_bytes_max, what)
         return messages.pack(payload, new_salt())
+
+
+def _level(level: int | str | None) -> int | None:
+    if level is None:
+        return None
+    from durable._runtime.logs import level_of
+
+    return level_of(level)
 
 
 def _require_fcntl() -> None:

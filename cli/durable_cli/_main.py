@@ -32,6 +32,7 @@ COMMANDS = {
     "sql": "Ask the file in SQL; reading only.",
     "start": "Start a run; a worker does the work.",
     "read": "Show what a run has published.",
+    "logs": "Show what a run's code has logged.",
     "tail": "Follow a run's events, or a stream of it, until it ends.",
     "wait": "Wait until runs have ended; the exit code says how.",
     "query": "Ask a run a question.",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from durable import RunDetails
-    from durable.inspection import AttemptView, DifferenceView, StepView
+    from durable.inspection import AttemptView, DifferenceView, SourceView, StepView
 
 __all__ = ["command"]
 
@@ -50,6 +50,7 @@ INDENT = "  "
     metavar="APP:ENGINE",
     help="Where its code waits now, by a replay with this code; no worker is touched.",
 )
+@click.option("--code", "sources", is_flag=True, help="The source of the workflow's code that ran.")
 @click.option("--attempts", is_flag=True, help="Each failed attempt with its whole traceback.")
 @watch_option
 @json_option
@@ -60,6 +61,7 @@ def command(
     app: str | None,
     watch: float | None,
     *,
+    sources: bool,
     payloads: bool,
     attempts: bool,
     as_json: bool,
@@ -77,12 +79,27 @@ def command(
                 from durable_cli._apps import find_engine
 
                 screen.text(find_engine(app).stack(name, path) + "\n")
+            elif sources:
+                _write_sources(screen, runs.sources(name), as_json=as_json)
             elif as_json:
                 screen.json(_plain(runs.get(name)))
             else:
                 _write(screen, runs.get(name), runs.now(), payloads=payloads, attempts=attempts)
 
         repeated(screen, runs, once, watch)
+
+
+def _write_sources(screen: Screen, found: Sequence[SourceView], *, as_json: bool) -> None:
+    if as_json:
+        screen.json(_plain(found))
+        return
+    if not found:
+        screen.line("its source is not kept in this file")
+    for one in found:
+        place = f"{clean(one.code)}  from event {one.event}  {clean(one.place)}"
+        screen.line(screen.style(place, "bold"))
+        screen.line(clean_lines(one.text.rstrip("\n")))
+        screen.line()
 
 
 def _write(

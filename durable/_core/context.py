@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import attrs
 
 if TYPE_CHECKING:
+    from logging import LogRecord
+
     from durable._clock import Random
     from durable._core.mailbox import Mailbox
 
@@ -53,6 +55,15 @@ class WorkflowInfo:
 
 class WorkflowRunner(Protocol):
     """What durable calls inside a workflow ask for."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether log records of this drain were made before."""
+        ...
+
+    def keep(self, record: LogRecord) -> None:
+        """Keep a line that the code has logged."""
+        ...
 
     def step(self, activity: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         """Ask for a step."""
@@ -160,6 +171,10 @@ class AttemptRunner(Protocol):
 
     def info(self) -> AttemptInfo:
         """Return what is known about the attempt."""
+        ...
+
+    def keep(self, record: LogRecord) -> None:
+        """Keep a line that the code has logged."""
         ...
 
     def heartbeat(self, details: Any) -> None:

@@ -20,10 +20,13 @@ from durable.errors import UsageError
 from durable.payloads import check_size, fingerprint
 
 if TYPE_CHECKING:
+    import logging
+
     from durable._core.driver import Driver
     from durable._core.loop import Step
     from durable._core.mailbox import Mailbox
     from durable._runtime.activities import Attempt
+    from durable._runtime.keeping import Keeper
     from durable._store.rows import RunRow
     from durable.definitions import Activity, Workflow
 
@@ -42,7 +45,7 @@ class InWorkflow:
     """One run's code asks here."""
 
     __slots__ = (
-        "_ask", "_bytes_max", "_clock_us", "_driver", "_headers", "_row", "_workflow",
+        "_ask", "_bytes_max", "_clock_us", "_driver", "_headers", "_keeper", "_row", "_workflow",
         "minds_children",
     )  # fmt: skip
 
@@ -53,8 +56,10 @@ class InWorkflow:
         clock_us: int,
         headers: Mapping[str, str],
         bytes_max: int,
+        keeper: Keeper | None = None,
     ) -> None:
         self._row = row
+        self._keeper = keeper
         self._workflow = workflow
         self._clock_us = clock_us
         self._headers = headers
@@ -71,6 +76,11 @@ class InWorkflow:
     def is_silent(self) -> bool:
         """Whether log records of this drain were made before."""
         return self._driver.loop.silent
+
+    def keep(self, record: logging.LogRecord) -> None:
+        """Keep a line that its code has logged."""
+        if self._keeper is not None:
+            self._keeper.keep(record, self._row.pk)
 
     def step(
         self, activity: Activity[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]

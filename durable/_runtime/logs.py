@@ -2,7 +2,8 @@
 
 A record factory is the standard library's own hook. Records made in a replayed drain get a level
 below every handler's, so they go nowhere; all others carry ``durable_run``, ``durable_workflow``,
-``durable_step`` and ``durable_attempt``.
+``durable_step`` and ``durable_attempt``, and are kept with the run. (A handler of ours would keep
+`logging.basicConfig` from doing anything, and warnings from the terminal.)
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import logging
 from typing import Any
 
 from durable._core import context
+from durable.errors import UsageError
 
-__all__ = ["install", "uninstall"]
+__all__ = ["install", "level_of", "uninstall"]
 
 _BELOW_EVERY_HANDLER = -1
 _engines = 0
@@ -25,18 +27,19 @@ def _factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
     record.durable_attempt = 0
     runner = context.workflow.get()
     if runner is not None:
-        silent: bool = runner.is_silent  # type: ignore[attr-defined]
-        if silent:
+        if runner.is_silent:
             record.levelno = _BELOW_EVERY_HANDLER
             return record
         info = runner.info()
         record.durable_run, record.durable_workflow = info.run_id, info.workflow
+        runner.keep(record)
         return record
     attempt = context.attempt.get()
     if attempt is not None:
         about = attempt.info()
         record.durable_run, record.durable_step = about.run_id, about.step_id
         record.durable_attempt = about.number
+        attempt.keep(record)
     return record
 
 
@@ -55,3 +58,19 @@ def uninstall() -> None:
     _engines -= 1
     if _engines == 0 and logging.getLogRecordFactory() is _factory:
         logging.setLogRecordFactory(_previous)
+
+
+def level_of(level: int | str) -> int:
+    """Return the number of a level of the standard library's logging.
+
+    Raises:
+        UsageError: There is no such level.
+    """
+    if isinstance(level, int):
+        return level
+    if level.isdecimal():
+        return int(level[:9])
+    found = logging.getLevelNamesMapping().get(level.upper())
+    if found is None:
+        raise UsageError(f"there is no level {level!r:.60}; say DEBUG, INFO, WARNING or ERROR")
+    return found

@@ -128,13 +128,15 @@ class LiveRun:
 
     def _look_at_code(self, last: str | None) -> None:
         code = self.workflow.fingerprint
+        self.worker.keeper.keep_source(self.workflow)
         self.new_code = None if code == last else code
 
     def _make_driver(self) -> Driver:
         limits = self.worker.limits
         runner = InWorkflow(
-            self.row, self.workflow, self.clock_us, self.headers, limits.payload_bytes_max
-        )
+            self.row, self.workflow, self.clock_us, self.headers, limits.payload_bytes_max,
+            self.worker.keeper,
+        )  # fmt: skip
         fresh = Context()
         fresh.run(context.workflow.set, runner)
         self.worker.prepare_context(fresh)

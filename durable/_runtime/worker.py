@@ -23,6 +23,7 @@ from durable._runtime.activities import Activities
 from durable._runtime.alerts import Alerts, Hook
 from durable._runtime.inbox import Inbox
 from durable._runtime.jobs import Jobs
+from durable._runtime.keeping import Keeper
 from durable._runtime.outside import Outside
 from durable._runtime.runs import LOST_MAX, LiveRun, Rows
 from durable._runtime.switching import SwitchInterval
@@ -80,6 +81,7 @@ class Worker:
         know: Callable[[Workflow[Any, Any]], None],
         resources: Mapping[str, Any],
         hook: Hook | None = None,
+        keep_logs: int | None = logging.INFO,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         # Absolute: the working directory may be another when it is opened again.
@@ -94,6 +96,7 @@ class Worker:
         """Makes a workflow known that a run of ours starts."""
         self._resources = resources
         self._hook = hook
+        self.keeper = Keeper(self, keep_logs)
         self.id = 0
         self.live: dict[int, LiveRun] = {}
         self._warm: OrderedDict[int, LiveRun] = OrderedDict()
@@ -223,6 +226,8 @@ class Worker:
     def _close_now(self, *, orderly: bool) -> None:
         if not self._is_open:  # It was about to begin again.
             return
+        if orderly:
+            self.keeper.write()
         self._is_open = False
         for run in list(self.live.values()):
             self.forget(run)
@@ -306,6 +311,10 @@ class Worker:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:
             self.log.debug("the loop closed before %s was handed over", callback)
+
+    def after(self, seconds: float, callback: Callable[[], object]) -> None:
+        """Call back on the loop's thread after a while, if the engine is still open then."""
+        self._loop.call_later(seconds, lambda: callback() if self._is_open else None)
 
     async def commit(self, operation: Callable[[Transaction], Any]) -> Any:
         """Run an operation in the writer's next transaction; return its value once committed."""

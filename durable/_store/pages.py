@@ -30,9 +30,9 @@ def step_events(reader: Reader, run: int, after: int, limit: int) -> list[Event]
 
 
 def message_events(reader: Reader, run: int, limit: int) -> list[Event]:
-    """Return the newest signals, updates and answers that a run received, in order."""
-    rows = reader.all("list_message_events", run=run, limit=limit)
-    return [_event(row) for row in reversed(rows)]
+    """Return signals, updates and answers that a run received, in order."""
+    found = [_event(row) for row in reader.all("list_message_events", run=run, limit=limit)]
+    return sorted(found, key=lambda one: one.seq)
 
 
 def last_seq(reader: Reader, run: int) -> int:
@@ -46,9 +46,9 @@ def attempts_by_step(reader: Reader, run: int) -> dict[str, tuple[int, int]]:
 
 
 def attempt_times(reader: Reader, run: int, limit: int) -> list[tuple[str, int, str, int, int]]:
-    """Return (step, attempt, state, start, end) of the newest failed attempts, oldest first."""
+    """Return (step, attempt, state, start, end) of failed attempts, step by step."""
     rows = reader.all("list_attempt_times", run=run, limit=limit)
-    return [(step, number, state, start, end) for step, number, state, start, end in reversed(rows)]
+    return [(step, number, state, start, end) for step, number, state, start, end in rows]
 
 
 def attempts_of_step(reader: Reader, run: int, step: str, limit: int) -> list[AttemptRow]:

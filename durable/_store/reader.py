@@ -28,7 +28,9 @@ from durable._store.rows import (
     ItemRow,
     JobRow,
     LetterRow,
+    LogRow,
     RunRow,
+    SourceRow,
     StepRow,
     ValueRow,
     WorkerRow,
@@ -419,6 +421,24 @@ class Reader:
     def code_spans(self, run: int) -> list[tuple[int, str, int]]:
         """Return (first event, fingerprint, time) of each code that a run went on with."""
         return [(seq, code, at_us) for seq, code, at_us in self._all("list_code_spans", run=run)]
+
+    def logs(self, run: int, after: int, level: int, limit: int) -> list[LogRow]:
+        """Return a page of what a run's code said, in order; below 0 the end of it."""
+        if after < 0:
+            rows = self._all("list_last_logs", run=run, level=level, limit=limit)[::-1]
+        else:
+            rows = self._all("list_logs", run=run, after=after, level=level, limit=limit)
+        return [LogRow(*row) for row in rows]
+
+    def count_logs(self, run: int) -> int:
+        """Return how many lines are kept of a run."""
+        count: int = self._all("count_logs", run=run)[0][0]
+        return count
+
+    def find_source(self, code: str) -> SourceRow | None:
+        """Return the source of a workflow's code by its fingerprint."""
+        rows = self._all("get_source", code=code)
+        return SourceRow(*rows[0]) if rows else None
 
     def policies(self, run: int) -> dict[str, str]:
         """Return what was changed of the policies of a run's steps, as JSON by step."""

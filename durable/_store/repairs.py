@@ -432,5 +432,5 @@ _PARTS = (
     "delete_inbox_of_run_now", "delete_answers_of_run", "delete_letters_of_run",
     "delete_values_of_run", "delete_items_of_run", "delete_once_of_run", "delete_redone_of_run",
     "delete_accepted_of_run", "delete_labels_of_run", "delete_policies_of_run",
-    "delete_code_spans_of_run", "delete_run",
+    "delete_code_spans_of_run", "delete_logs_of_run", "delete_run",
 )  # fmt: skip

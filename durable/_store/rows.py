@@ -302,6 +302,31 @@ class AuditRow:
 
 
 @attrs.define
+class LogRow:
+    """One row of ``log``: a line that a run's code has logged."""
+
+    id: int
+    at_us: int
+    level: int
+    logger: str
+    step: str
+    attempt: int
+    text: str
+
+
+@attrs.define
+class SourceRow:
+    """One row of ``source``: the source of a workflow's code."""
+
+    code: str
+    workflow: str
+    text: str
+    file: str
+    line: int
+    at_us: int
+
+
+@attrs.define
 class WorkerRow:
     """One row of ``worker``."""
 

@@ -104,6 +104,8 @@ _ORDER = (
     "upsert_value",
     "insert_item",
     "insert_letter",
+    "insert_log",
+    "insert_source",
     "upsert_answer",
     "update_run",
     "insert_child_ends",

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from durable._store.asking import ask
+from durable._store import health
 from durable.inspection._views import CheckView
 
 if TYPE_CHECKING:
@@ -46,14 +46,13 @@ def look_over(
 
 
 def _whole(path: str) -> CheckView:
-    faults = [str(row[0]) for row in ask(path, "PRAGMA quick_check", FAULTS_SHOWN).rows]
-    is_well = faults == ["ok"]
-    text = "every page reads" if is_well else "; ".join(faults) + "; go back to a backup"
-    return CheckView(name="integrity", is_well=is_well, text=text)
+    found = health.faults(path, FAULTS_SHOWN)
+    text = "; ".join(found) + "; go back to a backup" if found else "every page reads"
+    return CheckView(name="integrity", is_well=not found, text=text)
 
 
 def _mode(path: str) -> CheckView:
-    mode = str(ask(path, "PRAGMA journal_mode", 1).rows[0][0])
+    mode = health.journal_mode(path)
     text = f"journal mode {mode}" + ("" if mode == "wal" else "; an engine that opens it sets wal")
     return CheckView(name="journal", is_well=mode == "wal", text=text)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import logging
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from durable._core.events import Kind
+from durable._runtime.logs import level_of
 from durable._store import pages
 from durable.errors import DurableError, RunNotFound, UsageError
 from durable.inspection._events import Told, damaged
@@ -24,7 +26,9 @@ from durable.inspection._views import (
     AttemptTime,
     AttemptView,
     ItemView,
+    LogView,
     QueueView,
+    SourceView,
     StepLine,
     StepView,
     WorkerView,
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from durable._clock import Clock
     from durable._store.reader import Reader
     from durable._store.rows import RunRow
-    from durable.inspection._views import HoldView, RunSummary
+    from durable.inspection._views import CodeView, HoldView, RunSummary
 
 __all__ = ["ATTEMPTS_SHOWN_MAX", "Pages"]
 
@@ -67,6 +71,10 @@ class Pages:
 
     def holds(self) -> Sequence[HoldView]:
         """Return what is paused as a whole."""
+        raise NotImplementedError
+
+    def _codes(self, row: RunRow) -> Sequence[CodeView]:
+        """Return which code went through a run."""
         raise NotImplementedError
 
     # -- the steps of a run ----------------------------------------------------------------------
@@ -132,7 +140,7 @@ class Pages:
         ]  # fmt: skip
 
     def attempt_times(self, run_id: str) -> Sequence[AttemptTime]:
-        """Return when the failed attempts of a run's steps ran, the newest 5,000, oldest first.
+        """Return when failed attempts of a run's steps ran, step by step, at most 5,000.
 
         Raises:
             RunNotFound: There is none.
@@ -261,6 +269,51 @@ class Pages:
             except DurableError as error:
                 value = f"<{error}>"
             found.append(ItemView(position=one.position, value=value, at=time_of(one.at_us)))
+        return found
+
+    def logs(
+        self, run_id: str, *, after: int = -1, level: int | str = 0, limit: int = 1_000
+    ) -> Sequence[LogView]:
+        """Return what a run's code has logged, in order.
+
+        Args:
+            run_id: An id, or ``id#n``.
+            after: The number of the last line that is left out; below 0: the end of it.
+            level: The lowest level, as a number or a name.
+            limit: At most so many, 1 to 1,000.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        if not 1 <= limit <= EVENTS_LIMIT_MAX:
+            raise UsageError(f"limit is 1 to {EVENTS_LIMIT_MAX}, not {limit}")
+        row = self.get_row(run_id)
+        return [
+            LogView(
+                n=one.id, at=time_of(one.at_us), level=logging.getLevelName(one.level),
+                logger=one.logger, step=one.step, attempt=one.attempt, text=one.text,
+            )
+            for one in self._reader.logs(row.pk, after, level_of(level), limit)
+        ]  # fmt: skip
+
+    def sources(self, run_id: str) -> Sequence[SourceView]:
+        """Return the source of the code that went through a run, the one it began with first.
+
+        What is not kept in this file is left out: code that has no source, or of another host.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        found: list[SourceView] = []
+        for one in self._codes(self.get_row(run_id)):
+            row = self._reader.find_source(one.code)
+            if row is not None:
+                place = f"{row.file}:{row.line}"
+                found.append(
+                    SourceView(
+                        code=one.code, event=one.event, place=place, line=row.line, text=row.text
+                    )
+                )
         return found
 
     # -- the file --------------------------------------------------------------------------------

@@ -268,8 +268,8 @@ class Viewer(Groups, Pages, Looks):
     def header(self, run_id: str) -> RunDetails:
         """Return everything about one run but its recorded steps and its attempts.
 
-        Its history may be of any length: `steps` has it page by page. Of its updates the newest
-        1,000 are there.
+        Its history may be of any length: `steps` has it page by page. Of its messages at most 1,000
+        are there.
 
         Raises:
             RunNotFound: There is none.

@@ -191,6 +191,48 @@ class QueueView:
 
 
 @attrs.frozen(kw_only=True)
+class LogView:
+    """A line that a run's code has logged.
+
+    Attributes:
+        n: Its number; later lines have larger ones.
+        at: When, UTC.
+        level: Its name, as in ``WARNING``.
+        logger: The logger's name.
+        step: Of the activity that said it; empty: the workflow itself.
+        attempt: Of that step; 0: the workflow itself.
+        text: At most 8,192 characters, with the traceback if there is one.
+    """
+
+    n: int
+    at: dt.datetime
+    level: str
+    logger: str
+    step: str
+    attempt: int
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class SourceView:
+    """The source of the code that went through a run from some event on.
+
+    Attributes:
+        code: Its fingerprint.
+        event: The number of the first event it went through.
+        place: Where it is, as ``file:line``.
+        line: The number of its first line.
+        text: The source, at most 200,000 characters.
+    """
+
+    code: str
+    event: int
+    place: str
+    line: int
+    text: str
+
+
+@attrs.frozen(kw_only=True)
 class CheckView:
     """Something about the file that was looked at.
 

@@ -25,9 +25,11 @@ from durable.inspection import (
     IssueView,
     ItemView,
     JobView,
+    LogView,
     QueueView,
     RunDetails,
     RunSummary,
+    SourceView,
     StatsView,
     StepLine,
     StepView,
@@ -146,7 +148,7 @@ class StepPage:
 
 @attrs.frozen(kw_only=True)
 class AttemptTimes:
-    """When failed attempts ran, oldest first."""
+    """When failed attempts ran, step by step, at most 5,000."""
 
     items: Sequence[AttemptTime]
 
@@ -170,6 +172,20 @@ class Stack:
     """Where the code of a run waits, task by task."""
 
     text: str
+
+
+@attrs.frozen(kw_only=True)
+class Logs:
+    """What the code of a run has logged, in order."""
+
+    items: Sequence[LogView]
+
+
+@attrs.frozen(kw_only=True)
+class Sources:
+    """The source of the code that went through a run, the one it began with first."""
+
+    items: Sequence[SourceView]
 
 
 @attrs.frozen(kw_only=True)
@@ -367,6 +383,20 @@ def stack(asked: Asked) -> Stack:
     return Stack(text=asked.engine.stack(asked.text("id"), asked.viewer.path))
 
 
+def logs(asked: Asked) -> Logs:
+    """Return what the code of a run has logged; without a place its end."""
+    limit = asked.number("limit", 1_000, LIST_LIMIT_MAX)
+    after = asked.number("after", 0) if "after" in asked.values else -1
+    level = asked.text("level", "0")
+    found = asked.viewer.logs(asked.text("id"), after=after, level=level, limit=limit)
+    return Logs(items=found)
+
+
+def code(asked: Asked) -> Sources:
+    """Return the source of the code that went through a run."""
+    return Sources(items=asked.viewer.sources(asked.text("id")))
+
+
 def issues(asked: Asked) -> Issues:
     """Return groups of like failures."""
     state = asked.text("state", "open")
@@ -430,9 +460,12 @@ def language(asked: Asked) -> Language:
 
 def meta(asked: Asked) -> Meta:
     """Return what this is: the file, versions, what needs somebody."""
-    import apsw
+    from importlib import import_module
 
     import durable
+
+    # By name: only the store imports apsw; here nothing but its version is asked.
+    apsw = import_module("apsw")
 
     viewer = asked.viewer
     return Meta(
@@ -490,6 +523,11 @@ LOOKS: Mapping[str, Look] = {
     "runs/{id}/stream": _look(
         stream, name="of the stream", from_="the first position; left out, its end", limit=_LIMIT
     ),
+    "runs/{id}/logs": _look(
+        logs, after="the number of the last line that is left out; left out, the end",
+        level="the lowest, as in WARNING", limit=_LIMIT,
+    ),
+    "runs/{id}/code": _look(code),
     "runs/{id}/stack": _look(stack, needs_code=True),
     "issues": _look(issues, state="open, resolved, muted or all", limit=_LIMIT),
     "issues/{id}": _look(issue),

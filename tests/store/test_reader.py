@@ -22,7 +22,9 @@ from durable._store.rows import (
     ItemRow,
     JobRow,
     LetterRow,
+    LogRow,
     RunRow,
+    SourceRow,
     StepRow,
     ValueRow,
     WorkerRow,
@@ -108,7 +110,8 @@ ROWS = {
     "list_live_workers": WorkerRow, "list_items": ItemRow, "list_letters": LetterRow,
     "list_answers": AnswerRow, "list_values": ValueRow, "list_audit": AuditRow,
     "list_issues": IssueRow, "list_alerts": AlertRow, "get_job": JobRow, "list_jobs": JobRow,
-    "list_family": ChildRow, "list_holds": HoldRow,
+    "list_family": ChildRow, "list_holds": HoldRow, "list_logs": LogRow, "list_last_logs": LogRow,
+    "get_source": SourceRow, "list_attempts_of_step": AttemptRow,
 }  # fmt: skip
 
 

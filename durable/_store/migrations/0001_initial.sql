@@ -167,6 +167,30 @@ CREATE TABLE code_span (
   PRIMARY KEY (run, from_seq)
 ) STRICT, WITHOUT ROWID;
 
+-- The source of workflows' code, by fingerprint; it stays when runs go, for it is small.
+CREATE TABLE source (
+  code     TEXT    PRIMARY KEY,
+  workflow TEXT    NOT NULL,
+  text     TEXT    NOT NULL,
+  file     TEXT    NOT NULL,
+  line     INTEGER NOT NULL,
+  at_us    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What code said through Python's logging.
+CREATE TABLE log (
+  id      INTEGER PRIMARY KEY,
+  run     INTEGER NOT NULL,
+  at_us   INTEGER NOT NULL,
+  level   INTEGER NOT NULL,
+  logger  TEXT    NOT NULL,
+  step    TEXT    NOT NULL, -- empty: the workflow's own
+  attempt INTEGER NOT NULL,
+  text    TEXT    NOT NULL
+) STRICT;
+
+CREATE INDEX log_run ON log (run, id);
+
 -- Like failures, grouped.
 CREATE TABLE issue (
   id          INTEGER PRIMARY KEY,

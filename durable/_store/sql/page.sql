@@ -12,14 +12,14 @@ SELECT seq, kind, CAST(step AS BLOB), CAST(name AS BLOB), fingerprint,
  LIMIT :limit
 
 -- :name list_message_events
--- The newest events that brought a run signals and updates, along their index; texts as bytes.
+-- Events that brought a run signals, updates and answers, along their index; texts as bytes.
 SELECT seq, kind, CAST(step AS BLOB), CAST(name AS BLOB), fingerprint,
        CASE typeof(arguments) WHEN 'text' THEN CAST(arguments AS BLOB) ELSE x'' END,
        CASE typeof(result) WHEN 'text' THEN CAST(result AS BLOB) ELSE x'' END,
        at_us, took_us
   FROM event INDEXED BY event_message
  WHERE run = :run AND kind IN (6, 7, 12, 13)
- ORDER BY seq DESC
+ ORDER BY step
  LIMIT :limit
 
 -- :name get_last_seq
@@ -36,11 +36,11 @@ SELECT step, COUNT(*), MIN(started_us)
  GROUP BY step
 
 -- :name list_attempt_times
--- When the failed attempts of a run ran, the newest first.
+-- When the failed attempts of a run ran, step by step.
 SELECT step, attempt, state, started_us, ended_us
   FROM attempt
  WHERE run = :run
- ORDER BY started_us DESC, step, attempt
+ ORDER BY step, attempt
  LIMIT :limit
 
 -- :name list_attempts_of_step

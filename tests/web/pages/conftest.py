@@ -1,4 +1,4 @@
-"""A real browser before real pages: ``durable ui`` and ``durable worker`` as processes of their own."""
+"""A real browser before real pages: ``durable ui`` and ``durable worker`` are processes."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Site:
         return f"{self.origin}/?token={TOKEN}{page}"
 
     def get(self, path: str) -> bytes:
-        asked = urllib.request.Request(  # noqa: S310  loopback
+        asked = urllib.request.Request(
             f"{self.origin}/api/v1/{path}", headers={"authorization": f"Bearer {TOKEN}"}
         )
-        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310  loopback
+        with urllib.request.urlopen(asked, timeout=30) as answer:
             found: bytes = answer.read()
         return found
 
@@ -133,9 +133,11 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
             "console",
-            lambda said: complaints.append(said.text)
-            if said.type == "error" and "Failed to load resource" not in said.text
-            else None,
+            lambda said: (
+                complaints.append(said.text)
+                if said.type == "error" and "Failed to load resource" not in said.text
+                else None
+            ),
         )
         page.goto(address)
         return page

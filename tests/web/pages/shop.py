@@ -97,7 +97,9 @@ async def fulfil(order: int) -> str:
     charged = await charge(order)
     progress.set({"done": 3, "total": 5})
     await notify.options(id=f"notify-{order}").start(order)
-    await asyncio.gather(*(pack(name, order) for name in ("tea", "cup", "pot", "tin", "bag", "lid")))
+    await asyncio.gather(
+        *(pack(name, order) for name in ("tea", "cup", "pot", "tin", "bag", "lid"))
+    )
     tokens.append("packed")
     return f"{await label(order)} {charged['amount']}"
 
@@ -164,14 +166,14 @@ async def fill(path: str, orders: int = 24) -> None:
         await run.cancel("not this week")
         run = await made.start(nightly.options(id="nightly-thursday"), "thursday")
         await run.terminate("wrong day")
-        run = await made.start(report.options(id="report-40"), 40)
-        await run.result()
+        long = await made.start(report.options(id="report-40"), 40)
+        await long.result()
         await until_calm(made)
 
 
 async def until_calm(made: durable.Engine) -> None:
     """Wait until nothing goes on by itself at once."""
-    while (await made.count()).keys() & {"running", "queued"}:  # noqa: ASYNC110  commits are many
+    while (await made.count()).keys() & {"running", "queued"}:
         await asyncio.sleep(0.05)
 
 

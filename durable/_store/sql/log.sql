@@ -1,0 +1,44 @@
+-- :name insert_log
+-- :rows
+-- What code of a run said through Python's logging.
+INSERT INTO log (run, at_us, level, logger, step, attempt, text)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+
+-- :name list_logs
+-- A page of what a run's code said, in order.
+SELECT id, at_us, level, logger, step, attempt, text
+  FROM log
+ WHERE run = :run AND id > :after AND level >= :level
+ ORDER BY id
+ LIMIT :limit
+
+-- :name list_last_logs
+-- The end of what a run's code said, the newest first.
+SELECT id, at_us, level, logger, step, attempt, text
+  FROM log
+ WHERE run = :run AND level >= :level
+ ORDER BY id DESC
+ LIMIT :limit
+
+-- :name count_logs
+-- How many lines are kept of a run: there is a limit.
+SELECT COUNT(*)
+  FROM log
+ WHERE run = :run
+
+-- :name delete_logs_of_run
+-- The run is deleted.
+DELETE FROM log WHERE run = :run
+
+-- :name insert_source
+-- :rows
+-- The source of a workflow's code, once for each fingerprint.
+INSERT INTO source (code, workflow, text, file, line, at_us)
+VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (code) DO NOTHING
+
+-- :name get_source
+-- The source of a workflow's code by its fingerprint.
+SELECT code, workflow, text, file, line, at_us
+  FROM source
+ WHERE code = :code
