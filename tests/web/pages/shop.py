@@ -147,7 +147,7 @@ async def report(pages: int) -> int:
 
 def engine(path: str | None = None) -> durable.Engine:
     """Return the engine of the shop."""
-    functions = [fulfil, notify, approve, nightly, asks, report]
+    functions: list[Any] = [fulfil, notify, approve, nightly, asks, report]
     return durable.Engine(path or os.environ["SHOP_DB"], functions=functions)
 
 
