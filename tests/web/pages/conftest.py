@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -9,13 +10,16 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+
+import durable
 
 pytestmark = pytest.mark.browser
 
@@ -28,12 +32,20 @@ ARGUMENTS = [
     "--host-resolver-rules=MAP rebound.test 127.0.0.1",
 ]
 WAIT_MS = 15_000
+# What a browser says of answers that are meant: a problem, a refusal, a name that is not loopback's.
+EXPECTED = ("Failed to load resource", "Cross-Origin-Opener-Policy header has been ignored")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.browser)
+
+
+def aside(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run async work on a thread: playwright keeps a loop on this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(work())).result()
 
 
 @attrs.frozen
@@ -135,7 +147,7 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
             "console",
             lambda said: (
                 complaints.append(said.text)
-                if said.type == "error" and "Failed to load resource" not in said.text
+                if said.type == "error" and not any(one in said.text for one in EXPECTED)
                 else None
             ),
         )
@@ -169,5 +181,6 @@ def looked_at(filled: Path) -> Iterator[Site]:
 def copied(filled: Path, tmp_path: Path) -> Path:
     """A copy of that file, to be worked on."""
     path = tmp_path / "shop.db"
-    shutil.copyfile(filled, path)
+    with durable.view(filled) as runs:
+        runs.backup(path)
     return path
