@@ -17,7 +17,7 @@ PYTEST ?=
 QUICK := not long and not bench and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo check format test coverage crash bench build clean
+.PHONY: help dev demo check format test browser screenshots coverage crash bench vendor build clean
 
 help:  ## say what there is
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z]+:.*##/ {printf "make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ format: $(VENV)/check.stamp  ## let ruff mend what it can
 test: $(VENV)/test.stamp  ## run the tests; PYTEST="-k retry -x" is passed on
 	@$(BIN)/python -m coverage run -m pytest -m "$(QUICK)" $(PYTEST)
 
+browser: $(VENV)/test.stamp $(VENV)/browser.stamp  ## run the tests of the pages in a real browser, which is installed where apt can
+	@$(BIN)/python -m pytest -m browser tests/web/pages $(PYTEST)
+
+screenshots: $(VENV)/browser.stamp  ## make the pictures of the README anew, in docs/pictures
+	@PYTHONPATH=. $(BIN)/python tests/web/pages/screenshots.py docs/pictures
+
 coverage:  ## show what the last `make test` did not reach
 	@test -e .coverage || $(MAKE) test
 	@$(BIN)/python -m coverage report
@@ -55,6 +61,9 @@ crash: $(VENV)/test.stamp  ## the long campaigns: processes killed at random, PR
 bench: $(VENV)/test.stamp  ## measure speed against a bare loop on the same disk
 	$(BIN)/python tests/bench/bench.py
 
+vendor:  ## make the vendored browser module anew, from the npm registry
+	durable/web/vendor/build.sh
+
 build: $(VENV)/build.stamp  ## make the wheel and the source archive in dist/
 	$(BIN)/python -m build --quiet
 	@ls -l dist
@@ -64,6 +73,13 @@ clean:  ## remove everything that was made, .venv too
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- stamps: an environment is made once, and again when pyproject.toml changes ------------------
+
+# Debian's browser; a machine without apt, or without the rights, brings its own as $CHROMIUM.
+$(VENV)/browser.stamp: $(VENV)/package.stamp
+	@echo "installing the tools: browser"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
+	@command -v chromium >/dev/null || test -n "$$CHROMIUM" || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium; } >/dev/null 2>&1 || echo "NOT INSTALLED: chromium; its tests will be skipped"
+	@touch $@
 
 $(VENV)/made.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "durable needs Python 3.11 or newer, and this is " + sys.version.split()[0] + "; say make PYTHON=python3.12 ...")'

@@ -534,7 +534,7 @@ class EngineTransaction:
 def _level(level: int | str | None) -> int | None:
     if level is None:
         return None
-    from durable._runtime.logs import level_of
+    from durable.inspection._texts import level_of
 
     return level_of(level)
 

@@ -12,9 +12,8 @@ import logging
 from typing import Any
 
 from durable._core import context
-from durable.errors import UsageError
 
-__all__ = ["install", "level_of", "uninstall"]
+__all__ = ["install", "uninstall"]
 
 _BELOW_EVERY_HANDLER = -1
 _engines = 0
@@ -58,19 +57,3 @@ def uninstall() -> None:
     _engines -= 1
     if _engines == 0 and logging.getLogRecordFactory() is _factory:
         logging.setLogRecordFactory(_previous)
-
-
-def level_of(level: int | str) -> int:
-    """Return the number of a level of the standard library's logging.
-
-    Raises:
-        UsageError: There is no such level.
-    """
-    if isinstance(level, int):
-        return level
-    if level.isdecimal():
-        return int(level[:9])
-    found = logging.getLevelNamesMapping().get(level.upper())
-    if found is None:
-        raise UsageError(f"there is no level {level!r:.60}; say DEBUG, INFO, WARNING or ERROR")
-    return found

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from durable._core.events import Kind
-from durable._runtime.logs import level_of
 from durable._store import pages
 from durable.errors import DurableError, RunNotFound, UsageError
 from durable.inspection._events import Told, damaged
@@ -18,6 +17,7 @@ from durable.inspection._texts import (
     cut,
     decoded_list,
     decoded_record,
+    level_of,
     moment,
     summary_of_payload,
     time_of,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from typing import Any
 
 import msgspec
 
 from durable._core.summaries import summary
+from durable.errors import UsageError
 
 PREVIEW_BYTES_MAX = 64 * 1024
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -78,3 +80,19 @@ def decoded_text(text: str) -> str:
         return msgspec.json.decode(text, type=str)
     except msgspec.DecodeError:
         return text
+
+
+def level_of(level: int | str) -> int:
+    """Return the number of a level of the standard library's logging.
+
+    Raises:
+        UsageError: There is no such level.
+    """
+    if isinstance(level, int):
+        return level
+    if level.isdecimal():
+        return int(level[:9])
+    found = logging.getLevelNamesMapping().get(level.upper())
+    if found is None:
+        raise UsageError(f"there is no level {level!r:.60}; say DEBUG, INFO, WARNING or ERROR")
+    return found

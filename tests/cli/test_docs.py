@@ -45,6 +45,6 @@ def test_no_option_is_there_that_is_gone() -> None:
         assert command is not None
         inner = command.commands.values() if isinstance(command, click.Group) else ()
         for each in (command, *inner):
-            known |= {option for one in each.params for option in one.opts}
+            known |= {option for one in each.params for option in (*one.opts, *one.secondary_opts)}
 
     assert set(re.findall(r"(?<![-\w])--[a-z][a-z-]*", TEXT)) <= known

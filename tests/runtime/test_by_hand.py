@@ -348,7 +348,7 @@ def rows_of(path):
     return {name: connection.execute(f"SELECT COUNT(*) FROM {name}").get for name in tables}
 
 
-async def test_a_removed_run_leaves_nothing_but_its_audit(tmp_path):
+async def test_a_removed_run_leaves_nothing_but_its_audit_and_the_source_of_its_code(tmp_path):
     path = tmp_path / "app.db"
     async with durable.Engine(path, clock=ManualClock()) as engine:
         empty = rows_of(path)
@@ -370,4 +370,4 @@ async def test_a_removed_run_leaves_nothing_but_its_audit(tmp_path):
 
         assert await engine.list() == []
     left = {name: count for name, count in rows_of(path).items() if count != empty[name]}
-    assert left == {"audit": 4}
+    assert left == {"audit": 4, "source": 2}

@@ -48,7 +48,7 @@ async def keeps(number: int) -> int:
 @workflow
 async def says(lines: list[Any]) -> None:
     for line in lines:
-        log.info(line)
+        log.info("\udcff half" if isinstance(line, dict) else line)
     log.debug("not this")
 
 
@@ -107,7 +107,7 @@ async def test_tracebacks_wrong_formats_and_odd_characters_are_kept_as_text(tmp_
     monkeypatch.setattr(log, "propagate", False)  # pytest's own handler raises at a wrong format.
     monkeypatch.setattr(log, "handlers", [logging.NullHandler()])
     await _run(tmp_path / "a.db", breaks)
-    await _run(tmp_path / "b.db", says, ["\udcff half", "nul \0 in it", "x" * 9_000])
+    await _run(tmp_path / "b.db", says, [{"half": 1}, "nul \0 in it", "x" * 9_000])
 
     caught, wrong = texts(tmp_path / "a.db")
     assert caught.startswith("caught it\nTraceback")

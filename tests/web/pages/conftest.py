@@ -32,7 +32,7 @@ ARGUMENTS = [
     "--host-resolver-rules=MAP rebound.test 127.0.0.1",
 ]
 WAIT_MS = 15_000
-# What a browser says of answers that are meant: a problem, a refusal, a name that is not loopback's.
+# What a browser says of answers that are meant: a problem, a refusal, a name of elsewhere.
 EXPECTED = ("Failed to load resource", "Cross-Origin-Opener-Policy header has been ignored")
 
 

@@ -56,7 +56,7 @@ def test_a_failed_run_is_retried_from_the_step_that_failed(mended):
     page.wait_for_url(re.compile(r"order-8804%232"))
     expect(status(page)).to_have_text("✓completed")
     audit = run_of(site, "order-8804%231")["audit"] + run_of(site, "order-8804")["audit"]
-    assert [(one["verb"], one["why"]) for one in audit][0] == ("retry", "the bug is mended")
+    assert (audit[0]["verb"], audit[0]["why"]) == ("retry", "the bug is mended")
 
 
 def test_a_step_that_waits_is_tried_now(mended):

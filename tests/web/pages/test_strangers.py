@@ -158,6 +158,7 @@ async def hostile(text: str, more: list[Any]) -> str:
 @pytest.fixture(scope="module")
 def hostile_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("hostile") / "hostile.db"
+
     async def fill() -> None:
         async with Engine(path, functions=[hostile]) as engine:
             for run, arguments in {
