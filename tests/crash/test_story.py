@@ -6,6 +6,7 @@ invoice is completed, nothing recorded ran again, and the audit tells the story.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -63,6 +64,19 @@ class Shop:
     def serve(self, version: str) -> None:
         self.version = version
         self.worker = self.begin("worker", "tests.crash.invoices:engine")
+
+    def wait_for_worker(self) -> None:
+        """Wait until the file is made: it is there for a moment before its tables are."""
+        deadline = time.monotonic() + WAIT_S_MAX
+        while True:
+            assert time.monotonic() < deadline
+            with (
+                contextlib.suppress(durable.errors.StoreError, FileNotFoundError),
+                durable.view(self.path) as runs,
+            ):
+                if runs.known_by_workers():
+                    return
+            time.sleep(0.01)
 
     def stop(self) -> None:
         assert self.worker is not None
@@ -126,11 +140,7 @@ async def start_all(path: Path) -> None:
 def test_a_thousand_invoices_and_an_operator(shop: Shop, tmp_path: Path) -> None:
     (tmp_path / "outage").touch()
     shop.serve("first")
-    assert shop.worker is not None
-    assert shop.worker.stderr is not None
-    shop.worker.stderr.readline()  # The file is there soon after.
-    while not shop.path.exists():
-        time.sleep(0.01)
+    shop.wait_for_worker()
     starting = threading.Thread(target=lambda: asyncio.run(start_all(shop.path)))
     starting.start()
 

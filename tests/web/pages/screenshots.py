@@ -7,14 +7,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import sync_playwright
 
 from tests.web.pages.conftest import ARGUMENTS, HERE, serving, working
 
-WIDE = {"viewport": {"width": 1280, "height": 760}}
-PHONE = {"viewport": {"width": 390, "height": 760}, "device_scale_factor": 1.5}
-DARK = {"color_scheme": "dark"}
+WIDE: dict[str, Any] = {"viewport": {"width": 1280, "height": 760}}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 760}, "device_scale_factor": 1.5}
+DARK: dict[str, Any] = {"color_scheme": "dark"}
 PICTURES = {
     "runs": ("#/", WIDE),
     "runs-dark": ("#/?q=workflow:fulfil", WIDE | DARK),
