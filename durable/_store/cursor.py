@@ -23,8 +23,8 @@ OWN_TABLES = frozenset(
     {
         "accepted", "alert", "answer", "attempt", "audit", "blob", "code_span", "event", "hold",
         "inbox", "issue", "issue_count", "item", "job", "job_refusal", "label", "letter", "log",
-        "once", "policy", "redone", "run", "source", "step", "v_events", "v_runs", "v_steps",
-        "value", "worker",
+        "once", "policy", "redone", "run", "source", "step", "tally", "v_events", "v_runs",
+        "v_steps", "value", "worker",
     }
 )  # fmt: skip
 """The tables and views of the file that are the library's."""

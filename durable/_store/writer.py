@@ -126,6 +126,7 @@ _ORDER = (
     "delete_steps_of_run",
     "delete_inbox_of_run",
 )
+_TRIGGERS = ("create_tally_on_insert", "create_tally_on_update", "create_tally_on_delete")
 # Of several rows for one key in a transaction only the last counts: UPDATE ... FROM takes any.
 _LAST_WINS = {"update_run"}
 
@@ -335,6 +336,9 @@ class Writer:
         self._on_foreign_commit = on_foreign_commit
         self._synchronous = 2 if durability == "full" else 1
         self._connection = connect(path)
+        # Ours alone, in no file: those of a file are never run, whoever has written it.
+        for trigger in _TRIGGERS:
+            self._connection.execute(QUERIES[trigger].text)
         self._has_moved = moved_probe(self._connection)
         self._connection.pragma("synchronous", self._synchronous)
         self._transaction = Transaction(self._connection)

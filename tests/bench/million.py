@@ -45,6 +45,10 @@ def make(path, count=COUNT, seed=1):
         "INSERT INTO label (name, value, run) SELECT one.value ->> 0, one.value ->> 1, run.pk "
         "FROM run JOIN json_each(run.labels) AS one WHERE run.labels IS NOT NULL"
     )
+    connection.execute(
+        "INSERT INTO tally SELECT workflow, state, COALESCE(wait_kind, ''), COUNT(*) FROM run "
+        "GROUP BY 1, 2, 3"
+    )
     connection.execute("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
 

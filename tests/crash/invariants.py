@@ -89,9 +89,26 @@ def check_file(path):
     file = File(path)
     found = [f"integrity_check: {row[0]}" for row in file.all("PRAGMA integrity_check")]
     found = [one for one in found if not one.endswith(" ok")]
-    for check in (check_runs, check_events, check_payloads, check_blobs, check_ordinals):
+    for check in (
+        check_runs,
+        check_events,
+        check_payloads,
+        check_blobs,
+        check_ordinals,
+        check_tally,
+    ):
         found += check(file)
     return found
+
+
+def check_tally(file):
+    counted = file.all(
+        "SELECT workflow, state, COALESCE(wait_kind, ''), COUNT(*) FROM run WHERE NOT EXISTS"
+        " (SELECT 1 FROM run AS newer WHERE newer.id = run.id AND newer.ordinal > run.ordinal)"
+        " GROUP BY 1, 2, 3"
+    )
+    kept = file.all("SELECT workflow, state, kind, runs FROM tally WHERE runs <> 0")
+    return [] if sorted(counted) == sorted(kept) else [f"tally has {kept}, there are {counted}"]
 
 
 def check_runs(file):

@@ -78,6 +78,16 @@ CREATE INDEX run_issue ON run (issue) WHERE issue IS NOT NULL;
 CREATE INDEX run_source ON run (source_pk) WHERE source_pk IS NOT NULL;
 CREATE INDEX run_parent ON run (parent_pk, parent_step) WHERE parent_pk IS NOT NULL;
 
+-- How many runs there are of which no newer ordinal exists, kept up by each writer's own triggers in
+-- the transaction that changes them: a list of a million runs shows its counts at once.
+CREATE TABLE tally (
+  workflow TEXT    NOT NULL,
+  state    TEXT    NOT NULL, -- as of run
+  kind     TEXT    NOT NULL, -- its wait_kind, or ''
+  runs     INTEGER NOT NULL,
+  PRIMARY KEY (workflow, state, kind)
+) STRICT, WITHOUT ROWID;
+
 -- Tags (name: tag) and attributes (name: attr.NAME), as runs were started with them.
 CREATE TABLE label (
   name  TEXT    NOT NULL,

@@ -165,32 +165,6 @@ SELECT workflow
   FROM name
  WHERE workflow IS NOT NULL
 
--- :name count_by_state
--- :scan allowed (over the narrow index of states)
--- Runs by stored state, and by what the parked ones wait for.
-SELECT state, wait_kind, COUNT(*)
-  FROM run
- GROUP BY state, wait_kind
- ORDER BY state, wait_kind
-
--- :name count_by_state_of_workflow
--- Runs of one workflow by stored state, and by what the parked ones wait for.
-SELECT state, wait_kind, COUNT(*)
-  FROM run
- WHERE workflow = :workflow
- GROUP BY state, wait_kind
- ORDER BY state, wait_kind
-
--- :name count_superseded
--- :scan allowed (over the runs that go on from another)
--- Runs of which a newer ordinal exists, likewise; of one workflow, or of all.
-SELECT older.state, older.wait_kind, COUNT(*)
-  FROM run AS newer INDEXED BY run_source
-  JOIN run AS older ON older.id = newer.id AND older.ordinal = newer.ordinal - 1
- WHERE newer.source_pk IS NOT NULL AND (:workflow IS NULL OR older.workflow = :workflow)
- GROUP BY older.state, older.wait_kind
- ORDER BY older.state, older.wait_kind
-
 -- :name count_ready_of_workers
 -- Ready runs in the hands of each worker; of one workflow, or of all.
 SELECT worker_id, COUNT(*)
