@@ -27,6 +27,7 @@ sys.path[:0] = [str(Path(__file__).parent)]
 import apsw  # noqa: E402
 import floor  # noqa: E402
 import million  # noqa: E402
+import pages  # noqa: E402
 import talk  # noqa: E402
 
 import durable  # noqa: E402
@@ -430,10 +431,41 @@ def bench_n(count=million.COUNT):
     }
 
 
+def bench_o(count=million.COUNT):
+    """The pages over a million runs: answers over HTTP, in ms."""
+    with folder() as where:
+        million.make(where / "million.db", count)
+        found = pages.lists(where / "million.db")
+    is_ok = found["page_ms"] <= 50 and found["counts_ms"] <= 50 and found["unchanged_304_ms"] <= 2
+    target = "page_ms and counts_ms <= 50, unchanged_304_ms <= 2"
+    return {"runs": count, **found, "target": target, "ok": is_ok}
+
+
+def bench_p(steps=20_000):
+    """The page of a run of 20,000 steps, and a commit elsewhere seen, in a real browser."""
+    with folder() as where:
+        found = pages.large_run(where / "large.db", steps)
+    with folder() as where:
+        found |= pages.commit_to_pixels(where / "pixels.db")
+    is_ok = (
+        found["first_useful_screen_ms"] <= 1_000
+        and found["click_on_a_step_ms"] <= 100
+        and found["commit_to_pixels_ms"] <= 1_500
+    )
+    target = "first_useful_screen_ms <= 1000, click_on_a_step_ms <= 100, commit_to_pixels <= 1500"
+    return {**found, "target": target, "ok": is_ok}
+
+
+def bench_q(runs=1_000, steps=20):
+    """(a) with a page open on the file, which asks every second, against none."""
+    found = pages.polling_cost(run_many, folder, runs, steps, max(5, REPEATS))
+    return {**found, "target": "watched_of_alone >= 0.98", "ok": found["watched_of_alone"] >= 0.98}
+
+
 BENCHES = {
     "a": bench_a, "b": bench_b, "c": bench_c, "d": bench_d, "e": bench_e, "f": bench_f,
     "g": bench_g, "h": bench_h, "i": bench_i, "j": bench_j, "k": bench_k, "l": bench_l,
-    "m": bench_m, "n": bench_n,
+    "m": bench_m, "n": bench_n, "o": bench_o, "p": bench_p, "q": bench_q,
 }  # fmt: skip
 
 

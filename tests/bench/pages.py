@@ -1,0 +1,198 @@
+"""How fast the pages are: their answers over HTTP, and what a person sees in a real Chromium."""
+
+import asyncio
+import http.client
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager
+
+import durable
+from durable import activity, workflow
+
+TOKEN = "a-token-of-the-bench"
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@activity
+async def page_step(number: int) -> int:
+    return number
+
+
+@workflow
+async def page_chain(steps: int) -> int:
+    for number in range(steps):
+        await page_step(number)
+    return steps
+
+
+@workflow
+async def page_sleeper() -> None:
+    await durable.sleep(3_600)
+
+
+@contextmanager
+def serving(path):
+    """Serve a file's pages; yield the port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "durable_cli", "ui", str(path), "--port", "0", "--token", TOKEN,
+         "--no-open"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield int(re.search(r":(\d+)/", process.stdout.readline())[1])
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
+@contextmanager
+def looking(port):
+    """Open a real browser at the pages; yield the page."""
+    from playwright.sync_api import sync_playwright
+
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(f"http://127.0.0.1:{port}/?token={TOKEN}")
+        page.locator("h1").first.wait_for(state="attached")
+        yield page
+        browser.close()
+
+
+def answer_ms(port, path, times=30, *, again=False):
+    """Return the median and the slowest time of an answer, in ms; with ``again`` of a 304."""
+    found = []
+    with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        for turn in range(times + 3):
+            began = time.perf_counter()
+            connection.request("GET", f"/api/v1/{path}", headers=headers)
+            answer = connection.getresponse()
+            answer.read()
+            took = (time.perf_counter() - began) * 1000
+            if again:
+                headers["if-none-match"] = answer.headers["etag"]
+                assert turn == 0 or answer.status == 304
+            if turn >= 3:
+                found.append(took)
+    return round(statistics.median(found), 2), round(max(found), 2)
+
+
+def lists(path):
+    """Measure the list of a large file."""
+    with serving(path) as port:
+        page, slowest_page = answer_ms(port, "runs?limit=100")
+        filtered, _ = answer_ms(port, "runs?limit=100&q=status:failed")
+        counts, slowest_counts = answer_ms(port, "counts")
+        same, _ = answer_ms(port, "runs?limit=100", again=True)
+        with looking(port) as shown:
+            seen = shown.evaluate("performance.now()")
+            shown.locator("tbody tr").first.wait_for()
+            seen = shown.evaluate("performance.getEntriesByType('resource').at(-1).responseEnd")
+    return {
+        "page_ms": page, "page_ms_max": slowest_page, "page_of_a_filter_ms": filtered,
+        "counts_ms": counts, "counts_ms_max": slowest_counts, "unchanged_304_ms": same,
+        "page_in_the_browser_ms": round(seen),
+    }  # fmt: skip
+
+
+_FIRST_ROW = """() => new Promise((done) => {
+  const look = () => document.querySelector('.tl-row') ? done(performance.now())
+                                                       : requestAnimationFrame(look);
+  look();
+})"""
+_CLICK = """(selector) => new Promise((done) => {
+  const began = performance.now();
+  document.querySelector(selector[0]).click();
+  const look = () => document.querySelector(selector[1]) ? done(performance.now() - began)
+                                                         : requestAnimationFrame(look);
+  look();
+})"""
+
+
+def large_run(path, steps):
+    """Measure the page of a run of many steps."""
+    durable.run(path, page_chain.options(id="large"), steps)
+    with serving(path) as port, looking(port) as page:
+        first = []
+        for _ in range(3):
+            page.goto("about:blank")
+            page.goto(f"http://127.0.0.1:{port}/#/runs/large")
+            first.append(page.evaluate(_FIRST_ROW))
+        page.get_by_text(f"{steps:,} steps").wait_for()
+        # Like steps are one row; a click opens it to all of them, another picks one.
+        unfold = page.evaluate(_CLICK, [".tl-row.fold", ".tl-row.inner"])
+        pick = page.evaluate(_CLICK, [".tl-row.inner:nth-child(9)", ".step-panel"])
+        other = page.evaluate(_CLICK, [".tl-row.inner:nth-child(12)", "[aria-selected=true]"])
+        rows = page.evaluate("document.querySelectorAll('.tl-row').length")
+    return {
+        "steps": steps,
+        "first_useful_screen_ms": round(statistics.median(first)),
+        "click_to_unfold_all_ms": round(unfold),
+        "click_on_a_step_ms": round(max(pick, other)),
+        "rows_in_the_page": rows,
+    }
+
+
+def commit_to_pixels(path, times=7):
+    """Measure from a commit of another process to what a person sees."""
+    found = []
+    with (
+        durable.Client(path, create=True).blocking() as client,
+        serving(path) as port,
+        looking(port) as page,
+    ):
+        for number in range(times):
+            run = client.start(page_sleeper.options(id=f"seen-{number}"))
+            began = time.perf_counter()
+            page.get_by_role("link", name=run.id, exact=True).wait_for()
+            found.append((time.perf_counter() - began) * 1000)
+    return {
+        "commit_to_pixels_ms": round(statistics.median(found)),
+        "commit_to_pixels_ms_max": round(max(found)),
+    }
+
+
+def polling_cost(run_many, folder, runs, steps, repeats):
+    """Measure the engine's steps a second with a page open on its file, against none, in turn."""
+    alone, watched = [], []
+    for _ in range(repeats):
+        with folder() as where:
+            alone.append(asyncio.run(run_many(where / "a.db", runs, steps)))
+        with folder() as where:
+            durable.run(where / "b.db", page_chain.options(id="first"), 1)
+            with serving(where / "b.db") as port, looking_aside(port):
+                watched.append(asyncio.run(run_many(where / "b.db", runs, steps)))
+    ratio = statistics.median(alone) / statistics.median(watched)
+    return {"watched_of_alone": round(ratio, 3)}
+
+
+@contextmanager
+def looking_aside(port):
+    """Open the page from a process of its own: playwright keeps a loop running."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        process.stdout.readline()
+        yield
+    finally:
+        process.stdin.close()
+        process.wait(20)
+        process.stdout.close()
+
+
+if __name__ == "__main__":
+    with looking(int(sys.argv[1])):
+        print("open", flush=True)
+        sys.stdin.read()
