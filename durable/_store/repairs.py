@@ -67,6 +67,15 @@ def audit(transaction: Transaction, by: By, run: int | None, verb: str, /, **det
     transaction.rows("insert_audit", [(run, verb, by.who, by.why, text, by.now_us)])
 
 
+def note(run: int, by: By, verb: str, /, **details: Any) -> Callable[[Transaction], None]:
+    """Return the operation that writes down what was said to a run, or that it was started."""
+
+    def operation(transaction: Transaction) -> None:
+        audit(transaction, by, run, verb, **details)
+
+    return operation
+
+
 # -- going on --------------------------------------------------------------------------------------
 
 

@@ -334,6 +334,10 @@ class Client(Bulk, Keeping):
 
         return await to_thread.run_sync(looking)
 
+    async def _note(self, run: Run[Any], verb: str, **details: object) -> None:
+        """Write down who said something to a run: what leaves no row of its own in the audit."""
+        await self._commit(repairs.note(run._pk, self._by(""), verb, **details))
+
     def _by(self, reason: str) -> By:
         """Return who does something now, and why, for the audit."""
         return By(

@@ -162,7 +162,13 @@ async def act(client: Client, run_id: str, verb: str, said: Mapping[str, Any]) -
             answer = await handle.query(Query[Any](given["name"]), *given.get("args", []))
             return {"answer": answer}
         case "update":
+            await client._note(handle, "update", name=given["name"])
             return await _update(handle, given)
+        case "signal":
+            signal = Signal[Any](given["name"])
+            await handle.signal(signal, given.get("value"), id=given.get("message_id", ""))
+            await client._note(handle, "signal", name=given["name"])
+            return {"run": client._viewer.header(handle.name)}
         case _:
             after = await _do(handle, verb, given)
             return {"run": client._viewer.header(after.name)}
@@ -214,6 +220,7 @@ async def act_on_file(
     match address:
         case "runs:start":
             started = await _start(client, engine, given)
+            await client._note(started, "start")
             return {"run": client._viewer.header(started.name)}
         case "promises:answer":
             if ("value" in given) == ("reject" in given):
@@ -222,6 +229,7 @@ async def act_on_file(
                 found = await client.reject(given["token"], given["reject"])
             else:
                 found = await client.resolve(given["token"], given["value"])
+            await client._note(found, "answer", rejects="reject" in given)
             return {"run": client._viewer.header(found.name)}
         case _:
             kind, verb = given["kind"], address.rpartition(":")[2]
@@ -240,9 +248,6 @@ async def _do(handle: Run[Any], verb: str, given: dict[str, Any]) -> Run[Any]:
             return await handle.restart(given.pop("from", "failed"), **given)
         case "edit":
             await handle.edit(given["step"], reason=given.get("reason", ""), **given["changes"])
-        case "signal":
-            signal = Signal[Any](given["name"])
-            await handle.signal(signal, given.get("value"), id=given.get("message_id", ""))
         case _:
             await getattr(handle, verb)(**given)
     return handle

@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -40,6 +41,9 @@ KEYS_MAX = 1_000
 KEY_CHARACTERS_MAX = 200
 # What an act waits for, when its run is in the hands of a worker.
 ACT_WAIT_S = 30
+# Of looks that may take seconds so many go on at once, each for so long.
+SLOW_LOOKS_MAX = 2
+LOOK_WAIT_S = 60
 # The first class that fits counts; `code` is for programs.
 _PROBLEMS: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.FilterError, 400, "wrong_filter"),
@@ -144,6 +148,7 @@ class _Site:
         # Of this process: after a restart the file's version begins anew.
         self._boot = os.urandom(6).hex()
         self._one_look = asyncio.Lock()
+        self._slow_looks = asyncio.Semaphore(SLOW_LOOKS_MAX)
         self._viewer: Viewer | None = None
         self._opened = contextlib.ExitStack()
         self._done: OrderedDict[tuple[str, str, str], Response] = OrderedDict()
@@ -173,6 +178,10 @@ class _Site:
                 409, "no_code", "this needs the code of the workflows: durable ui --app APP:ENGINE"
             )
         values = {**dict(request.query_params), **found}
+        if look.is_slow:
+            asked = partial(Asked, values=values, engine=self._engine, is_read_only=self._read_only)
+            body = await self._looked_aside(lambda viewer: _encoded(look.function(asked(viewer))))
+            return Response(body, media_type="application/json")
         seen = request.headers.get("if-none-match", "")
         of = _digest(f"{'/'.join(places)}?{request.url.query}")
 
@@ -181,14 +190,13 @@ class _Site:
             if seen == tag:
                 return tag, None
             asked = Asked(viewer, values, self._engine, self._read_only)
-            answer = look.function(asked)
-            return tag, answer.data if isinstance(answer, Text) else msgspec.json.encode(answer)
+            return tag, _encoded(look.function(asked))
 
-        tag, body = await self._looked(inside)
+        tag, body_or_none = await self._looked(inside)
         headers = {"etag": tag, "cache-control": "private, no-cache"}
-        if body is None:
+        if body_or_none is None:
             return Response(status_code=304, headers=headers)
-        return Response(body, media_type="application/json", headers=headers)
+        return Response(body_or_none, media_type="application/json", headers=headers)
 
     async def _looked(self, look: Callable[[Viewer], T]) -> T:
         """Look on a thread: whoever mounted us goes on meanwhile."""
@@ -205,6 +213,19 @@ class _Site:
 
         async with self._one_look:
             return await to_thread.run_sync(inside)
+
+    async def _looked_aside(self, look: Callable[[Viewer], T]) -> T:
+        """Look for long: on a connection of its own, so that nobody else waits.
+
+        It has no ETag: what a connection calls the file's version means nothing to another one.
+        """
+
+        def inside() -> T:
+            with view(self._client.path) as viewer:
+                return look(viewer)
+
+        async with self._slow_looks, asyncio.timeout(LOOK_WAIT_S):
+            return await to_thread.run_sync(inside, abandon_on_cancel=True)
 
     def close(self) -> None:
         """Close the connection; the next look opens another."""
@@ -310,6 +331,10 @@ async def _said(request: Request) -> dict[str, Any]:
         return msgspec.json.decode(bytes(body) or b"{}", type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as error:
         raise Refused(400, "not_json", f"the body is no JSON object: {error}") from None
+
+
+def _encoded(answer: object) -> bytes:
+    return answer.data if isinstance(answer, Text) else msgspec.json.encode(answer)
 
 
 def _problem_of(error: BaseException) -> Response:

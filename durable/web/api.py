@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from durable._clock import steady_s
 from durable.errors import UsageError
 from durable.filters import FIELDS, STATUSES
 from durable.inspection import (
@@ -46,6 +47,9 @@ __all__ = ["LOOKS", "Asked", "Look", "Text"]
 
 PAGE = 100
 STEPS_PER_PAGE = 500
+# A check of the code stops there, and says so.
+CHECKED_MAX = 10_000
+CHECK_S = 20.0
 
 
 @attrs.define
@@ -99,12 +103,14 @@ class Look:
         parameters: What may be asked besides the address, by name: what it is.
         result: The type of the answer.
         needs_code: Whether it needs the code of workflows.
+        is_slow: Whether it may take seconds: others do not wait for it.
     """
 
     function: Callable[[Asked], Any]
     parameters: Mapping[str, str]
     result: Any
     needs_code: bool = False
+    is_slow: bool = False
 
 
 # -- shapes ----------------------------------------------------------------------------------------
@@ -274,6 +280,27 @@ class Meta:
     workers: int
     issues: int
     jobs: int
+
+
+@attrs.frozen(kw_only=True)
+class MisfitView:
+    """An open run that the code here would block, and why."""
+
+    run: str
+    workflow: str
+    why: str
+
+
+@attrs.frozen(kw_only=True)
+class CodeCheck:
+    """How many open runs the code here fits, and those that it does not.
+
+    ``is_whole`` is false where more than 10,000 were open, or it took longer than 20 seconds.
+    """
+
+    fit: int
+    misfits: Sequence[MisfitView]
+    is_whole: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -488,18 +515,40 @@ def doctor(asked: Asked) -> Checks:
     return Checks(items=asked.viewer.doctor())
 
 
-def _look(function: Callable[[Asked], Any], *, needs_code: bool = False, **parameters: str) -> Look:
+def check(asked: Asked) -> CodeCheck:
+    """Replay open runs with the code here, without doing anything: which would not go on."""
+    assert asked.engine is not None
+    fit, misfits = 0, list[MisfitView]()
+    until_s = steady_s() + CHECK_S
+    for one in asked.engine.check(asked.text("q"), path=asked.viewer.path):
+        if one is None:
+            fit += 1
+        else:
+            misfits.append(MisfitView(run=one.run, workflow=one.workflow, why=one.message))
+        if fit + len(misfits) >= CHECKED_MAX or steady_s() > until_s:
+            return CodeCheck(fit=fit, misfits=misfits, is_whole=False)
+    return CodeCheck(fit=fit, misfits=misfits, is_whole=True)
+
+
+def _look(
+    function: Callable[[Asked], Any],
+    *,
+    needs_code: bool = False,
+    is_slow: bool = False,
+    **parameters: str,
+) -> Look:
     from typing import get_type_hints
 
     named = {name.rstrip("_"): text for name, text in parameters.items()}
-    return Look(function, named, get_type_hints(function)["return"], needs_code)
+    return Look(function, named, get_type_hints(function)["return"], needs_code, is_slow)
 
 
 _LIMIT = f"at most so many, 1 to {LIST_LIMIT_MAX:,}"
 _AFTER = "the number of the last event that is left out"
 LOOKS: Mapping[str, Look] = {
     "meta": _look(meta),
-    "doctor": _look(doctor),
+    "doctor": _look(doctor, is_slow=True),
+    "check": _look(check, q="a filter: only these open runs", needs_code=True, is_slow=True),
     "language": _look(language),
     "forms": _look(forms),
     "runs": _look(
@@ -518,7 +567,7 @@ LOOKS: Mapping[str, Look] = {
     ),
     "runs/{id}/events": _look(events, after=_AFTER, limit=_LIMIT),
     "runs/{id}/family": _look(family, root="true: from the run at the top"),
-    "runs/{id}/compare": _look(compare, with_="the other run"),
+    "runs/{id}/compare": _look(compare, with_="the other run", is_slow=True),
     "runs/{id}/values": _look(values),
     "runs/{id}/stream": _look(
         stream, name="of the stream", from_="the first position; left out, its end", limit=_LIMIT
@@ -528,12 +577,14 @@ LOOKS: Mapping[str, Look] = {
         level="the lowest, as in WARNING", limit=_LIMIT,
     ),
     "runs/{id}/code": _look(code),
-    "runs/{id}/stack": _look(stack, needs_code=True),
+    "runs/{id}/stack": _look(stack, needs_code=True, is_slow=True),
     "issues": _look(issues, state="open, resolved, muted or all", limit=_LIMIT),
     "issues/{id}": _look(issue),
     "jobs": _look(jobs, limit=_LIMIT),
     "jobs/{id}": _look(job),
-    "stats": _look(stats, by="workflow or activity", since="a duration, as in 24h or 7d"),
+    "stats": _look(
+        stats, by="workflow or activity", since="a duration, as in 24h or 7d", is_slow=True
+    ),
     "holds": _look(holds),
     "waiting": _look(waiting, limit=_LIMIT),
     "workers": _look(workers),

@@ -267,6 +267,35 @@ async def test_an_act_sent_again_with_its_key_is_done_once(served):
     assert sum((await engine.count("workflow:looks_long")).values()) == 3
 
 
+async def test_each_act_leaves_a_row_in_the_audit(served):
+    engine, web = served
+    for verb, said in (
+        ("signal", {"name": "other", "value": 1}), ("pause", {}), ("resume", {}), ("cancel", {}),
+    ):  # fmt: skip
+        assert (await web.post(path(f"runs/box:{verb}"), json=said)).status_code == 202
+    await web.post(path("runs:start"), json={"workflow": "looks_long", "args": ["x"], "id": "s"})
+
+    audit = (await (await engine.get("box")).details()).audit
+    assert [one.verb for one in audit] == ["signal", "pause", "resume", "cancel"]
+    assert json.loads(audit[0].details) == {"name": "other"}
+    assert [one.verb for one in (await (await engine.get("s")).details()).audit] == ["start"]
+
+
+async def test_open_runs_are_checked_against_the_code(served):
+    _, web = served
+
+    found = await asked(web, "check")
+
+    assert (found["fit"], found["misfits"], found["is_whole"]) == (1, [], True)
+
+
+async def test_a_look_that_takes_long_has_no_tag(served):
+    _, web = served
+
+    for look in ("stats", "doctor", "check", "runs/box/compare?with=long", "runs/box/stack"):
+        assert "etag" not in (await web.get(path(look))).headers
+
+
 async def test_who_the_service_knows_stands_in_the_audit(served):
     engine, _ = served
 

@@ -1,7 +1,7 @@
 // What can be done to runs: to one, to those selected, to all of a filter, to a group.
 import { useState } from "./vendor/preact.js";
 import { at, post } from "./live.js";
-import { ActForm, Field, OPEN, RunLink, Status, go, html, isOpen, openDialog, plural, say } from "./parts.js";
+import { ActForm, Field, OPEN, RunLink, Status, go, html, num, isOpen, openDialog, plural, say } from "./parts.js";
 
 // What a verb is called, whether it is asked about, and what it comes to.
 export const VERBS = {
@@ -71,9 +71,9 @@ function Many({ query, verb, close, onAfter }) {
   if (!meant) return html`<p role="status">Counting…</p>`;
   return html`<${ActForm} verb=${`${words.label} ${plural(meant.total, "run")}`} isDanger=${words.isDanger} onDo=${act} onDone=${close} isReady=${meant.total > 0}>
     <p><b>${plural(meant.total, "run")}</b> of <code class="wrap">${meant.query || "everything"}</code></p>
-    <p class="dim">${Object.entries(meant.counts).map(([status, count]) => html`<span class="gap"><${Status} of=${status} /> ${count.toLocaleString("en")}</span>`)}</p>
+    <p class="dim">${Object.entries(meant.counts).map(([status, count]) => html`<span class="gap"><${Status} of=${status} /> ${num(count)}</span>`)}</p>
     <ul class="sample">${meant.first.slice(0, 5).map((one) => html`<li><${Status} of=${one.status} /> <${RunLink} id=${one.id} /> <span class="dim clip">${one.why}</span></li>`)}
-    ${meant.total > 5 && html`<li class="dim">and ${(meant.total - 5).toLocaleString("en")} more</li>`}</ul>
+    ${meant.total > 5 && html`<li class="dim">and ${num(meant.total - 5)} more</li>`}</ul>
     <p>${words.text}</p>
     ${verb === "restart" && html`<${Field} label="From" hint="start, failed, last, or the id or name of a step"><input type="text" value=${place} onInput=${(event) => setPlace(event.target.value)} /></${Field}>`}
     <${Reason} value=${reason} onInput=${setReason} /></${ActForm}>`;

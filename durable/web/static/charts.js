@@ -1,5 +1,5 @@
 // Charts, by hand: a few bars need no library.
-import { clock, html } from "./parts.js";
+import { clock, html, num } from "./parts.js";
 
 export function Spark({ values, label }) {
   const most = Math.max(1, ...values);
@@ -19,7 +19,7 @@ export function Columns({ columns, parts, label }) {
   const width = (W - left) / Math.max(1, columns.length);
   const every = Math.max(1, Math.ceil(columns.length / 8));
   return html`<svg class="columns-chart" viewBox=${`0 0 ${W} ${H + bottom}`} role="img" aria-label=${label}>
-    ${[0, 0.5, 1].map((part) => html`<line key=${part} x1=${left} x2=${W} y1=${H - part * (H - 8)} y2=${H - part * (H - 8)} class="grid" /><text x=${left - 6} y=${H - part * (H - 8) + 4} text-anchor="end">${Math.round(most * part).toLocaleString("en")}</text>`)}
+    ${[0, 0.5, 1].map((part) => html`<line key=${part} x1=${left} x2=${W} y1=${H - part * (H - 8)} y2=${H - part * (H - 8)} class="grid" /><text x=${left - 6} y=${H - part * (H - 8) + 4} text-anchor="end">${num(Math.round(most * part))}</text>`)}
     ${columns.map((one, at) => {
       let y = H;
       const said = parts.map(([name, text]) => `${one[name]} ${text}`).join(", ");

@@ -1,7 +1,7 @@
 // Issues: like failures as one, with what repairs the whole group.
 import { useState } from "./vendor/preact.js";
 import { asked, at, post, useLook } from "./live.js";
-import { ActForm, Ago, Empty, Failure, Field, Loading, RunLink, Status, go, href, html, openDialog, plural, route, say } from "./parts.js";
+import { ActForm, Ago, Empty, Failure, Field, Loading, RunLink, Status, go, href, html, num, openDialog, plural, route, say } from "./parts.js";
 import { actOnMany } from "./acts.js";
 import { Spark } from "./charts.js";
 import { Traceback } from "./run.js";
@@ -21,7 +21,7 @@ const setState = (issue, verb) => openDialog(`${ASKS[verb][0]} ${issue.id}`, (cl
 
 function Buttons({ issue }) {
   if (issue.kind === "no worker") return html`<a class="button" href=${href([], { q: queryOf(issue) })}>${plural(issue.open, "run")}</a>`;
-  return html`${issue.open > 0 && html`<button type="button" class="main" onClick=${() => actOnMany(queryOf(issue), "retry")}>Retry ${issue.open.toLocaleString("en")}</button><button type="button" onClick=${() => actOnMany(queryOf(issue), "restart")}>Restart from…</button>`}
+  return html`${issue.open > 0 && html`<button type="button" class="main" onClick=${() => actOnMany(queryOf(issue), "retry")}>Retry ${num(issue.open)}</button><button type="button" onClick=${() => actOnMany(queryOf(issue), "restart")}>Restart from…</button>`}
     <a class="button" href=${href([], { q: queryOf(issue) })}>Runs</a>
     ${issue.state === "open" ? html`<button type="button" onClick=${() => setState(issue, "resolve")}>Resolve</button><button type="button" onClick=${() => setState(issue, "mute")}>Mute</button>` : html`<button type="button" onClick=${() => setState(issue, "reopen")}>Open again</button>`}`;
 }
@@ -34,7 +34,7 @@ export function Issues() {
     <${Failure} error=${error} />${!data && !error && html`<${Loading} />`}
     ${data && data.items.length === 0 && html`<${Empty}><p>${state === "open" ? "No open issue: nothing failed, is blocked or is tried again and again." : "None."}</p></${Empty}>`}
     <ul class="issues">${(data?.items || []).map((one) => html`<li key=${one.id} class="panel issue"><div class="issue-head"><a class="tag" href=${href(["issues", one.id])}>${one.id}</a> <${Kind} of=${one.kind} /> <a class="issue-title" href=${href(["issues", one.id])}>${one.title}</a></div>
-      <div class="issue-line"><${Spark} values=${one.hours} label=${`${one.id}: ${one.hours.reduce((sum, n) => sum + n, 0)} in the last 24 hours`} /><span><b>${one.open.toLocaleString("en")}</b> open</span><span class="dim">seen ${one.seen.toLocaleString("en")}×</span><span class="dim">last <${Ago} time=${one.last} /></span>
+      <div class="issue-line"><${Spark} values=${one.hours} label=${`${one.id}: ${one.hours.reduce((sum, n) => sum + n, 0)} in the last 24 hours`} /><span><b>${num(one.open)}</b> open</span><span class="dim">seen ${num(one.seen)}×</span><span class="dim">last <${Ago} time=${one.last} /></span>
         <span class="dim mono clip" title=${one.place}>${one.function}${one.function && one.place ? " · " : ""}${one.place}</span><span class="dim clip">${Object.keys(one.workflows).join(", ")}</span></div>
       ${!meta?.is_read_only && html`<div class="buttons"><${Buttons} issue=${one} /></div>`}</li>`)}</ul>`;
 }
@@ -47,9 +47,9 @@ export function Issue({ id }) {
   const runs = useLook(one ? asked("runs", { q: queryOf(one), limit: 20 }) : null);
   if (error && !one) return html`<${Failure} error=${error} />`;
   if (!one) return html`<${Loading} />`;
-  const counts = (title, map) => Object.keys(map).length > 0 && html`<section><h2>${title}</h2><table class="plain"><tbody>${Object.entries(map).map(([name, count]) => html`<tr key=${name}><td class="mono clip">${name}</td><td class="num">${count.toLocaleString("en")}</td></tr>`)}</tbody></table></section>`;
+  const counts = (title, map) => Object.keys(map).length > 0 && html`<section><h2>${title}</h2><table class="plain"><tbody>${Object.entries(map).map(([name, count]) => html`<tr key=${name}><td class="mono clip">${name}</td><td class="num">${num(count)}</td></tr>`)}</tbody></table></section>`;
   return html`<div class="page-head"><h1><span class="tag">${one.id}</span> ${one.title}</h1></div>
-    <p><${Kind} of=${one.kind} /> <span class="gap"><b>${one.open.toLocaleString("en")}</b> open</span> <span class="gap dim">seen ${one.seen.toLocaleString("en")}×</span> <span class="gap dim">first <${Ago} time=${one.first} /></span> <span class="gap dim">last <${Ago} time=${one.last} /></span> <span class="gap">${one.state}</span></p>
+    <p><${Kind} of=${one.kind} /> <span class="gap"><b>${num(one.open)}</b> open</span> <span class="gap dim">seen ${num(one.seen)}×</span> <span class="gap dim">first <${Ago} time=${one.first} /></span> <span class="gap dim">last <${Ago} time=${one.last} /></span> <span class="gap">${one.state}</span></p>
     ${(one.function || one.place) && html`<p class="mono wrap dim">${one.function} ${one.place}</p>`}
     ${!meta?.is_read_only && html`<div class="buttons"><${Buttons} issue=${one} /></div>`}
     <div class="spark-wide"><${Spark} values=${one.hours} label="by hour, the last 24" /><span class="dim">the last 24 hours</span></div>

@@ -1,5 +1,5 @@
 // Small parts that every page uses.
-import { Fragment, computed, h, htm, signal, useEffect, useRef, useState } from "./vendor/preact.js";
+import { Fragment, computed, h, htm, signal, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 import { clean, connection, now, poke } from "./live.js";
 
 export const html = htm.bind(h);
@@ -29,7 +29,8 @@ export const setQuery = (changes) => {
 
 // -- words ----------------------------------------------------------------------------------------
 
-export const plural = (number, word, words = word + "s") => `${number.toLocaleString("en")} ${number === 1 ? word : words}`;
+export const num = (number) => number.toLocaleString("en");
+export const plural = (number, word, words = word + "s") => `${num(number)} ${number === 1 ? word : words}`;
 
 export function duration(ms) {
   if (ms == null || Number.isNaN(ms)) return "";
@@ -115,7 +116,7 @@ export function Tabs({ tabs, current, onPick }) {
   };
   return html`<div class="tabs" role="tablist" onKeyDown=${keys}>${tabs.map(([name, label, count]) => html`
     <button type="button" role="tab" key=${name} data-tab=${name} id=${"tab-" + name} aria-selected=${name === current} aria-controls="panel"
-      tabindex=${name === current ? 0 : -1} onClick=${() => onPick(name)}>${label}${count != null && html` <span class="count">${count.toLocaleString("en")}</span>`}</button>`)}</div>`;
+      tabindex=${name === current ? 0 : -1} onClick=${() => onPick(name)}>${label}${count != null && html` <span class="count">${num(count)}</span>`}</button>`)}</div>`;
 }
 
 export const Panel = ({ of, children }) => html`<div role="tabpanel" id="panel" aria-labelledby=${"tab-" + of} tabindex="0">${children}</div>`;
@@ -138,7 +139,8 @@ export const hasDialog = computed(() => shown.value.length > 0);
 
 function Dialog({ one }) {
   const ref = useRef();
-  useEffect(() => {
+  // At once: who types on finds the cursor in it.
+  useLayoutEffect(() => {
     const before = document.activeElement;
     ref.current.showModal();
     ref.current.querySelector("[autofocus], input:not([type=hidden]), textarea, select, .actions button")?.focus();

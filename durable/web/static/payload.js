@@ -1,7 +1,7 @@
 // Payloads: hostile text, of any size and depth, shown as a tree, as it is, or on demand.
 import { useMemo, useState } from "./vendor/preact.js";
 import { at, asked, clean, get, getText } from "./live.js";
-import { Copy, bytes, html } from "./parts.js";
+import { Copy, bytes, html, num } from "./parts.js";
 
 // What the page is sent is cut at 64 KiB; larger ones are asked for, and shown as a tree up to this.
 const TREE_CHARACTERS_MAX = 5_000_000;
@@ -23,7 +23,7 @@ function Text({ value, quoted = true }) {
   const [shown, show] = useState(TEXT_SHOWN);
   const whole = quoted ? JSON.stringify(value) : value;
   const head = clean(whole.slice(0, shown));
-  return html`<span class="j-text">${head}${whole.length > shown && html`<button type="button" class="quiet" onClick=${() => show(shown * 10)}>… ${(whole.length - shown).toLocaleString("en")} more</button>`}</span>`;
+  return html`<span class="j-text">${head}${whole.length > shown && html`<button type="button" class="quiet" onClick=${() => show(shown * 10)}>… ${num(whole.length - shown)} more</button>`}</span>`;
 }
 
 function Leaf({ value }) {
@@ -44,9 +44,9 @@ function Node({ value, name, depth }) {
   if (keys.length === 0) return html`<div class="j-line">${label}${left + right}</div>`;
   return html`<div class="j-branch">
     <button type="button" class="j-fold" aria-expanded=${open} onClick=${() => setOpen(!open)}>
-      <span class="j-mark" aria-hidden="true">${open ? "▾" : "▸"}</span>${label}${left}${open ? "" : html`<span class="dim"> ${keys.length.toLocaleString("en")} </span>${right}`}</button>
+      <span class="j-mark" aria-hidden="true">${open ? "▾" : "▸"}</span>${label}${left}${open ? "" : html`<span class="dim"> ${num(keys.length)} </span>${right}`}</button>
     ${open && html`<div class="j-inner">${keys.slice(0, shown).map((key) => html`<${Node} key=${key} value=${value[key]} name=${Array.isArray(value) ? null : key} depth=${depth + 1} />`)}
-      ${keys.length > shown && html`<button type="button" class="quiet" onClick=${() => show(shown + 1000)}>${(keys.length - shown).toLocaleString("en")} more</button>`}</div><div>${right}</div>`}
+      ${keys.length > shown && html`<button type="button" class="quiet" onClick=${() => show(shown + 1000)}>${num(keys.length - shown)} more</button>`}</div><div>${right}</div>`}
   </div>`;
 }
 

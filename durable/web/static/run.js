@@ -1,7 +1,7 @@
 // One run: what it is, why it waits, what happened, and every way to repair it.
 import { useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { asked, at, get, useLook } from "./live.js";
-import { Ago, Copy, Empty, Failure, Loading, Panel, RunLink, Status, Tabs, Took, clock, duration, href, html, isOpen, plural, route, say, setQuery, useWindow } from "./parts.js";
+import { Ago, Copy, Empty, Failure, Loading, Panel, RunLink, Status, Tabs, Took, clock, duration, href, html, num, isOpen, plural, route, say, setQuery, useWindow } from "./parts.js";
 import { Payload, Tree, payloadOf } from "./payload.js";
 import { VERBS, acceptStep, actOnRun, editPolicy, endStep, verbsFor } from "./acts.js";
 import { Timeline, nameOf } from "./timeline.js";
@@ -64,7 +64,7 @@ function Header({ run, meta }) {
   const code = run.codes.at(-1)?.code;
   return html`<header class="run-head"><div class="run-title"><h1><span class="clip">${run.workflow}</span></h1><span class="mono run-id">${run.id}</span><${Copy} text=${run.id} /><${Status} of=${run.status} /></div>
     <dl class="facts"><div><dt>started</dt><dd><${Ago} time=${run.started || run.created} /></dd></div><div><dt>${open ? "since" : "took"}</dt><dd><${Took} from=${run.started || run.created} to=${run.closed} /></dd></div>
-      <div><dt>events</dt><dd>${run.events.toLocaleString("en")}</dd></div>${run.worker && html`<div><dt>worker</dt><dd>${run.worker}</dd></div>`}${code && html`<div><dt>code</dt><dd class="mono" title=${code}>${code.slice(0, 8)}</dd></div>`}
+      <div><dt>events</dt><dd>${num(run.events)}</dd></div>${run.worker && html`<div><dt>worker</dt><dd>${run.worker}</dd></div>`}${code && html`<div><dt>code</dt><dd class="mono" title=${code}>${code.slice(0, 8)}</dd></div>`}
       ${run.deadline && html`<div><dt>deadline</dt><dd><${Ago} time=${run.deadline} /></dd></div>`}${run.lost > 0 && html`<div><dt>lost workers</dt><dd>${run.lost}</dd></div>`}
       ${run.parent && html`<div><dt>parent</dt><dd><${RunLink} id=${run.parent} /></dd></div>`}${run.source && html`<div><dt>${run.cause} from</dt><dd><${RunLink} id=${run.source} /></dd></div>`}
       ${run.followed_by.length > 0 && html`<div><dt>goes on as</dt><dd>${run.followed_by.map((id) => html`<${RunLink} key=${id} id=${id} /> `)}</dd></div>`}
@@ -155,7 +155,7 @@ function Events({ id, run }) {
   return html`<${Failure} error=${error} />${data && html`<ol class="events" start=${after + 1}>${data.items.map((one) => html`<li key=${one.seq}><details><summary><span class="num dim">${one.seq}</span> <span class="mono">${one.kind}</span> <b class="clip">${one.name}</b> <span class="mono dim">${one.step}</span> <${Status} of=${one.status} /> <span class="dim">${clock(one.at)}</span> ${one.error && html`<span class="bad-text clip">${one.error}</span>`}</summary>
       <${Payload} label="arguments" text=${one.arguments} source=${payloadOf(id, "arguments", one.seq)} /><${Payload} label="result" text=${one.result} source=${payloadOf(id, "result", one.seq)} /></details></li>`)}</ol>
     ${data.items.length === 0 && html`<${Empty}>Nothing is recorded yet.</${Empty}>`}
-    <div class="pages">${after > 0 && html`<button type="button" onClick=${() => setAfter(Math.max(0, after - 100))}>‹ earlier</button>`}<span class="dim">${run.events.toLocaleString("en")} events</span>${data.next && html`<button type="button" onClick=${() => setAfter(Number(data.next))}>later ›</button>`}</div>`}`;
+    <div class="pages">${after > 0 && html`<button type="button" onClick=${() => setAfter(Math.max(0, after - 100))}>‹ earlier</button>`}<span class="dim">${num(run.events)} events</span>${data.next && html`<button type="button" onClick=${() => setAfter(Number(data.next))}>later ›</button>`}</div>`}`;
 }
 
 function Family({ id, run }) {
@@ -169,7 +169,7 @@ function Family({ id, run }) {
 function Member({ one, current }) {
   return html`<li role="treeitem" aria-expanded=${one.children.length ? "true" : undefined} aria-selected=${one.id === current}><span class=${"member" + (one.id === current ? " current" : "")}><${Status} of=${one.status} /> <${RunLink} id=${one.id} /> <span class="dim">${one.workflow}${one.step && `, step ${one.step}`}</span> <span class="clip dim">${one.why}</span></span>
     ${one.children.length > 0 && html`<ul role="group">${one.children.map((child) => html`<${Member} key=${child.id} one=${child} current=${current} />`)}
-      ${Object.entries(one.folded).map(([workflow, counts]) => html`<li key=${workflow} role="treeitem" class="dim">${workflow}: ${Object.entries(counts).map(([status, count]) => `${count.toLocaleString("en")} more ${status}`).join(", ")}</li>`)}</ul>`}</li>`;
+      ${Object.entries(one.folded).map(([workflow, counts]) => html`<li key=${workflow} role="treeitem" class="dim">${workflow}: ${Object.entries(counts).map(([status, count]) => `${num(count)} more ${status}`).join(", ")}</li>`)}</ul>`}</li>`;
 }
 
 function Logs({ id }) {
@@ -230,7 +230,7 @@ export function Run({ id }) {
       ${withSteps && !found.steps.length && (run.events ? html`<${Loading} />` : html`<${Empty}><p>No step has ended yet.</p>${isOpen(run.status) && html`<p class="dim">What is in hand is shown once it ends, waits or is tried again.</p>`}</${Empty}>`)}
       ${tab === "timeline" && found.steps.length > 0 && html`<${Timeline} steps=${found.steps} attempts=${found.attempts} run=${run} picked=${picked?.key} onPick=${pick} />`}
       ${tab === "steps" && found.steps.length > 0 && html`<${Steps} steps=${found.steps} picked=${picked?.key} onPick=${pick} />`}
-      ${withSteps && found.isCut && html`<p class="center"><button type="button" onClick=${found.more}>Load more of ${run.events.toLocaleString("en")} events</button></p>`}
+      ${withSteps && found.isCut && html`<p class="center"><button type="button" onClick=${found.more}>Load more of ${num(run.events)} events</button></p>`}
       ${tab === "events" && html`<${Events} id=${id} run=${run} />`}
       ${tab === "messages" && html`<${Messages} run=${run} meta=${meta} />`}
       ${tab === "children" && html`<${Family} id=${id} run=${run} />`}

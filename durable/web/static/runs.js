@@ -1,7 +1,7 @@
 // The list of runs: a filter, counts, a table, and what can be done to many.
 import { useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { asked, useLook } from "./live.js";
-import { Ago, CLOSED, Empty, Failure, Loading, OPEN, RunLink, Status, Took, go, href, html, openDialog, plural, route, setQuery } from "./parts.js";
+import { Ago, CLOSED, Empty, Failure, Loading, OPEN, RunLink, Status, Took, go, href, html, num, openDialog, plural, route, setQuery } from "./parts.js";
 import { VERBS, actOnMany, actOnRun, bulkVerbs, verbsFor } from "./acts.js";
 
 const PAGE = 100;
@@ -93,7 +93,7 @@ function Chips({ query, counts }) {
   return html`<div class="chips" role="group" aria-label="Runs by status; with Shift several">
     <button type="button" class="chip" aria-pressed=${current.length === 0} onClick=${(event) => pick("", event)}>all <b>${total?.toLocaleString("en") ?? "…"}</b></button>
     ${[...OPEN, ...CLOSED].filter((status) => counts?.counts[status] || current.includes(status)).map((status) => html`
-      <button type="button" key=${status} class="chip" aria-pressed=${current.includes(status)} onClick=${(event) => pick(status, event)}><${Status} of=${status} /> <b>${(counts?.counts[status] || 0).toLocaleString("en")}</b></button>`)}</div>`;
+      <button type="button" key=${status} class="chip" aria-pressed=${current.includes(status)} onClick=${(event) => pick(status, event)}><${Status} of=${status} /> <b>${num(counts?.counts[status] || 0)}</b></button>`)}</div>`;
 }
 
 // -- views and columns ----------------------------------------------------------------------------
@@ -203,7 +203,7 @@ export function Runs() {
     ${list.error && list.error.code !== "wrong_filter" && html`<${Failure} error=${list.error} />`}
     ${selected.size > 0 && html`<div class="bulk" role="toolbar" aria-label="Act on the selected runs">
       <b>${isAll ? plural(total ?? 0, "run") : plural(selected.size, "run")} selected</b>
-      ${!isAll && selected.size === items.length && list.data.next && total > items.length && html`<button type="button" class="link" onClick=${() => setAll(true)}>select all ${total.toLocaleString("en")} matching</button>`}
+      ${!isAll && selected.size === items.length && list.data.next && total > items.length && html`<button type="button" class="link" onClick=${() => setAll(true)}>select all ${num(total)} matching</button>`}
       <button type="button" class="link" onClick=${() => { setSelected(new Set()); setAll(false); }}>none</button><span class="grow"></span>
       ${bulkVerbs(isAll ? counts.data?.counts : Object.fromEntries([...chosen].map((one) => [one, 1]))).map((verb) => html`<button type="button" key=${verb} class=${VERBS[verb].isDanger ? "danger" : ""} onClick=${() => act(verb)}>${VERBS[verb].label}</button>`)}</div>`}
     ${!list.data && !list.error && html`<${Loading} />`}
@@ -218,7 +218,7 @@ export function Runs() {
       <div class="pages"><${ColumnMenu} columns=${columns} setColumns=${setColumns} />
         <button type="button" onClick=${() => go([], { q: query, order: order ? "" : "oldest" })}>${order ? "Oldest first" : "Newest first"}</button><span class="grow"></span>
         ${before && html`<button type="button" onClick=${() => history.back()}>‹ back</button><a class="button" href=${href([], { q: query, order })}>first page</a>`}
-        <span class="dim" aria-live="polite">${items.length.toLocaleString("en")} of ${total?.toLocaleString("en") ?? "…"}</span>
+        <span class="dim" aria-live="polite">${num(items.length)} of ${total?.toLocaleString("en") ?? "…"}</span>
         ${list.data.next && html`<a class="button" href=${href([], { q: query, order, before: list.data.next })}>${order ? "newer" : "older"} ›</a>`}</div>`}`;
 }
 

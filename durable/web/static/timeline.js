@@ -1,7 +1,7 @@
 // The timeline of a run: a row a step, drawn only where it is seen; like steps folded, idle time hidden.
 import { useMemo, useRef, useState } from "./vendor/preact.js";
 import { now } from "./live.js";
-import { duration, html, shapeOf, useWindow } from "./parts.js";
+import { duration, html, num, shapeOf, useWindow } from "./parts.js";
 
 const ROW = 26;
 const FOLD_MIN = 4;
@@ -117,7 +117,7 @@ export function Timeline({ steps, attempts, run, picked, onPick }) {
     <div class="tl-tools"><label class="check"><input type="checkbox" checked=${hideIdle} onChange=${(event) => { setHideIdle(event.target.checked); setZoom(null); }} /> hide idle time</label>
       <span class="grow"></span><button type="button" class="quiet" aria-label="Zoom in" onClick=${() => narrow(0.5)}>+</button><button type="button" class="quiet" aria-label="Zoom out" onClick=${() => narrow(2)}>−</button>
       <button type="button" class="quiet" disabled=${!zoom} onClick=${() => setZoom(null)}>all</button></div>
-    <div class="tl-axis"><span class="tl-name dim">${steps.length.toLocaleString("en")} steps</span>
+    <div class="tl-axis"><span class="tl-name dim">${num(steps.length)} steps</span>
       <div class="tl-ticks" title="Drag to zoom" onPointerDown=${down} onPointerMove=${move} onPointerUp=${up} onDblClick=${() => setZoom(null)}>
         ${ticks.map((part) => html`<span key=${part} style=${{ left: `${part * 100}%` }} class=${part === 1 ? "end" : ""}>${hideIdle && !zoom && scale.gaps.length ? (part === 0 ? duration(seenFrom - from) : part === 1 ? duration(seenTo - from) : "") : duration(seenFrom + part * (seenTo - seenFrom) - from)}</span>`)}
         ${drag && html`<div class="tl-drag" style=${{ left: `${Math.min(...drag) * 100}%`, width: `${Math.abs(drag[1] - drag[0]) * 100}%` }}></div>`}</div></div>
@@ -137,7 +137,7 @@ function Row({ row, top, x, nowMs, attempts, isPicked, onPick, onToggle, gaps })
     const worst = ["failed", "retrying", "exhausted", "running"].find((status) => counts[status]) || row.fold[0].status;
     return html`<div class="tl-row fold" style=${{ top: `${top}px` }} role="option" aria-selected=${isPicked} data-key=${row.key} tabindex="-1" onClick=${() => onToggle(row.key)}
       onKeyDown=${(event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); onToggle(row.key); } }}>
-      <span class="tl-name"><span class="clip"><span aria-hidden="true">${row.isOpen ? "▾" : "▸"}</span> ${nameOf(row.fold[0])} <b>×${row.fold.length.toLocaleString("en")}</b></span></span>
+      <span class="tl-name"><span class="clip"><span aria-hidden="true">${row.isOpen ? "▾" : "▸"}</span> ${nameOf(row.fold[0])} <b>×${num(row.fold.length)}</b></span></span>
       <span class="tl-track">${hidden}<div class=${`tl-bar s-${worst}`} style=${{ left: `${begin * 100}%`, width: `max(3px, ${(end - begin) * 100}%)` }}></div>
       <span class=${`tl-text${end > 0.8 ? " before" : ""}`} style=${end > 0.8 ? { right: `${(1.005 - begin) * 100}%` } : { left: `${end * 100}%` }}>${Object.entries(counts).map(([status, count]) => `${count} ${shapeOf(status)}`).join(" ")}<span class="hidden"> ${Object.entries(counts).map(([status, count]) => `${count} ${status}`).join(", ")}</span></span></span></div>`;
   }

@@ -1,12 +1,12 @@
 // Waiting: everything open by what it waits for, the soonest first.
 import { asked, useLook } from "./live.js";
-import { Ago, Empty, RunLink, Status, href, html } from "./parts.js";
+import { Ago, Empty, RunLink, Status, href, html, num } from "./parts.js";
 
 const GROUPS = [["blocked", "Blocked: code and history do not fit"], ["retrying", "Tried again"], ["waiting", "For a message, a child or an answer"], ["queued", "For a worker"], ["paused", "Until somebody resumes them"]];
 
 function Group({ status, title, count }) {
   const { data } = useLook(asked("runs", { q: `status:${status}`, limit: 15, order: "oldest" }), 2000);
-  return html`<section><h2><${Status} of=${status} /> ${title} <a class="count" href=${href([], { q: `status:${status}` })}>${count.toLocaleString("en")}</a></h2>
+  return html`<section><h2><${Status} of=${status} /> ${title} <a class="count" href=${href([], { q: `status:${status}` })}>${num(count)}</a></h2>
     <${Lines} items=${data?.items || []} />${data?.next && html`<p><a href=${href([], { q: `status:${status}`, order: "oldest" })}>all of them</a></p>`}</section>`;
 }
 

@@ -171,7 +171,7 @@ def test_a_pending_step_is_ended_by_hand_and_its_policy_changed(mended):
     dialog(page).get_by_role("button", name="Change").click()
     expect(dialog(page)).to_have_count(0)
     panel.get_by_role("button", name="End by hand").click()
-    dialog(page).get_by_label("Result").fill('"printed by hand"')
+    dialog(page).get_by_role("textbox", name=re.compile("^Result")).fill('"printed by hand"')
     dialog(page).get_by_role("button", name="End the step").click()
 
     expect(status(page)).to_have_text("✓completed")
