@@ -456,10 +456,10 @@ def bench_p(steps=20_000):
     return {**found, "target": target, "ok": is_ok}
 
 
-def bench_q(runs=1_000, steps=20):
-    """(a) with a page open on the file, which asks every second, against none."""
-    found = pages.polling_cost(run_many, folder, runs, steps, max(5, REPEATS))
-    return {**found, "target": "watched_of_alone >= 0.98", "ok": found["watched_of_alone"] >= 0.98}
+def bench_q(runs=4_000, steps=20):
+    """(a), four times as long, asked every second as a page asks, and beside a browser."""
+    found = pages.polling_cost(run_many, folder, runs, steps, max(7, REPEATS))
+    return {**found, "target": "asked_of_alone >= 0.98", "ok": found["asked_of_alone"] >= 0.98}
 
 
 BENCHES = {

@@ -1,6 +1,7 @@
 """How fast the pages are: their answers over HTTP, and what a person sees in a real Chromium."""
 
 import asyncio
+import contextlib
 import http.client
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing, contextmanager
 
@@ -164,24 +166,32 @@ def commit_to_pixels(path, times=7):
 
 
 def polling_cost(run_many, folder, runs, steps, repeats):
-    """Measure the engine's steps a second with a page open on its file, against none, in turn."""
-    alone, watched = [], []
+    """Measure the engine alone, asked as a page asks, and with a browser beside it, in turn.
+
+    The browser draws on the same cores: what it takes is not what being asked takes.
+    """
+    found = {"alone": [], "asked": [], "watched": []}
     for _ in range(repeats):
-        with folder() as where:
-            alone.append(asyncio.run(run_many(where / "a.db", runs, steps)))
-        with folder() as where:
-            durable.run(where / "b.db", page_chain.options(id="first"), 1)
-            with serving(where / "b.db") as port, looking_aside(port):
-                watched.append(asyncio.run(run_many(where / "b.db", runs, steps)))
-    ratio = statistics.median(alone) / statistics.median(watched)
-    return {"watched_of_alone": round(ratio, 3)}
+        for how, times in found.items():
+            with folder() as where:
+                durable.run(where / "a.db", page_chain.options(id="first"), 1)
+                with contextlib.ExitStack() as stack:
+                    if how != "alone":
+                        port = stack.enter_context(serving(where / "a.db"))
+                        stack.enter_context(beside("browser" if how == "watched" else "asks", port))
+                    times.append(asyncio.run(run_many(where / "a.db", runs, steps)))
+    alone = statistics.median(found["alone"])
+    return {
+        "asked_of_alone": round(alone / statistics.median(found["asked"]), 3),
+        "with_a_browser_of_alone": round(alone / statistics.median(found["watched"]), 3),
+    }
 
 
 @contextmanager
-def looking_aside(port):
-    """Open the page from a process of its own: playwright keeps a loop running."""
+def beside(what, port):
+    """Open a page, or ask as one does, in a process of its own."""
     process = subprocess.Popen(
-        [sys.executable, __file__, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, __file__, what, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
         process.stdout.readline()
@@ -192,7 +202,32 @@ def looking_aside(port):
         process.stdout.close()
 
 
+def ask_as_a_page(port, stopped):
+    """Ask each second for what the list of runs asks for, with the tags of the last answers."""
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    tags = {"runs?limit=100": "", "counts": "", "meta": ""}
+    with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        while not stopped.wait(1.0):
+            for path, tag in tags.items():
+                connection.request(
+                    "GET", f"/api/v1/{path}", headers={**headers, "if-none-match": tag}
+                )
+                answer = connection.getresponse()
+                answer.read()
+                tags[path] = answer.headers["etag"]
+
+
 if __name__ == "__main__":
-    with looking(int(sys.argv[1])):
+    port = int(sys.argv[2])
+    if sys.argv[1] == "browser":
+        with looking(port):
+            print("open", flush=True)
+            sys.stdin.read()
+    else:
+        stopped = threading.Event()
+        asking = threading.Thread(target=ask_as_a_page, args=(port, stopped))
+        asking.start()
         print("open", flush=True)
         sys.stdin.read()
+        stopped.set()
+        asking.join()

@@ -20,7 +20,7 @@ PICTURES = {
     "runs": ("#/", WIDE),
     "runs-dark": ("#/?q=workflow:fulfil", WIDE | DARK),
     "runs-phone": ("#/", PHONE),
-    "run": ("#/runs/order-8803?step=e-3", WIDE),
+    "run": ("#/runs/order-8803?step=e-2", WIDE),
     "run-dark": ("#/runs/order-8805", WIDE | DARK),
     "run-phone": ("#/runs/order-8805", PHONE),
     "issues": ("#/issues", WIDE),
