@@ -16,6 +16,7 @@ __all__ = [
     "attempts_of_step",
     "last_seq",
     "message_events",
+    "miscounted",
     "queues",
     "runs_of_workers",
     "step_events",
@@ -60,6 +61,11 @@ def attempts_of_step(reader: Reader, run: int, step: str, limit: int) -> list[At
 def runs_of_workers(reader: Reader) -> list[tuple[int, int]]:
     """Return how many runs each worker has in hand."""
     return [(worker, count) for worker, count in reader.all("count_runs_of_workers")]
+
+
+def miscounted(reader: Reader) -> list[str]:
+    """Return the workflows whose runs are not as many as the counts of the file say."""
+    return sorted({workflow for workflow, _, _ in reader.all("list_miscounted")})
 
 
 def queues(reader: Reader, limit: int) -> list[tuple[str, int, int]]:

@@ -7,12 +7,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from durable._store import health
+from durable._store import health, pages
 from durable.inspection._views import CheckView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from durable._store.reader import Reader
     from durable.inspection._views import WorkerView
 
 __all__ = ["look_over"]
@@ -26,17 +27,19 @@ MIB = 1024 * 1024
 
 
 def look_over(
-    path: str, workers: Sequence[WorkerView], counts: Mapping[str, int]
+    reader: Reader, workers: Sequence[WorkerView], counts: Mapping[str, int]
 ) -> Sequence[CheckView]:
     """Return what was looked at, and how it is.
 
     Args:
-        path: The file.
+        reader: Of the file.
         workers: Those whose rows say that they live.
         counts: Runs by shown status.
     """
+    path = reader.path
     return [
         _whole(path),
+        _counts(reader),
         _mode(path),
         _log(path),
         _room(path),
@@ -71,6 +74,16 @@ def _room(path: str) -> CheckView:
     free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free  # noqa: PTH100, PTH120
     text = f"{free / MIB:,.0f} MiB are free on its disk"
     return CheckView(name="disk", is_well=free >= FREE_BYTES_MIN, text=text)
+
+
+def _counts(reader: Reader) -> CheckView:
+    wrong = pages.miscounted(reader)
+    text = "as many runs as are counted"
+    if wrong:
+        text = (
+            f"not as counted: runs of {', '.join(wrong[:FAULTS_SHOWN])}; was a row changed by hand?"
+        )
+    return CheckView(name="counts", is_well=not wrong, text=text)
 
 
 def _served(workers: Sequence[WorkerView], counts: Mapping[str, int]) -> CheckView:

@@ -159,7 +159,7 @@ class Looks:
         Raises:
             StoreError: The file cannot be read.
         """
-        return look_over(self._reader.path, self.workers(), self.count())
+        return look_over(self._reader, self.workers(), self.count())
 
     def backup(
         self, dest: str | os.PathLike[str], *, keep: int | None = None, overwrite: bool = False

@@ -151,6 +151,7 @@ class _Site:
         self._slow_looks = asyncio.Semaphore(SLOW_LOOKS_MAX)
         self._viewer: Viewer | None = None
         self._opened = contextlib.ExitStack()
+        self._doing: dict[tuple[str, str, str], asyncio.Lock] = {}
         self._done: OrderedDict[tuple[str, str, str], Response] = OrderedDict()
 
     async def answer(self, request: Request, who: str) -> Response:
@@ -241,21 +242,29 @@ class _Site:
         key = request.headers.get("idempotency-key", "")
         if len(key) > KEY_CHARACTERS_MAX:
             raise Refused(400, "wrong_use", f"a key has at most {KEY_CHARACTERS_MAX} characters")
-        mark = (who, "/".join(places), key)
-        if key and mark in self._done:
-            return self._done[mark]
         client = self._client
         if who:
             client = copy.copy(client)
             client._who = who
+        if not key:
+            return await self._performed(client, places, said)
+        mark = (who, "/".join(places), key)
+        async with self._doing.setdefault(mark, asyncio.Lock()):
+            if mark not in self._done:
+                try:
+                    self._done[mark] = await self._performed(client, places, said)
+                finally:
+                    self._doing.pop(mark, None)
+                if len(self._done) > KEYS_MAX:
+                    self._done.popitem(last=False)
+            return self._done[mark]
+
+    async def _performed(
+        self, client: Client, places: list[str], said: Mapping[str, Any]
+    ) -> Response:
         async with asyncio.timeout(ACT_WAIT_S):
             found = await self._perform(client, places, said)
-        answer = Response(msgspec.json.encode(found), 202, media_type="application/json")
-        if key:
-            self._done[mark] = answer
-            if len(self._done) > KEYS_MAX:
-                self._done.popitem(last=False)
-        return answer
+        return Response(msgspec.json.encode(found), 202, media_type="application/json")
 
     async def _perform(self, client: Client, places: list[str], said: Mapping[str, Any]) -> object:
         head, colon, verb = places[-1].rpartition(":") if places else ("", "", "")

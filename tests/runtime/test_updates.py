@@ -495,7 +495,13 @@ async def test_an_open_update_is_definite_whatever_end_its_run_takes(durable_har
     match end:
         case "cancelled" | "terminated":
             verb = end.removesuffix("led") if end == "cancelled" else "terminate"
-            await insist(harness, handle, lambda run: getattr(run, verb)())
+
+            async def ask(run):
+                # An engine that vanished may have done it before it could say so.
+                with contextlib.suppress(durable.RunClosed):
+                    await getattr(run, verb)()
+
+            await insist(harness, handle, ask)
         case _:
             await insist(harness, handle, lambda run: run.signal(go, 1, id="go"))
             if end == "continued":

@@ -151,3 +151,17 @@ def test_counting_reads_no_run_that_nobody_has_in_hand(tmp_path, text):
 
     about_runs = [one for one in asked if "FROM run" in one]
     assert all("INDEXED BY run_owned" in one for one in about_runs)
+
+
+def test_a_row_that_was_changed_by_hand_is_found_by_the_doctor(tmp_path):
+    path = tmp_path / "app.db"
+    durable.run(path, tallied.options(id="a"), 2)
+    made = apsw.Connection(str(path))
+    made.execute("UPDATE tally SET runs = 7")
+    made.close()
+
+    with durable.view(path) as runs:
+        (found,) = [one for one in runs.doctor() if one.name == "counts"]
+
+    assert not found.is_well
+    assert "runs of tallied" in found.text

@@ -261,10 +261,18 @@ async def test_an_act_sent_again_with_its_key_is_done_once(served):
     other = await web.post(path("runs:start"), json=said, headers={"idempotency-key": "k2"})
     long = await web.post(path("runs:start"), json=said, headers={"idempotency-key": "k" * 201})
 
+    at_once = await asyncio.gather(
+        *(
+            web.post(path("runs:start"), json=said, headers={"idempotency-key": "k3"})
+            for _ in range(5)
+        )
+    )
+
+    assert len({answer.json()["run"]["id"] for answer in at_once}) == 1
     ids = [answer.json()["run"]["id"] for answer in (one, same, other)]
     assert ids[0] == ids[1] != ids[2]
     assert long.status_code == 400
-    assert sum((await engine.count("workflow:looks_long")).values()) == 3
+    assert sum((await engine.count("workflow:looks_long")).values()) == 4
 
 
 async def test_each_act_leaves_a_row_in_the_audit(served):
