@@ -65,7 +65,7 @@ async def test_every_way_a_run_changes_is_counted(tmp_path):
         for number in range(12):
             await engine.start(tallied.options(id=f"run-{number}"), number)
         await (await engine.start(tallied_parent.options(id="parent"), 1)).wait()
-        for turn in range(150):
+        for turn in range(80):
             ids = [one.id for one in await engine.list(limit=1_000)]
             if not ids:
                 break
