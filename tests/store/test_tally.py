@@ -61,7 +61,7 @@ def problems(path):
 async def test_every_way_a_run_changes_is_counted(tmp_path):
     path = tmp_path / "app.db"
     chance = random.Random(7)
-    async with Engine(path, functions=FUNCTIONS) as engine:
+    async with Engine(path, functions=FUNCTIONS, grace=0.01) as engine:
         for number in range(12):
             await engine.start(tallied.options(id=f"run-{number}"), number)
         await (await engine.start(tallied_parent.options(id="parent"), 1)).wait()
