@@ -62,7 +62,7 @@ function Header({ run, meta }) {
   const verbs = meta?.is_read_only ? [] : verbsFor(run.status);
   const open = isOpen(run.status);
   const code = run.codes.at(-1)?.code;
-  return html`<header class="run-head"><div class="run-title"><h1><span class="clip">${run.workflow}</span></h1><span class="mono run-id">${run.id}</span><${Copy} text=${run.id} /><${Status} of=${run.status} /></div>
+  return html`<header class="run-head"><div class="run-title"><h1>${run.workflow}</h1><span class="mono run-id">${run.id}</span><${Copy} text=${run.id} /><${Status} of=${run.status} /></div>
     <dl class="facts"><div><dt>started</dt><dd><${Ago} time=${run.started || run.created} /></dd></div><div><dt>${open ? "since" : "took"}</dt><dd><${Took} from=${run.started || run.created} to=${run.closed} /></dd></div>
       <div><dt>events</dt><dd>${num(run.events)}</dd></div>${run.worker && html`<div><dt>worker</dt><dd>${run.worker}</dd></div>`}${code && html`<div><dt>code</dt><dd class="mono" title=${code}>${code.slice(0, 8)}</dd></div>`}
       ${run.deadline && html`<div><dt>deadline</dt><dd><${Ago} time=${run.deadline} /></dd></div>`}${run.lost > 0 && html`<div><dt>lost workers</dt><dd>${run.lost}</dd></div>`}
@@ -142,7 +142,7 @@ export const Traceback = ({ text }) => text ? html`<pre class="trace mono" tabin
 function Steps({ steps, onPick, picked }) {
   const ref = useRef();
   const [first, last] = useWindow(steps.length, 30, ref);
-  return html`<div class="grid-head g-steps" aria-hidden="true"><span>#</span><span>Step</span><span>Name</span><span>Status</span><span>Tries</span><span>Took</span><span>Ended</span><span>Error</span></div>
+  return html`<div class="grid-head g-steps" aria-hidden="true"><span>#</span><span>Step</span><span>Name</span><span>Status</span><span class="num">Tries</span><span class="num">Took</span><span class="num">Ended</span><span>Error</span></div>
     <div class="grid-rows" ref=${ref} style=${{ height: `${steps.length * 30}px` }} role="list" aria-label="Steps">${steps.slice(first, last).map((one, place) => html`
     <div key=${one.key} role="listitem" class=${"grid-row g-steps" + (one.key === picked ? " picked" : "")} style=${{ top: `${(first + place) * 30}px` }}>
       <span class="dim num">${one.seq ?? ""}</span><span class="mono clip">${one.step}</span><button type="button" class="link clip" onClick=${() => onPick(one)}>${nameOf(one)} <span class="dim">${one.label}</span></button><span><${Status} of=${one.status} /></span><span class="num">${one.tries || ""}</span>
