@@ -94,7 +94,11 @@ class Viewer(Groups, Pages, Looks):
         """Return a text that changes with each commit, and when a worker begins or dies.
 
         It is of this viewer: another one has others.
+
+        Raises:
+            FileMoved: The path leads to another file by now, or to none.
         """
+        self._reader.refuse_moved()
         alive = [one.id for one in self._reader.live_workers() if self._is_alive(one.id)]
         self._known = None  # Who lives is asked anew.
         return f"{self._reader.data_version()}.{'-'.join(map(str, alive))}"

@@ -304,6 +304,25 @@ async def test_a_look_that_takes_long_has_no_tag(served):
         assert "etag" not in (await web.get(path(look))).headers
 
 
+async def test_a_file_that_was_replaced_is_told_and_not_shown_on(tmp_path):
+    file = tmp_path / "app.db"
+    async with Engine(file, functions=[looks_long]) as engine:
+        await (await engine.start(looks_long.options(id="old"), "x")).result()
+    async with durable.Client(file) as client, browser(durable.web.app(client)) as web:
+        assert (await web.get(path("runs"))).status_code == 200
+        file.rename(tmp_path / "moved.db")
+
+        details = list[str]()
+        for address in ("runs", "meta", "runs/old"):
+            answer = await web.get(path(address))
+            assert (answer.status_code, answer.json()["code"]) == (503, "file_trouble")
+            details.append(answer.json()["detail"])
+        assert "was moved, deleted or replaced" in details[0]
+        assert "does not exist" in details[-1]
+        (tmp_path / "moved.db").rename(file)
+        assert (await web.get(path("runs"))).status_code == 200
+
+
 async def test_who_the_service_knows_stands_in_the_audit(served):
     engine, _ = served
 
