@@ -324,3 +324,53 @@ def test_the_pages_say_when_the_server_is_gone(copied, open_page):
         page.locator("tbody tr").first.wait_for()
 
     page.get_by_text("The server does not answer").wait_for()
+
+
+def test_every_act_is_taken_without_a_worker_and_done_by_the_next_one(alone):
+    site, page = alone
+    show(page, site, "runs/nightly-monday")
+    press(page, "Pause")
+    expect(status(page)).to_have_text("‖paused")
+    press(page, "Resume")
+    expect(status(page)).to_have_text(re.compile("queued|sleeping"))
+    press(page, "Cancel")
+    expect(status(page)).to_have_text("○queued")
+    show(page, site, "runs/approve-1")
+    page.get_by_role("button", name="Signal").click()
+    dialog(page).get_by_label("Name").fill("approval")
+    dialog(page).get_by_role("button", name="Send").click()
+    expect(status(page)).to_have_text("○queued")
+    show(page, site, "runs/ask-1?tab=messages")
+    page.get_by_role("button", name="Answer").first.click()
+    dialog(page).get_by_label("Value").fill('"red"')
+    dialog(page).get_by_role("button", name="Answer", exact=True).click()
+    expect(status(page)).to_have_text("○queued")
+    show(page, site, "runs/order-8810?step=5")
+    page.locator(".step-panel").get_by_role("button", name="End by hand").click()
+    dialog(page).get_by_role("textbox", name=re.compile("^Result")).fill('"by hand"')
+    dialog(page).get_by_role("button", name="End the step").click()
+    expect(status(page)).to_have_text("○queued")
+    show(page, site, "runs/nightly-tuesday")
+    press(page, "Terminate")
+    expect(status(page)).to_have_text("⊗terminated")
+    show(page, site, "runs/order-8801")
+    page.get_by_role("button", name="Restart from").click()
+    dialog(page).get_by_role("button", name="Restart", exact=True).click()
+    page.wait_for_url(re.compile("order-8801%232"))
+    show(page, site, "start?workflow=report")
+    page.get_by_role("textbox", name="pages").fill("3")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.locator(".run-title").wait_for()
+    show(page, site, "issues")
+    page.get_by_role("button", name="Retry 6").click()
+    dialog(page).get_by_role("button", name="Retry 6 runs").click()
+    expect(page.locator("main")).to_contain_text("It is done by an engine, and none lives")
+
+    with working(site.path):
+        expect(page.locator("main")).to_contain_text("6 of 6")
+        for run, end in {
+            "nightly-monday": "cancelled", "approve-1": "completed", "ask-1": "completed",
+            "order-8810": "completed", "order-8801": "completed",
+        }.items():  # fmt: skip
+            show(page, site, f"runs/{run}")
+            expect(status(page)).to_contain_text(end)

@@ -235,3 +235,54 @@ def test_axe_finds_nothing_wrong_with_a_page(looked_at, open_page, name, shape):
     found = axe.Axe().run(page).response["violations"]
 
     assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
+
+
+def test_a_timeline_is_zoomed_by_dragging_and_idle_time_is_hidden(looked_at, open_page):
+    page = open_page(looked_at.address("#/runs/order-8801"))
+    bar = page.get_by_role("option", name=re.compile("charge")).locator(".tl-bar")
+    bar.wait_for()
+    before = bar.evaluate("(one) => one.style.left")
+    axis = page.locator(".tl-ticks").bounding_box()
+    page.mouse.move(axis["x"] + axis["width"] * 0.5, axis["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(axis["x"] + axis["width"] * 0.9, axis["y"] + 10)
+    page.mouse.up()
+
+    whole = page.get_by_role("button", name="all", exact=True)
+    expect(whole).to_be_enabled()
+    assert bar.evaluate("(one) => one.style.left") != before
+    whole.click()
+    assert bar.evaluate("(one) => one.style.left") == before
+    page.get_by_label("hide idle time").check()
+    expect(page.locator(".tl-gap").first).to_be_attached()
+
+
+def test_steps_are_reached_by_the_keyboard(looked_at, open_page):
+    page = open_page(looked_at.address("#/runs/order-8804"))
+    page.get_by_role("option").first.click()
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+
+    expect(page.locator(".step-panel h2")).to_contain_text("charge")
+    page.get_by_role("tab", name="Timeline").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name=re.compile("Steps"))).to_be_focused()
+
+
+def test_open_runs_are_checked_against_the_code_from_the_page(looked_at, open_page):
+    page = open_page(looked_at.address("#/about"))
+    page.get_by_role("button", name="Check open runs").click()
+
+    expect(page.locator("main")).to_contain_text(re.compile(r"\d+ fit, 0 do not"))
+
+
+def test_the_address_of_a_page_leads_back_and_forth(looked_at, open_page):
+    page = open_page(looked_at.address("#/?q=status:failed"))
+    page.get_by_role("link", name="order-8804").click()
+    page.locator(".run-title").wait_for()
+    page.get_by_role("tab", name="Audit").click()
+    page.go_back()
+    expect(page.locator("#filter")).to_have_value("status:failed")
+    page.go_forward()
+
+    expect(page.get_by_role("tab", name="Audit")).to_have_attribute("aria-selected", "true")
