@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from weakref import WeakSet
@@ -60,6 +61,16 @@ def _runner(what: str) -> WorkflowRunner:
 
 # Whoever asks people for messages shows what is declared; what nobody holds any more is not.
 _declared: WeakSet[_Message] = WeakSet()
+
+
+# What was promised in this process, by name: of so many names the newest are known.
+PROMISES_KNOWN_MAX = 1_000
+_promised: OrderedDict[str, Any] = OrderedDict()
+
+
+def promised(name: str) -> Any:
+    """Return the type of a promise that this process has made or replayed, else None."""
+    return _promised.get(name)
 
 
 def declared() -> Sequence[_Message]:
@@ -393,5 +404,8 @@ def promise(name: str, type: Any = Any) -> Promise[Any]:
         NotInWorkflow: No workflow runs here.
     """
     declared = Value[Any](name, type)
+    _promised[name] = declared._hint()
+    if len(_promised) > PROMISES_KNOWN_MAX:
+        _promised.popitem(last=False)
     token, step = _runner("durable.promise()").promise(name, declared._codec().decode)
     return Promise(name, token, step)

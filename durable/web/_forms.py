@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import msgspec
 
-from durable.messages import declared
+from durable.messages import declared, promised
 
 if TYPE_CHECKING:
     from durable.definitions import Workflow
     from durable.engine import Engine
 
-__all__ = ["MessageForm", "ParameterForm", "WorkflowForm", "message_forms", "workflow_forms"]
+__all__ = [
+    "MessageForm",
+    "ParameterForm",
+    "WorkflowForm",
+    "message_forms",
+    "promise_form",
+    "workflow_forms",
+]
 
 # Of a docstring that much is shown.
 TEXT_CHARACTERS_MAX = 2_000
@@ -65,7 +72,7 @@ class MessageForm:
     """A message that the code declares.
 
     Attributes:
-        kind: ``signal``, ``update``, ``query``, ``value`` or ``stream``.
+        kind: ``signal``, ``update``, ``query``, ``value``, ``stream`` or ``promise``.
         name: Its name.
         schema: A JSON schema of what it carries; ``{}`` allows anything.
     """
@@ -95,6 +102,12 @@ def message_forms() -> Sequence[MessageForm]:
         MessageForm(kind=one._kind, name=one.name, schema=_schema(one._hint()))
         for one in declared()
     ]
+
+
+def promise_form(name: str) -> MessageForm | None:
+    """Return what a promise wants, if this process has made or replayed it."""
+    hint = promised(name)
+    return None if hint is None else MessageForm(kind="promise", name=name, schema=_schema(hint))
 
 
 def _form_of(name: str, made: Workflow[Any, Any]) -> WorkflowForm:

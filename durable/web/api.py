@@ -37,7 +37,13 @@ from durable.inspection import (
     ValueView,
     WorkerView,
 )
-from durable.web._forms import MessageForm, WorkflowForm, message_forms, workflow_forms
+from durable.web._forms import (
+    MessageForm,
+    WorkflowForm,
+    message_forms,
+    promise_form,
+    workflow_forms,
+)
 
 if TYPE_CHECKING:
     from durable.engine import Engine
@@ -404,6 +410,17 @@ def stream(asked: Asked) -> Items:
     )
 
 
+def promise(asked: Asked) -> MessageForm:
+    """Return what a promise of a run wants: its code is replayed, if nobody knows."""
+    assert asked.engine is not None
+    name = asked.text("name")
+    found = promise_form(name)
+    if found is None:
+        asked.engine.stack(asked.text("id"), asked.viewer.path)
+        found = promise_form(name)
+    return found or MessageForm(kind="promise", name=name, schema={})
+
+
 def stack(asked: Asked) -> Stack:
     """Return where the code of a run waits, by a replay with the code here."""
     assert asked.engine is not None
@@ -577,6 +594,7 @@ LOOKS: Mapping[str, Look] = {
         level="the lowest, as in WARNING", limit=_LIMIT,
     ),
     "runs/{id}/code": _look(code),
+    "runs/{id}/promise": _look(promise, name="its name", needs_code=True, is_slow=True),
     "runs/{id}/stack": _look(stack, needs_code=True, is_slow=True),
     "issues": _look(issues, state="open, resolved, muted or all", limit=_LIMIT),
     "issues/{id}": _look(issue),

@@ -356,7 +356,8 @@ async def test_a_queue_is_paused_and_its_job_stopped_while_no_engine_does_it(tmp
 DOCUMENT = json.loads(document())
 QUERIES = {
     "runs/{id}/step": {"seq": 1}, "runs/{id}/payload": {"of": "result"},
-    "runs/{id}/compare": {"with": "long"}, "runs/{id}/stream": {"name": "looks-lines"},
+    "runs/{id}/promise": {"name": "x"}, "runs/{id}/compare": {"with": "long"},
+    "runs/{id}/stream": {"name": "looks-lines"},
 }  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 // What a run and the outside say to each other: signals, updates, queries, promises, values, streams.
-import { useState } from "./vendor/preact.js";
+import { useEffect, useState } from "./vendor/preact.js";
 import { asked, at, get, post, useLook } from "./live.js";
 import { ActForm, Ago, Copy, Empty, Failure, Field, Status, clock, html, openDialog, plural, say } from "./parts.js";
 import { Payload, Tree } from "./payload.js";
@@ -20,7 +20,10 @@ function SendForm({ run, kind, promise, close }) {
   const [error, setError] = useState("");
   const [rejects, setRejects] = useState(false);
   const [message, setMessage] = useState("");
-  const schema = declared.find((one) => one.name === name)?.schema;
+  const meta = useLook("meta", 0).data;
+  const promised = useLook(promise && meta?.has_code ? asked(`runs/${at(run.id)}/promise`, { name: promise.name }) : null, 0).data;
+  const schema = promise ? promised?.schema : declared.find((one) => one.name === name)?.schema;
+  useEffect(() => { if (promise && schema && Object.keys(schema).length) setText(JSON.stringify(first(schema))); }, [promised]);
   const pick = (next) => {
     setName(next);
     const found = declared.find((one) => one.name === next)?.schema;
