@@ -21,7 +21,7 @@ export function verbsFor(status) {
   return [...repair, "pause", "restart", "cancel", "terminate"];
 }
 
-function Reason({ value, onInput }) {
+export function Reason({ value, onInput }) {
   return html`<${Field} label="Why" hint="For the audit; may be left empty."><input type="text" value=${value} maxlength="500" onInput=${(event) => onInput(event.target.value)} /></${Field}>`;
 }
 

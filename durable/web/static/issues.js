@@ -1,8 +1,8 @@
 // Issues: like failures as one, with what repairs the whole group.
 import { useState } from "./vendor/preact.js";
 import { asked, at, post, useLook } from "./live.js";
-import { ActForm, Ago, Empty, Failure, Field, Loading, RunLink, Status, go, href, html, num, openDialog, plural, route, say } from "./parts.js";
-import { actOnMany } from "./acts.js";
+import { ActForm, Ago, Empty, Failure, Loading, RunLink, Status, go, href, html, num, openDialog, plural, route, say } from "./parts.js";
+import { Reason, actOnMany } from "./acts.js";
 import { Spark } from "./charts.js";
 import { Traceback } from "./run.js";
 
@@ -15,7 +15,7 @@ export const queryOf = (issue) => (issue.kind === "no worker" ? `status:queued w
 function StateForm({ issue, verb, close }) {
   const [reason, setReason] = useState("");
   return html`<${ActForm} verb=${ASKS[verb][0]} onDo=${async () => { await post(`issues/${at(issue.id)}:${verb}`, reason ? { reason } : {}); say(`${issue.id}: ${ASKS[verb][0].toLowerCase()}`); }} onDone=${close}>
-    <p>${issue.title}</p><p class="dim">${ASKS[verb][1]}</p><${Field} label="Why" hint="For the audit; may be left empty."><input type="text" value=${reason} onInput=${(event) => setReason(event.target.value)} /></${Field}></${ActForm}>`;
+    <p>${issue.title}</p><p class="dim">${ASKS[verb][1]}</p><${Reason} value=${reason} onInput=${setReason} /></${ActForm}>`;
 }
 const setState = (issue, verb) => openDialog(`${ASKS[verb][0]} ${issue.id}`, (close) => html`<${StateForm} issue=${issue} verb=${verb} close=${close} />`);
 

@@ -1,6 +1,6 @@
 // Payloads: hostile text, of any size and depth, shown as a tree, as it is, or on demand.
 import { useMemo, useState } from "./vendor/preact.js";
-import { at, asked, clean, get, getText } from "./live.js";
+import { at, asked, clean, getText } from "./live.js";
 import { Copy, bytes, html, num } from "./parts.js";
 
 // What the page is sent is cut at 64 KiB; larger ones are asked for, and shown as a tree up to this.
@@ -76,4 +76,3 @@ export function Payload({ text, label, source }) {
 }
 
 export const payloadOf = (id, of, seq) => asked(`runs/${at(id)}/payload`, { of, seq });
-export { get };

@@ -3,6 +3,7 @@ import { useState } from "./vendor/preact.js";
 import { asked, at, get, post, useLook } from "./live.js";
 import { ActForm, Field, go, html, openDialog, plural, say } from "./parts.js";
 import { JsonEditor, check } from "./forms.js";
+import { Reason } from "./acts.js";
 
 const CUT = /\.\.\. \([\d,]+ bytes\)$/;
 
@@ -53,7 +54,7 @@ function RestartForm({ run, step, close }) {
       <${Field} label="Signals, updates and answers of after the place"><select value=${messages} onChange=${(event) => setMessages(event.target.value)}><option value="keep">are said again</option><option value="drop">are dropped</option></select></${Field}>
       <${Field} label=${`Children of after the place (${plural(run.children.length, "child", "children")})`}><select value=${children} onChange=${(event) => setChildren(event.target.value)}><option value="">as usual: from the start again, else kept</option><option value="keep">are found as they are</option><option value="again">are started again</option></select></${Field}>
       <${Field} label="At-most-once steps that may be done again" hint="Their ids"><input type="text" class="mono" value=${again} onInput=${(event) => setAgain(event.target.value)} /></${Field}></details>
-    <${Field} label="Why" hint="For the audit; may be left empty."><input type="text" value=${reason} maxlength="500" onInput=${(event) => setReason(event.target.value)} /></${Field}></${ActForm}>`;
+    <${Reason} value=${reason} onInput=${setReason} /></${ActForm}>`;
 }
 
 function pretty(text) { try { return JSON.stringify(JSON.parse(text), null, 2); } catch { return text; } }

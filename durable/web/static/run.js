@@ -11,41 +11,52 @@ import { Messages, Values, ask, send } from "./talk.js";
 const STEPS_PER_PAGE = 500;
 // A history of any length is stored; so much of it is drawn, and the others are asked for.
 const STEPS_LOADED_MAX = 50_000;
+const TAIL = 20;
 
 // All steps, page by page: the first page is shown while the others come; then only what is new.
 function useSteps(id, run) {
-  const kept = useRef({ id: "", steps: [], pending: [], after: 0, limit: STEPS_LOADED_MAX });
-  const [state, setState] = useState({ steps: [], pending: [], attempts: new Map(), isWhole: false, error: null });
+  const kept = useRef({ id: "" });
+  const [state, setState] = useState({ steps: [], attempts: new Map(), error: null });
   const version = run ? `${run.events}:${run.status}:${run.wakes}:${run.steps.length}` : "";
   const [limit, setLimit] = useState(STEPS_LOADED_MAX);
   useEffect(() => {
     if (!run) return undefined;
     let stopped = false;
     const load = async () => {
-      if (kept.current.id !== id || kept.current.after > run.events) kept.current = { id, steps: [], pending: [], after: 0 };
+      if (kept.current.id !== id || kept.current.after > run.events) kept.current = { id, steps: [], pending: [], after: 0, attempts: new Map() };
       const mine = kept.current;
+      const tell = (isWhole) => {
+        const ended = new Set(mine.steps.filter((one) => one.kind === "activity").map((one) => one.step));
+        const pending = mine.pending.map((one) => ({ ...one, key: `p-${one.step}` }));
+        const known = new Set(pending.map((one) => one.step));
+        const dropped = isWhole ? [...mine.attempts].filter(([step]) => !ended.has(step) && !known.has(step)).map(([step, list]) => ({ seq: null, step, kind: "activity", name: "", status: "abandoned", tries: list.length, started: list[0].started, ended: list.at(-1).ended, error: "", label: "", key: `a-${step}` })) : [];
+        setState({ steps: [...mine.steps, ...pending, ...dropped], attempts: mine.attempts, error: null });
+      };
       try {
-        const [first, tries] = await Promise.all([get(asked(`runs/${at(id)}/steps`, { limit: STEPS_PER_PAGE })), get(`runs/${at(id)}/attempts`)]);
+        const isFirst = mine.after === 0;
+        const head = await get(asked(`runs/${at(id)}/steps`, { limit: isFirst ? STEPS_PER_PAGE : 1 }));
         if (stopped) return;
-        const attempts = new Map();
-        for (const one of tries.items) attempts.set(one.step, [...(attempts.get(one.step) || []), one]);
-        const tell = (isWhole) => {
-          const ended = new Set(mine.steps.filter((one) => one.kind === "activity").map((one) => one.step));
-          const pending = mine.pending.map((one) => ({ ...one, key: `p-${one.step}` }));
-          const known = new Set(pending.map((one) => one.step));
-          const dropped = isWhole ? [...attempts].filter(([step]) => !ended.has(step) && !known.has(step)).map(([step, list]) => ({ seq: null, step, kind: "activity", name: "", status: "abandoned", tries: list.length, started: list[0].started, ended: list.at(-1).ended, error: "", label: "", key: `a-${step}` })) : [];
-          setState({ steps: [...mine.steps, ...pending, ...dropped], pending, attempts, isWhole, error: null });
-        };
-        mine.pending = first.pending;
-        if (mine.after === 0) { mine.steps = first.items.map(keyed); mine.after = mine.steps.length; }
-        tell(mine.after >= run.events);
-        while (!stopped && mine.after < run.events && mine.after < limit) {
-          const page = await get(asked(`runs/${at(id)}/steps`, { after: mine.after, limit: mine.after ? 1000 : STEPS_PER_PAGE }));
+        mine.pending = head.pending;
+        let isTriedAgain = isFirst || head.pending.length > 0;
+        if (isFirst) { mine.steps = head.items.map(keyed); mine.after = mine.steps.length; tell(false); }
+        else {  // A retry in place drops the last events, and records others in their places.
+          mine.after = Math.max(0, mine.after - TAIL);
+          mine.steps = mine.steps.slice(0, mine.after);
+        }
+        while (mine.after < run.events && mine.after < limit) {
+          const page = await get(asked(`runs/${at(id)}/steps`, { after: mine.after, limit: 1000 }));
           if (stopped || page.items.length === 0) break;
+          isTriedAgain ||= page.items.some((one) => one.tries > 1);
           mine.steps = mine.steps.concat(page.items.map(keyed));
           mine.after = page.items.at(-1).seq;
-          tell(mine.after >= run.events);
+          if (isFirst) tell(false);
         }
+        if (isTriedAgain) {
+          const attempts = new Map();
+          for (const one of (await get(`runs/${at(id)}/attempts`)).items) attempts.set(one.step, [...(attempts.get(one.step) || []), one]);
+          mine.attempts = attempts;
+        }
+        if (!stopped) tell(mine.after >= run.events);
       } catch (error) { if (!stopped) setState((before) => ({ ...before, error })); }
     };
     load();

@@ -1,7 +1,8 @@
 // Workers and queues: who serves the file, and what is paused as a whole.
 import { useState } from "./vendor/preact.js";
 import { post, useLook } from "./live.js";
-import { ActForm, Ago, Empty, Failure, Field, Loading, Status, go, href, html, num, openDialog, say } from "./parts.js";
+import { Reason } from "./acts.js";
+import { ActForm, Ago, Empty, Failure, Loading, Status, go, href, html, num, openDialog, say } from "./parts.js";
 
 function HoldForm({ kind, name, verb, close }) {
   const [reason, setReason] = useState("");
@@ -11,7 +12,7 @@ function HoldForm({ kind, name, verb, close }) {
     go(["jobs", String(found.job.id)]);
   };
   return html`<${ActForm} verb=${verb === "pause" ? "Pause" : "Resume"} onDo=${act} onDone=${close}><p>${verb === "pause" ? `Open runs of ${kind} ${name} are paused, and new ones from the first.` : `Runs that were paused with ${kind} ${name} go on; those paused one by one stay so.`}</p>
-    <${Field} label="Why" hint="Shown while it is paused, and kept in the audit."><input type="text" value=${reason} onInput=${(event) => setReason(event.target.value)} /></${Field}></${ActForm}>`;
+    <${Reason} value=${reason} onInput=${setReason} /></${ActForm}>`;
 }
 const hold = (kind, name, verb) => openDialog(`${verb === "pause" ? "Pause" : "Resume"} ${kind} ${name}`, (close) => html`<${HoldForm} kind=${kind} name=${name} verb=${verb} close=${close} />`);
 
