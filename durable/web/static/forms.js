@@ -94,12 +94,12 @@ export function SchemaField({ label, schema, root = schema, value, onChange, dep
 const isPlain = (schema) => !schema || Object.keys(schema).length === 0;
 
 // A value: by its schema, or as JSON; `onChange` gets (JSON text, error).
-export function ValueForm({ label, schema, text, onChange }) {
+export function ValueForm({ label, schema, text, onChange, isPart }) {
   const root = schema || {};
   const [asJson, setJson] = useState(isPlain(schema));
   const [value, setValue] = useState(() => { const found = check(text); return found.error ? first(root) : found.value; });
   const change = (next, error) => { setValue(next); onChange(JSON.stringify(next), error); };
-  return html`<div>${!isPlain(schema) && html`<div class="under right"><button type="button" class="quiet" onClick=${() => setJson(!asJson)}>${asJson ? "as a form" : "as JSON"}</button></div>`}
+  return html`<div>${!isPart && !isPlain(schema) && html`<div class="under right"><button type="button" class="quiet" onClick=${() => setJson(!asJson)}>${asJson ? "as a form" : "as JSON"}</button></div>`}
     ${asJson ? html`<${JsonEditor} label=${label} text=${text} onText=${(next) => onChange(next, check(next).error || "")} />`
       : html`<${SchemaField} label=${label} schema=${root} value=${value} onChange=${change} />`}</div>`;
 }

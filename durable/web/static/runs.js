@@ -77,17 +77,22 @@ function FilterBox({ query, language, error }) {
 // -- counts ---------------------------------------------------------------------------------------
 
 // The status part of a filter is what the chips set; the rest of it stays.
-const STATUS_TERM = /(^|\s)status:\S+/;
-const withoutStatus = (query) => query.replace(STATUS_TERM, " ").replace(/\s+/g, " ").trim();
+// Inside quotes, parentheses or an "or" it is no such term.
+function termsOf(query) {
+  const words = query.match(/(?:"(?:\\.|[^"])*"?|\((?:[^()"]|"[^"]*"|\([^()]*\))*\)?|[^\s"(])+/g) || [];
+  const hasOr = words.some((word) => word.toLowerCase() === "or");
+  const place = hasOr ? -1 : words.findIndex((word) => /^status:[a-z,]+$/.test(word));
+  const rest = place < 0 ? query.trim() : words.filter((_, at) => at !== place).join(" ");
+  return { statuses: place < 0 ? [] : words[place].slice(7).split(",").filter(Boolean), rest, hasOr };
+}
 
 function Chips({ query, counts }) {
-  const rest = withoutStatus(query);
-  const current = (STATUS_TERM.exec(query)?.[0].trim() || "").slice(7).split(",").filter(Boolean);
+  const { statuses: current, rest, hasOr } = termsOf(query);
   const pick = (status, event) => {
     let next = status ? [status] : [];
     if (status && (event.shiftKey || event.ctrlKey || event.metaKey)) next = current.includes(status) ? current.filter((one) => one !== status) : [...current, status];
     else if (status && current.length === 1 && current[0] === status) next = [];
-    go([], { ...Object.fromEntries(route.value.query), q: [next.length ? `status:${next.join(",")}` : "", rest].filter(Boolean).join(" "), before: "" });
+    go([], { ...Object.fromEntries(route.value.query), q: [next.length ? `status:${next.join(",")}` : "", next.length && hasOr ? `(${rest})` : rest].filter(Boolean).join(" "), before: "" });
   };
   const total = counts ? Object.values(counts.counts).reduce((sum, one) => sum + one, 0) : null;
   return html`<div class="chips" role="group" aria-label="Runs by status; with Shift several">
@@ -146,7 +151,7 @@ export function Runs() {
   const order = route.value.query.get("order") || "";
   const sort = route.value.query.get("sort") || "";
   const list = useLook(asked("runs", { q: query, before, order, limit: PAGE }));
-  const counts = useLook(asked("counts", { q: withoutStatus(query) }));
+  const counts = useLook(asked("counts", { q: termsOf(query).rest }));
   const language = useLook("language", 0);
   const forms = useLook("forms", 0);
   const [columns, setColumns] = useState(() => kept(COLUMNS_KEY, USUAL).filter((one) => one in COLUMNS));
@@ -223,9 +228,9 @@ export function Runs() {
 }
 
 function totalOf(counts, query) {
-  const term = (STATUS_TERM.exec(query)?.[0].trim() || "").slice(7);
-  if (!term) return Object.values(counts).reduce((sum, one) => sum + one, 0);
-  const wanted = term.split(",").flatMap((one) => (one === "open" ? OPEN : one === "closed" ? CLOSED : [one]));
+  const { statuses } = termsOf(query);
+  if (!statuses.length) return Object.values(counts).reduce((sum, one) => sum + one, 0);
+  const wanted = statuses.flatMap((one) => (one === "open" ? OPEN : one === "closed" ? CLOSED : [one]));
   return wanted.reduce((sum, one) => sum + (counts[one] || 0), 0);
 }
 

@@ -9,7 +9,7 @@ function Parameters({ form, given, onGiven }) {
     const state = given[one.name] || { text: JSON.stringify(one.kind === "many" ? [] : one.kind === "named" ? {} : one.is_required ? first(one.schema) : one.default), error: "", is: one.is_required };
     const change = (text, error) => onGiven({ ...given, [one.name]: { text, error, is: true } });
     if (!one.is_required && !state.is) return html`<p key=${one.name}><button type="button" class="quiet" onClick=${() => onGiven({ ...given, [one.name]: { ...state, is: true } })}>+ ${one.name}</button> <span class="dim mono">${one.kind === "one" ? JSON.stringify(one.default) : one.kind}</span></p>`;
-    return html`<div key=${one.name} class="parameter"><${ValueForm} label=${one.name} schema=${one.kind === "one" ? one.schema : {}} text=${state.text} onChange=${change} /></div>`;
+    return html`<div key=${one.name} class="parameter"><${ValueForm} isPart label=${one.name} schema=${one.kind === "one" ? one.schema : {}} text=${state.text} onChange=${change} /></div>`;
   })}`;
 }
 

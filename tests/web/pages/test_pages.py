@@ -1,6 +1,7 @@
 """Every page shows what is in the file, with no worker and by nobody's hand."""
 
 import re
+from urllib.parse import quote
 
 import pytest
 
@@ -286,3 +287,27 @@ def test_the_address_of_a_page_leads_back_and_forth(looked_at, open_page):
     page.go_forward()
 
     expect(page.get_by_role("tab", name="Audit")).to_have_attribute("aria-selected", "true")
+
+
+@pytest.mark.parametrize(
+    ("query", "pressed", "after"),
+    [
+        ("workflow:fulfil", "failed", "status:failed workflow:fulfil"),
+        ("workflow:fulfil status:failed", "completed", "status:completed workflow:fulfil"),
+        ("id:approve-1 or status:failed", "failed", "status:failed (id:approve-1 or status:failed)"),
+        ('(id:approve-1 or status:failed) -id:"a b"', "failed",
+         'status:failed (id:approve-1 or status:failed) -id:"a b"'),
+    ],
+)  # fmt: skip
+def test_a_count_that_is_clicked_narrows_whatever_filter_there_is(
+    looked_at, open_page, query, pressed, after
+):
+    page = open_page(looked_at.address(f"#/?q={quote(query)}"))
+    page.locator(".chip", has_text=pressed).click()
+
+    expect(page.locator("#filter")).to_have_value(after)
+    page.locator("tbody tr").first.wait_for()
+    assert set(page.locator("tbody .c-status").all_inner_texts()) <= {
+        "✕failed", "✓completed", f"✕{pressed}", f"✓{pressed}"
+    }  # fmt: skip
+    assert page.get_by_role("alert").count() == 0
