@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import attrs
 
@@ -125,7 +125,7 @@ class Guard:
         path = scope.get("root_path", "") or "/"
         secure = "; Secure" if scope.get("scheme") == "https" else ""
         kept = f"{self.cookie}={self.token}; Path={path}; HttpOnly; SameSite=Strict{secure}"
-        target = scope["path"].rpartition("/")[2] or "./"
+        target = quote(scope["path"].rpartition("/")[2]) or "./"
         raise Refused(
             303, "see_other", "", {"location": f"{target}?{rest}" if rest else target,
                                    "set-cookie": kept}

@@ -444,3 +444,16 @@ async def test_a_service_decides_itself_who_may_ask(served):
         async with browser(durable.web.app(engine, auth=auth)) as web:
             assert (await web.get(path("runs"))).status_code == 401
             assert (await web.get(path("runs"), headers={"x-user": "ada"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "place", ["%5C%5Cevil.example", "//evil.example", "a%0D%0Ax:y", "%2F%2Fe.x"]
+)
+async def test_the_token_is_never_sent_on_to_another_origin(alone, place):
+    _, web = alone
+
+    answer = await web.get(f"/{place}?token={TOKEN}", headers={"host": HOST})
+
+    assert answer.status_code == 303
+    assert not answer.headers["location"].startswith(("//", "\\", "http"))
+    assert "\n" not in answer.headers["location"]

@@ -294,7 +294,7 @@ def test_the_address_of_a_page_leads_back_and_forth(looked_at, open_page):
     [
         ("workflow:fulfil", "failed", "status:failed workflow:fulfil"),
         ("workflow:fulfil status:failed", "completed", "status:completed workflow:fulfil"),
-        ("id:approve-1 or status:failed", "failed", "status:failed (id:approve-1 or status:failed)"),
+        ("id:ask-1 or status:failed", "failed", "status:failed (id:ask-1 or status:failed)"),
         ('(id:approve-1 or status:failed) -id:"a b"', "failed",
          'status:failed (id:approve-1 or status:failed) -id:"a b"'),
     ],
