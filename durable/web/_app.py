@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from durable import errors
+from durable._clock import steady_s
 from durable.client import Client
 from durable.engine import Engine
 from durable.inspection import Viewer, view
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["app", "guarded_app"]
 
 T = TypeVar("T")
+# Answers say in how long something happens, and filters how long ago: older ones are made anew,
+# although nobody has committed.
+FRESH_S = 10
 # An act sent again under its key is answered again; the newest so many keys are known.
 KEYS_MAX = 1_000
 KEY_CHARACTERS_MAX = 200
@@ -187,7 +191,8 @@ class _Site:
         of = _digest(f"{'/'.join(places)}?{request.url.query}")
 
         def inside(viewer: Viewer) -> tuple[str, bytes | None]:
-            tag = f'"{self._boot}-{viewer.version()}-{of}"'
+            turn = int(steady_s() / FRESH_S)
+            tag = f'"{self._boot}-{viewer.version()}-{of}-{turn}"'
             if seen == tag:
                 return tag, None
             asked = Asked(viewer, values, self._engine, self._read_only)

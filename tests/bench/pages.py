@@ -84,7 +84,8 @@ def answer_ms(port, path, times=30, *, again=False):
             took = (time.perf_counter() - began) * 1000
             if again:
                 headers["if-none-match"] = answer.headers["etag"]
-                assert turn == 0 or answer.status == 304
+                if turn and answer.status != 304:  # Every ten seconds an answer is made anew.
+                    continue
             if turn >= 3:
                 found.append(took)
     return round(statistics.median(found), 2), round(max(found), 2)

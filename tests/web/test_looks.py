@@ -15,6 +15,7 @@ import pytest
 
 import durable.web
 from durable import Engine, Retry, Signal, Stream, Update, Value, activity, workflow
+from durable.web._app import FRESH_S
 from durable.web._assets import ASSET_BYTES_MAX, assets
 from durable.web._openapi import document
 from durable.web.api import LOOKS
@@ -295,6 +296,19 @@ async def test_open_runs_are_checked_against_the_code(served):
     found = await asked(web, "check")
 
     assert (found["fit"], found["misfits"], found["is_whole"]) == (1, [], True)
+
+
+async def test_what_is_said_of_time_is_never_old(served, monkeypatch):
+    _, web = served
+    now = [100.0]
+    monkeypatch.setattr("durable.web._app.steady_s", lambda: now[0])
+    tag = (await web.get(path("runs"))).headers["etag"]
+
+    same = await web.get(path("runs"), headers={"if-none-match": tag})
+    now[0] += FRESH_S
+    later = await web.get(path("runs"), headers={"if-none-match": tag})
+
+    assert (same.status_code, later.status_code) == (304, 200)
 
 
 async def test_a_look_that_takes_long_has_no_tag(served):
