@@ -74,11 +74,13 @@ clean:  ## remove everything that was made, .venv too
 
 # -- stamps: an environment is made once, and again when pyproject.toml changes ------------------
 
+# Where no archive answers, that is known soon.
+APT := apt-get -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=30
 # Debian's browser; a machine without apt, or without the rights, brings its own as $CHROMIUM.
 $(VENV)/browser.stamp: $(VENV)/package.stamp
 	@echo "installing the tools: browser"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
-	@command -v chromium >/dev/null || test -n "$$CHROMIUM" || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium; } >/dev/null 2>&1 || echo "NOT INSTALLED: chromium; its tests will be skipped"
+	@command -v chromium >/dev/null || test -n "$$CHROMIUM" || { $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install -y chromium; } >/dev/null 2>&1 || echo "NOT INSTALLED: chromium; its tests will be skipped"
 	@touch $@
 
 $(VENV)/made.stamp:
