@@ -17,7 +17,7 @@ PYTEST ?=
 QUICK := not long and not bench and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo check format test browser screenshots coverage crash bench vendor build clean
+.PHONY: help dev demo check format test browser browser-tools screenshots coverage crash bench vendor build clean
 
 help:  ## say what there is
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z]+:.*##/ {printf "make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,8 @@ test: $(VENV)/test.stamp  ## run the tests; PYTEST="-k retry -x" is passed on
 
 browser: $(VENV)/test.stamp $(VENV)/browser.stamp  ## run the tests of the pages in a real browser, which is installed where apt can
 	@$(BIN)/python -m pytest -m browser tests/web/pages $(PYTEST)
+
+browser-tools: $(VENV)/browser.stamp  # what it needs, without running anything
 
 screenshots: $(VENV)/browser.stamp  ## make the pictures of the README anew, in docs/pictures
 	@PYTHONPATH=. $(BIN)/python tests/web/pages/screenshots.py docs/pictures
