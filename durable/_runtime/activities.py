@@ -118,7 +118,7 @@ class Attempt:
 
     def keep(self, record: logging.LogRecord) -> None:
         """Keep a line that its code has logged; from any thread."""
-        self.run.worker.keeper.keep(record, self.run.row.pk, self.step_id, self.number)
+        self.run.worker.keeper.keep(record, self.run.row, self.step_id, self.number)
 
     def is_cancelled(self) -> bool:
         """Say whether the attempt's end is of no interest any more; from any thread."""

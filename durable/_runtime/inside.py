@@ -80,7 +80,7 @@ class InWorkflow:
     def keep(self, record: logging.LogRecord) -> None:
         """Keep a line that its code has logged."""
         if self._keeper is not None:
-            self._keeper.keep(record, self._row.pk)
+            self._keeper.keep(record, self._row)
 
     def step(
         self, activity: Activity[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]

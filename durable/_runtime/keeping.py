@@ -13,9 +13,11 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from durable._store.writer import Change
+from durable.errors import RowRefused, StoreError
 
 if TYPE_CHECKING:
     from durable._runtime.worker import Worker
+    from durable._store.rows import RunRow
     from durable.definitions import Workflow
 
 __all__ = ["Keeper"]
@@ -46,12 +48,14 @@ class Keeper:
         self._lines: deque[tuple[Any, ...]] = deque()
         self._is_due = False
         self._left_out = 0
-        self._counts: OrderedDict[int, int] = OrderedDict()
+        self._counts: OrderedDict[tuple[int, int], int] = OrderedDict()
         self._sources: set[str] = set()
 
     # -- lines -----------------------------------------------------------------------------------
 
-    def keep(self, record: logging.LogRecord, run: int, step: str = "", attempt: int = 0) -> None:
+    def keep(
+        self, record: logging.LogRecord, run: RunRow, step: str = "", attempt: int = 0
+    ) -> None:
         """Keep a line of a run; from any thread."""
         if self._level is None or record.levelno < self._level:
             return
@@ -59,39 +63,47 @@ class Keeper:
             self._left_out += 1
             return
         self._lines.append(
-            (run, round(record.created * 1e6), record.levelno, record.name[:200], step, attempt,
-             _text_of(record))
+            (run.pk, run.salt, round(record.created * 1e6), record.levelno,
+             _storable(record.name[:200]), step, attempt, _text_of(record))
         )  # fmt: skip
         if not self._is_due:
             self._is_due = True
             self._worker.call_from_thread(self._worker.after, DELAY_S, self.write)
 
     def write(self) -> None:
-        """Hand what was said to the writer."""
+        """Hand what was said to the writer: soon after, and before a run's end is."""
         self._is_due = False
         rows: list[tuple[str, tuple[Any, ...]]] = []
         while self._lines:
             line = self._lines.popleft()
-            run = line[0]
+            run = line[:2]
             count = self._count(run)
             self._counts[run] = count + 1
             if count < LINES_PER_RUN_MAX:
                 rows.append(("insert_log", line))
             elif count == LINES_PER_RUN_MAX:
                 text = f"{LINES_PER_RUN_MAX:,} lines are kept of a run; what follows is not"
-                rows.append(("insert_log", (*line[:2], logging.WARNING, "durable", "", 0, text)))
+                rows.append(("insert_log", (*line[:3], logging.WARNING, "durable", "", 0, text)))
         if self._left_out and rows:
             text = f"{self._left_out:,} lines came too fast and are not kept"
             self._left_out = 0
             last = rows[-1][1]
-            rows.append(("insert_log", (*last[:2], logging.WARNING, "durable", "", 0, text)))
+            rows.append(("insert_log", (*last[:3], logging.WARNING, "durable", "", 0, text)))
         if rows:
-            self._worker.submit(Change(rows=rows, soft=True))
+            self._worker.submit(Change(rows=rows, done=self._written, soft=True))
 
-    def _count(self, run: int) -> int:
+    def _written(self, change: Change) -> None:
+        """See how it went: what the file never takes is left out, and disturbs nobody."""
+        if change.error is not None and not isinstance(change.error, RowRefused):
+            self._worker.commit_failed(change.error)
+
+    def _count(self, run: tuple[int, int]) -> int:
         found = self._counts.get(run)
         if found is None:
-            found = self._worker.store.reader.count_logs(run)
+            try:
+                found = self._worker.store.reader.count_logs(run[0])
+            except StoreError:
+                found = 0  # Rather some lines too many than a run that is disturbed.
             if len(self._counts) >= RUNS_KNOWN_MAX:
                 self._counts.popitem(last=False)
         return found
@@ -120,14 +132,21 @@ class Keeper:
 
 def _text_of(record: logging.LogRecord) -> str:
     try:
-        text = record.getMessage()
-    except Exception:  # noqa: BLE001  a wrong format harms nobody: the parts are shown
-        text = f"{record.msg!r} {record.args!r}"
-    if record.exc_info and record.exc_info[1] is not None:
-        text = f"{text}\n{''.join(traceback.format_exception(record.exc_info[1]))}".rstrip()
+        text = _message_of(record)
+        if record.exc_info and record.exc_info[1] is not None:
+            text = f"{text}\n{''.join(traceback.format_exception(record.exc_info[1]))}".rstrip()
+    except Exception as error:  # noqa: BLE001  what cannot be shown does not stop who says it
+        text = f"<a line that cannot be shown: {type(error).__name__}>"
     if len(text) > LINE_CHARACTERS_MAX:
         text = f"{text[:LINE_CHARACTERS_MAX]}... ({len(text):,} characters)"
     return _storable(text)
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001  a wrong format harms nobody: the parts are shown
+        return f"{record.msg!r} {record.args!r}"
 
 
 def _storable(text: str) -> str:

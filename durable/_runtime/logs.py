@@ -24,6 +24,8 @@ def _factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
     record: logging.LogRecord = _previous(*args, **kwargs)
     record.durable_run = record.durable_workflow = record.durable_step = ""
     record.durable_attempt = 0
+    if not isinstance(record.levelno, int):  # `logging.makeLogRecord`: a copy, to be filled in.
+        return record
     runner = context.workflow.get()
     if runner is not None:
         if runner.is_silent:

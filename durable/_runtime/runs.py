@@ -823,6 +823,7 @@ class LiveRun:
 
     def _close(self, outcome: Outcome, rows: Rows) -> Change:
         """Return the change of the run's last event and its end."""
+        self.worker.keeper.write()  # Whoever sees the end sees every line.
         state, payload, origin = self._end_of(outcome)
         operation: Callable[[Transaction], Any] | None = None
         if isinstance(outcome, Continued):
@@ -956,6 +957,7 @@ class LiveRun:
 
     def terminate(self, reason: str, rows: Rows, plan: Plan | None = None) -> None:
         """End the run without running any of its code; with a plan, as it is restarted."""
+        self.worker.keeper.write()  # Whoever sees the end sees every line.
         payload = msgspec.json.encode(reason)
         pk = self.row.pk
         now_us = self._ends_at_us()

@@ -161,6 +161,7 @@ class Worker:
         self._switching.shorten()
         self.watchdog = Watchdog(partial(self.call_from_thread, self._slow))
         self._is_open = True
+        self.keeper.write()  # What was said while the file was closed.
         self._watch_others()
         self.claim()
         self.jobs.look()

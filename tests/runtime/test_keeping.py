@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import durable
-from durable import Client, Engine, Retry, UsageError, activity, workflow
+from durable import Client, CommitUnknown, Engine, Retry, StoreError, UsageError, activity, workflow
 from durable._runtime import keeping
 from durable.inspection import view
 from durable.testing import Harness
@@ -199,3 +199,125 @@ async def test_code_without_source_runs_all_the_same(tmp_path):
 
     with view(path) as runs:
         assert runs.sources("x") == []
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+@activity(retry=Retry(max_attempts=1))
+async def copies() -> int:
+    # What a listener does with records that other processes sent.
+    logging.makeLogRecord({"msg": "another's", "levelno": logging.INFO})
+    log.info("%d", Unshowable())
+    return 1
+
+
+@workflow
+async def copies_both() -> int:
+    logging.makeLogRecord({"msg": "another's", "levelno": logging.INFO})
+    return await copies()
+
+
+async def test_records_that_are_copies_or_cannot_be_shown_harm_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(log, "propagate", False)
+    monkeypatch.setattr(log, "handlers", [logging.NullHandler()])
+    path = tmp_path / "app.db"
+
+    await _run(path, copies_both)
+
+    with view(path) as runs:
+        assert runs.get("x").status == "completed"
+    assert texts(path) == ["<a line that cannot be shown: RuntimeError>"]
+
+
+@workflow
+async def names_oddly(name: str) -> None:
+    logging.getLogger("tests.kept." + chr(0xDCFF) + name).warning("said")
+
+
+@workflow
+async def too_high() -> None:
+    log.log(1 << 70, "no file takes that number")
+
+
+async def test_a_line_that_the_file_refuses_does_not_make_the_engine_begin_again(tmp_path, caplog):
+    path = tmp_path / "app.db"
+
+    async with Engine(path, functions=[too_high, says]) as engine:
+        await (await engine.start(too_high.options(id="x"))).result()
+        engine._worker.keeper.write()
+        await (await engine.start(says.options(id="y"), ["after"])).result()
+
+    assert not [one for one in caplog.records if one.name.startswith("durable")]
+    assert texts(path, "y") == ["after"]
+
+
+async def test_an_odd_name_of_a_logger_is_kept_as_text(tmp_path):
+    await _run(tmp_path / "app.db", names_oddly, "a")
+
+    with view(tmp_path / "app.db") as runs:
+        assert [one.logger for one in runs.logs("x")] == ["tests.kept.?a"]
+
+
+async def test_lines_said_while_the_file_is_opened_again_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeping, "DELAY_S", 0)
+    path = tmp_path / "app.db"
+    async with Engine(path, functions=[says]) as engine:
+        run = await engine.start(says.options(id="x"), ["first"])
+        await run.result()
+        worker = engine._worker
+        opens, refusals = worker.open, iter(range(2))
+
+        def refuse() -> None:  # Twice, so that the moment when the line is due is over.
+            if next(refusals, None) is not None:
+                raise StoreError("the disk is away")
+            opens()
+
+        monkeypatch.setattr(worker, "open", refuse)
+        record = log.makeRecord(log.name, logging.INFO, __file__, 1, "late", (), None)
+        worker.keeper.keep(record, engine._get_row(run._pk))
+        worker.commit_failed(CommitUnknown("the disk is away"))
+        await worker._restart
+        await (await engine.start(says.options(id="y"), ["after"])).result()
+
+    assert texts(path) == ["first", "late"]
+    assert texts(path, "y") == ["after"]
+
+
+async def test_lines_of_a_deleted_run_do_not_reach_the_next_of_its_key(tmp_path):
+    path = tmp_path / "app.db"
+    async with Engine(path, functions=[says]) as engine, Client(path) as client:
+        old = await engine.start(says.options(id="old"), ["of the old"])
+        await old.result()
+        row = engine._get_row(old._pk)
+        record = log.makeRecord(log.name, logging.INFO, __file__, 1, "too late", (), None)
+        await (await client.get("old")).remove()
+        engine._worker.keeper.keep(record, row)  # As by an attempt's thread that goes on.
+        new = await engine.start(says.options(id="new"), ["of the new"])
+        await new.result()
+        assert new._pk == old._pk
+
+    assert texts(path, "new") == ["of the new"]
+
+
+async def test_the_lines_of_a_run_are_in_the_file_before_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeping, "DELAY_S", 3_600)
+    path = tmp_path / "app.db"
+    async with Engine(path, functions=[says, waits_for_ever]) as engine:
+        await (await engine.start(says.options(id="x"), ["the last words"])).result()
+        assert texts(path) == ["the last words"]
+
+        run = await engine.start(waits_for_ever.options(id="y"))
+        while not engine._worker.keeper._lines:
+            await asyncio.sleep(0)
+        await run.terminate("enough")
+        await run.wait()
+        assert texts(path, "y") == ["here"]
+
+
+@workflow
+async def waits_for_ever() -> None:
+    log.info("here")
+    await durable.sleep(1e6)

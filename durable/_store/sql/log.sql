@@ -1,8 +1,12 @@
 -- :name insert_log
 -- :rows
--- What code of a run said through Python's logging.
+-- :scan allowed (v is the list of values of this statement)
+-- What code of a run said through Python's logging, in the order given. A run may be deleted while
+-- lines of it wait, and its key given to another: the salt tells them apart.
 INSERT INTO log (run, at_us, level, logger, step, attempt, text)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+SELECT run.pk, v.column3, v.column4, v.column5, v.column6, v.column7, v.column8
+  FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?)) AS v CROSS JOIN run
+ WHERE run.pk = v.column1 AND run.salt = v.column2
 
 -- :name list_logs
 -- A page of what a run's code said, in order.
