@@ -52,7 +52,8 @@ def duration_us(value: Duration, what: str = "duration") -> int:
                 f"{what}: {value!r} is no duration; write seconds, a timedelta or text such as "
                 '"30s", "1h30m" or "2d"'
             )
-        microseconds = sum(math.ceil(float(number) * _UNIT_US[unit]) for number, unit in parts)
+        whole = sum(float(number) * _UNIT_US[unit] for number, unit in parts)
+        microseconds = math.ceil(min(whole, DURATION_US_MAX + 1))
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"{what}: {value!r} is no duration; write seconds, a timedelta or text")
     elif not math.isfinite(value):

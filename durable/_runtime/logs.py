@@ -17,6 +17,7 @@ __all__ = ["install", "uninstall"]
 
 _BELOW_EVERY_HANDLER = -1
 _engines = 0
+_is_below = False
 _previous: Any = None
 
 
@@ -48,14 +49,17 @@ def install() -> None:
     """Begin to label records; counted, for several engines may be open."""
     global _engines, _previous
     _engines += 1
-    if _engines == 1:
+    if _engines == 1 and not _is_below:
         _previous = logging.getLogRecordFactory()
         logging.setLogRecordFactory(_factory)
 
 
 def uninstall() -> None:
     """Stop labelling when the last engine closes, unless somebody put another factory on top."""
-    global _engines
+    global _engines, _is_below
     _engines -= 1
-    if _engines == 0 and logging.getLogRecordFactory() is _factory:
-        logging.setLogRecordFactory(_previous)
+    if _engines == 0:
+        # Under another factory ours stays for good: putting it on top again would make a ring.
+        _is_below = logging.getLogRecordFactory() is not _factory
+        if not _is_below:
+            logging.setLogRecordFactory(_previous)

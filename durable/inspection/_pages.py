@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from durable._core.events import Kind
 from durable._store import pages
-from durable.errors import DurableError, RunNotFound, UsageError
+from durable.errors import DurableError, PayloadError, RunNotFound, UsageError
 from durable.inspection._events import Told, damaged
 from durable.inspection._looks import EVENTS_LIMIT_MAX
 from durable.inspection._talk import Talk
@@ -238,8 +238,11 @@ class Pages:
             if of == "arguments":
                 return self._reader.payload(row.arguments, row.checksum)
             return self._reader.payload(row.result, row.result_checksum)
-        for event in islice(self._reader.events(row.pk, seq - 1), 1):
-            return event.arguments if of == "arguments" else event.result
+        for event, damage in islice(self._reader.events_as_found(row.pk, seq - 1, 1), 1):
+            if damage:
+                raise PayloadError(damage)
+            if event.seq == seq:
+                return event.arguments if of == "arguments" else event.result
         raise RunNotFound(f"run {row.name} has no event {seq}")
 
     def items(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import msgspec
 
+from durable.client._repair import PolicyChanges
 from durable.errors import UsageError
 from durable.filters import narrowed
 from durable.messages import Query, Signal, Update
@@ -196,7 +197,7 @@ async def act_on_many(client: Client, said: Mapping[str, Any]) -> dict[str, Any]
         case "restart":
             made = await client.restart_all(query, given.pop("from", "failed"), **given)
         case "edit":
-            changes = given.pop("changes")
+            changes = _changes(given.pop("changes"))
             made = await client.edit_all(query, given.pop("step"), **given, **changes)
         case "signal":
             made = await client.signal_all(query, Signal[Any](given["name"]), given.get("value"))
@@ -247,10 +248,23 @@ async def _do(handle: Run[Any], verb: str, given: dict[str, Any]) -> Run[Any]:
         case "restart":
             return await handle.restart(given.pop("from", "failed"), **given)
         case "edit":
-            await handle.edit(given["step"], reason=given.get("reason", ""), **given["changes"])
+            changes = _changes(given["changes"])
+            await handle.edit(given["step"], reason=given.get("reason", ""), **changes)
         case _:
             await getattr(handle, verb)(**given)
     return handle
+
+
+def _changes(said: Mapping[str, Any]) -> PolicyChanges:
+    """Return what of a policy is to change.
+
+    Raises:
+        UsageError: It is nothing of a policy.
+    """
+    known = PolicyChanges.__annotations__
+    for name in said.keys() - known.keys():
+        raise UsageError(f"{name!r:.60} is nothing of a policy; there are {', '.join(known)}")
+    return cast("PolicyChanges", dict(said))
 
 
 async def _update(handle: Run[Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -264,10 +278,12 @@ async def _update(handle: Run[Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _start(client: Client, engine: Engine | None, given: dict[str, Any]) -> Run[Any]:
+    from durable.engine import Engine as EngineClass
+
     name, args, kwargs = given.pop("workflow"), given.pop("args", []), given.pop("kwargs", {})
     known = None if engine is None else engine._resolve(name)
     if known is None or isinstance(known, str):
-        if client is engine:  # It would take the run, and has not the code.
+        if isinstance(client, EngineClass):  # It would take the run, and has not the code.
             raise UsageError(str(known))
         known = _unknown(name)
     options = {name: value for name, value in given.items() if value not in ("", [], {})}

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import hashlib
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -144,19 +145,27 @@ class _Guarded:
         await send({"type": "lifespan.shutdown.complete"})
 
 
+class _Doing:
+    """An act with a key under way, and how many wait for its answer."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.waiting = 0
+
+
 class _Site:
     def __init__(self, client: Client, engine: Engine | None, *, read_only: bool) -> None:
         self._client = client
         self._engine = engine
         self._read_only = read_only
-        # Of this process: after a restart the file's version begins anew.
-        self._boot = os.urandom(6).hex()
+        self._boot = ""
+        self._in_thread = threading.Lock()
         self._one_look = asyncio.Lock()
         self._slow_looks = asyncio.Semaphore(SLOW_LOOKS_MAX)
         self._viewer: Viewer | None = None
         self._opened = contextlib.ExitStack()
-        self._doing: dict[tuple[str, str, str], asyncio.Lock] = {}
-        self._done: OrderedDict[tuple[str, str, str], Response] = OrderedDict()
+        self._doing: dict[tuple[str, str, str], _Doing] = {}
+        self._done: OrderedDict[tuple[str, str, str], tuple[str, Response]] = OrderedDict()
 
     async def answer(self, request: Request, who: str) -> Response:
         """Answer a request that has been judged."""
@@ -208,14 +217,18 @@ class _Site:
         """Look on a thread: whoever mounted us goes on meanwhile."""
 
         def inside() -> T:
-            # One connection for good: whether somebody has committed is asked of it.
-            if self._viewer is None:
-                self._viewer = self._opened.enter_context(view(self._client.path))
-            try:
-                return look(self._viewer)
-            except errors.StoreError:
-                self.close()
-                raise
+            # A request may be given up while its thread looks: the next one waits here for it.
+            with self._in_thread:
+                # One connection for good: whether somebody has committed is asked of it.
+                if self._viewer is None:
+                    self._viewer = self._opened.enter_context(view(self._client.path))
+                    # What a connection calls the file's version means nothing to the next one.
+                    self._boot = os.urandom(6).hex()
+                try:
+                    return look(self._viewer)
+                except errors.StoreError:
+                    self._close()
+                    raise
 
         async with self._one_look:
             return await to_thread.run_sync(inside)
@@ -230,11 +243,15 @@ class _Site:
             with view(self._client.path) as viewer:
                 return look(viewer)
 
-        async with self._slow_looks, asyncio.timeout(LOOK_WAIT_S):
+        async with asyncio.timeout(LOOK_WAIT_S), self._slow_looks:
             return await to_thread.run_sync(inside, abandon_on_cancel=True)
 
     def close(self) -> None:
         """Close the connection; the next look opens another."""
+        with self._in_thread:
+            self._close()
+
+    def _close(self) -> None:
         self._viewer = None
         self._opened.close()
 
@@ -253,16 +270,24 @@ class _Site:
             client._who = who
         if not key:
             return await self._performed(client, places, said)
-        mark = (who, "/".join(places), key)
-        async with self._doing.setdefault(mark, asyncio.Lock()):
-            if mark not in self._done:
-                try:
-                    self._done[mark] = await self._performed(client, places, said)
-                finally:
-                    self._doing.pop(mark, None)
-                if len(self._done) > KEYS_MAX:
-                    self._done.popitem(last=False)
-            return self._done[mark]
+        mark, said_now = (who, "/".join(places), key), _digest(repr(said))
+        doing = self._doing.setdefault(mark, _Doing())
+        doing.waiting += 1
+        try:
+            async with doing.lock:
+                if mark not in self._done:
+                    answer = await self._performed(client, places, said)
+                    self._done[mark] = (said_now, answer)
+                    if len(self._done) > KEYS_MAX:
+                        self._done.popitem(last=False)
+        finally:
+            doing.waiting -= 1
+            if not doing.waiting:
+                self._doing.pop(mark, None)
+        said_then, answered = self._done[mark]
+        if said_then != said_now:
+            raise Refused(409, "key_in_use", "something else was said with this key")
+        return answered
 
     async def _performed(
         self, client: Client, places: list[str], said: Mapping[str, Any]
@@ -299,8 +324,14 @@ def _places(scope: Scope) -> list[str]:
     raw = scope.get("raw_path")
     text = quote(scope["path"]) if not raw else raw.decode("latin-1")
     parts = text.partition("?")[0].split("/")[1:]
-    above = len([one for one in scope.get("root_path", "").split("/") if one])
-    places = parts[above:]
+    root = scope.get("root_path", "").rstrip("/")
+    if not scope["path"].startswith(root):  # A proxy has taken its prefix away already.
+        root = root.removeprefix(scope.get("app_root_path", ""))
+    taken, above = 0, ""
+    while len(above) < len(root) and taken < len(parts):
+        above += f"/{unquote(parts[taken])}"
+        taken += 1
+    places = parts[taken:]
     if scope["method"] == "POST":
         return places
     return [unquote(one) for one in places]
@@ -321,7 +352,8 @@ def _asset(request: Request, places: list[str]) -> Response:
         raise Refused(405, "method_not_allowed", "acts are under api/v1/")
     name = "/".join(places)
     if name in {"", "index.html"}:
-        if not places:  # Mounted, and asked for without the slash: relative addresses need it.
+        # Mounted, and asked for without the slash: relative addresses need it.
+        if not places and not request.scope["path"].endswith("/"):
             last = request.scope["path"].rstrip("/").rpartition("/")[2]
             return Response(status_code=307, headers={"location": f"{quote(last)}/"})
         name = "index.html"
@@ -343,7 +375,7 @@ async def _said(request: Request) -> dict[str, Any]:
             raise Refused(413, "too_large", f"a body has at most {BODY_BYTES_MAX:,} bytes")
     try:
         return msgspec.json.decode(bytes(body) or b"{}", type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise Refused(400, "not_json", f"the body is no JSON object: {error}") from None
 
 

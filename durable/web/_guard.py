@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -72,7 +71,7 @@ class Guard:
             Refused: It may not ask this; or it is sent on, with the cookie.
         """
         headers = _headers(scope)
-        if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > URL_BYTES_MAX:
+        if len(scope.get("raw_path") or b"") + len(_query(scope)) > URL_BYTES_MAX:
             raise Refused(414, "url_too_long", f"an address has at most {URL_BYTES_MAX:,} bytes")
         self._judge_host(headers)
         who = await self._judge_person(scope, headers)
@@ -108,7 +107,7 @@ class Guard:
             scheme, _, given = line.partition(" ")
             if scheme.lower() == "bearer" and _is_same(given, self.token):
                 return who
-        if _is_same(_cookie(headers, self.cookie), self.token):
+        if any(_is_same(one, self.token) for one in _cookies(headers, self.cookie)):
             return who
         self._take_token(scope)
         raise Refused(
@@ -117,7 +116,7 @@ class Guard:
 
     def _take_token(self, scope: Scope) -> None:
         """Put a right token of the address into the cookie, and send on without it."""
-        pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        pairs = parse_qsl(_query(scope).decode("latin-1"), keep_blank_values=True)
         given = [value for name, value in pairs if name == "token"]
         if scope["method"] != "GET" or len(given) != 1 or not _is_same(given[0], self.token or ""):
             return
@@ -161,15 +160,15 @@ def _headers(scope: Scope) -> Mapping[str, list[str]]:
     return found
 
 
-def _cookie(headers: Mapping[str, list[str]], name: str) -> str:
-    for line in headers.get("cookie", []):
-        try:
-            found = SimpleCookie(line).get(name)
-        except CookieError:
-            continue
-        if found is not None:
-            return found.value
-    return ""
+def _query(scope: Scope) -> bytes:
+    return scope.get("query_string") or b""
+
+
+def _cookies(headers: Mapping[str, list[str]], name: str) -> list[str]:
+    """Return every cookie of a name; what else is there, and how odd, is others' affair."""
+    parts = [part for line in headers.get("cookie", []) for part in line.split(";")]
+    pairs = [part.strip().partition("=") for part in parts]
+    return [value for key, _, value in pairs if key == name]
 
 
 def _is_same(given: str, wanted: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable
@@ -23,6 +24,8 @@ __all__ = ["TOKEN_CHARACTERS_MIN", "Served", "serve"]
 
 # A token that people choose; ours has 43 characters.
 TOKEN_CHARACTERS_MIN = 16
+# What goes through an address and a cookie as it is.
+_TOKEN = re.compile(rf"[A-Za-z0-9._~-]{{{TOKEN_CHARACTERS_MIN},}}")
 # Requests are short; whoever keeps a connection open does not keep the process.
 SHUTDOWN_S = 1
 
@@ -66,13 +69,18 @@ async def serve(
     """
     import uvicorn
 
+    if not host:
+        raise UsageError("say where to listen: 127.0.0.1, for example")
     if token is None and not _is_loopback(host):
         raise UsageError(
             f"{host} is no address of loopback, so others may reach it; give a token of your own, "
             "and put TLS before it"
         )
-    if token is not None and (len(token) < TOKEN_CHARACTERS_MIN or not token.isascii()):
-        raise UsageError(f"a token has at least {TOKEN_CHARACTERS_MIN} characters, all of ASCII")
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise UsageError(
+            f"a token has at least {TOKEN_CHARACTERS_MIN} characters: letters of ASCII, digits and "
+            "any of . _ ~ -"
+        )
     chosen = secrets.token_urlsafe(32) if token is None else token
     with contextlib.closing(_listener(host, port)) as listener:
         bound = listener.getsockname()[1]
@@ -111,7 +119,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -123,4 +131,6 @@ def _hosts(host: str, port: int) -> frozenset[str] | None:
     """Return the Host headers that are right; None where any name may be ours."""
     if not _is_loopback(host):
         return None
-    return frozenset({f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"})
+    names = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host.lower()}
+    # Browsers leave the usual port out.
+    return frozenset({f"{name}:{port}" for name in names} | (names if port == 80 else set()))

@@ -14,7 +14,7 @@ import attrs
 
 from durable._clock import steady_s
 from durable.errors import UsageError
-from durable.filters import FIELDS, STATUSES
+from durable.filters import FIELDS, STATUSES, parse
 from durable.inspection import (
     LIST_LIMIT_MAX,
     AttemptTime,
@@ -536,6 +536,7 @@ def check(asked: Asked) -> CodeCheck:
     """Replay open runs with the code here, without doing anything: which would not go on."""
     assert asked.engine is not None
     fit, misfits = 0, list[MisfitView]()
+    parse(asked.text("q"))  # What is wrong with it is told by its own places.
     until_s = steady_s() + CHECK_S
     for one in asked.engine.check(asked.text("q"), path=asked.viewer.path):
         if one is None:

@@ -98,7 +98,9 @@ def test_another_address_needs_a_token(durable_: Command, shop_file: Path) -> No
     ("options", "says"),
     [
         (("--token", "short"), "a token has at least 16 characters"),
-        (("--token", "ünsafe-but-long-enough"), "all of ASCII"),
+        (("--token", "ünsafe-but-long-enough"), "letters of ASCII"),
+        (("--token", "with a space; and more"), "letters of ASCII"),
+        (("--host", ""), "say where to listen"),
         (("--host", "no.such.host.invalid", "--token", TOKEN), "nothing can listen at"),
         (("--app", "nowhere:engine"), "there is no module 'nowhere'"),
         (("--port", "70000"), "is not in the range 0<=x<=65535"),
@@ -130,3 +132,11 @@ def test_what_is_no_file_of_ours_is_refused_first(durable_: Command, tmp_path: P
 
     for path in (foreign, tmp_path / "nowhere.db"):
         assert durable_("ui", path, "--no-open", "--port", "0").code != 0
+
+
+def test_another_address_of_loopback_is_served_under_its_name(shop_file: Path) -> None:
+    with served(shop_file, "--host", "127.0.0.2", "--token", TOKEN) as (address, port, _):
+        assert address.startswith(f"http://127.0.0.2:{port}/")
+        with closing(http.client.HTTPConnection("127.0.0.2", port, timeout=20)) as connection:
+            connection.request("GET", "/api/v1/meta", headers={"authorization": f"Bearer {TOKEN}"})
+            assert connection.getresponse().status == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import Any
 
@@ -321,3 +322,19 @@ async def test_the_lines_of_a_run_are_in_the_file_before_its_end(tmp_path, monke
 async def waits_for_ever() -> None:
     log.info("here")
     await durable.sleep(1e6)
+
+
+async def test_a_factory_put_on_top_of_ours_makes_no_ring(tmp_path):
+    before = logging.getLogRecordFactory()
+    try:
+        async with Engine(tmp_path / "one.db", functions=[says]):
+            ours = logging.getLogRecordFactory()
+            logging.setLogRecordFactory(functools.partial(ours))
+        for name in ("two.db", "three.db"):
+            await _run(tmp_path / name, says, ["said"])
+            assert texts(tmp_path / name) == ["said"]
+    finally:
+        logging.setLogRecordFactory(before)
+        from durable._runtime import logs
+
+        logs._is_below = False

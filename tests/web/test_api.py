@@ -457,3 +457,77 @@ async def test_the_token_is_never_sent_on_to_another_origin(alone, place):
     assert answer.status_code == 303
     assert not answer.headers["location"].startswith(("//", "\\", "http"))
     assert "\n" not in answer.headers["location"]
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        'prefs={"a":1,"b":"x y"}; durable-8080=TOKEN', "flag; durable-8080=TOKEN",
+        "a[b]=1; foo bar=2; durable-8080=TOKEN", "durable-8080=old; durable-8080=TOKEN",
+        "name=J\u00fcrgen;durable-8080=TOKEN",
+    ],
+)  # fmt: skip
+async def test_odd_cookies_of_others_do_not_lock_anybody_out(alone, cookie):
+    _, web = alone
+    sent = cookie.replace("TOKEN", TOKEN).encode("latin-1")
+
+    answer = await web.get(path("runs"), headers=[(b"host", HOST.encode()), (b"cookie", sent)])
+
+    assert answer.status_code == 200
+
+
+async def test_a_body_that_is_no_text_is_refused(alone):
+    _, web = alone
+
+    answer = await web.post(
+        path("runs", "waits:cancel"),
+        content=b'{"reason": "\xff"}',
+        headers=bearing(**{"content-type": "application/json"}),
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "not_json")
+
+
+async def test_a_scope_that_lacks_what_may_lack_is_judged(served):
+    engine, _ = served
+    app = durable.web.app(engine)
+    answers: list[dict[str, object]] = []
+
+    async def send(message):
+        answers.append(message)
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "method": "GET", "path": "/api/v1/meta", "raw_path": None,
+             "headers": [(b"host", b"x")], "query_string": b""}  # fmt: skip
+    await app(scope, receive, send)
+
+    assert answers[0]["status"] == 200
+
+
+class Proxied:
+    """A service whose proxy has taken a prefix away, as Starlette and FastAPI are told of it."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await self.app({**scope, "root_path": "/proxy", "app_root_path": "/proxy"}, receive, send)
+
+
+@pytest.mark.parametrize("place", ["/ops/durable", "/a/b/c", "/t/{x}"])
+@pytest.mark.parametrize("is_proxied", [False, True])
+async def test_it_is_mounted_under_every_prefix_also_behind_a_proxy(served, place, is_proxied):
+    engine, _ = served
+    app = Starlette(routes=[Mount(place, durable.web.app(engine))])
+    prefix = place.replace("{x}", "q")
+
+    async with browser(Proxied(app) if is_proxied else app) as web:
+        page = await web.get(f"{prefix}/")
+        meta = await web.get(f"{prefix}/api/v1/meta")
+        run = await web.get(f"{prefix}/api/v1/runs/order%2F42%3F")
+        act = await web.post(f"{prefix}/api/v1/runs/waits:pause", json={})
+
+    assert [one.status_code for one in (page, meta, run, act)] == [200, 200, 200, 202]
+    assert "main.js" in page.text

@@ -337,6 +337,68 @@ async def test_a_file_that_was_replaced_is_told_and_not_shown_on(tmp_path):
         assert (await web.get(path("runs"))).status_code == 200
 
 
+async def test_something_else_under_the_same_key_is_refused(served):
+    _, web = served
+    said = {"workflow": "looks_long", "args": ["x"], "id": "one"}
+
+    await web.post(path("runs:start"), json=said, headers={"idempotency-key": "k"})
+    other = await web.post(
+        path("runs:start"), json={**said, "id": "two"}, headers={"idempotency-key": "k"}
+    )
+
+    assert (other.status_code, other.json()["code"]) == (409, "key_in_use")
+
+
+async def test_an_engine_starts_only_what_it_has_whoever_asks(served):
+    engine, _ = served
+
+    async with browser(durable.web.app(engine, auth=lambda _: "ada")) as web:
+        answer = await web.post(path("runs:start"), json={"workflow": "nobody", "args": []})
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "wrong_use")
+
+
+async def test_a_look_that_is_given_up_disturbs_no_other(served):
+    _, web = served
+
+    async def look(number: int) -> int:
+        try:
+            async with asyncio.timeout(0.002 if number % 2 else 10):
+                return (await web.get(path("runs"))).status_code
+        except TimeoutError:
+            return 0
+
+    for _ in range(10):
+        found = await asyncio.gather(*(look(number) for number in range(20)))
+        assert set(found) <= {0, 200}
+
+
+async def test_what_is_edited_has_to_be_of_a_policy(served):
+    _, web = served
+
+    for changes in ({"step": "x"}, {"reason": "x"}, {"nothing": 1}):
+        said = {"step": "1", "changes": changes}
+        answer = await web.post(path("runs/box:edit"), json=said)
+        assert (answer.status_code, answer.json()["code"]) == (400, "wrong_use")
+        assert "is nothing of a policy" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("query", ["started:<" + "9" * 400 + "h", "started:<1e400h"])
+async def test_a_duration_without_end_is_refused(served, query):
+    _, web = served
+
+    assert (await web.get(path("runs"), params={"q": query})).status_code == 400
+    assert (await web.get(path("stats"), params={"since": "9" * 400 + "h"})).status_code == 400
+
+
+async def test_a_wrong_filter_of_a_check_is_told_by_its_own_places(served):
+    _, web = served
+
+    answer = (await web.get(path("check"), params={"q": "(("})).json()
+
+    assert (answer["code"], answer["position"] <= 2) == ("wrong_filter", True)
+
+
 async def test_who_the_service_knows_stands_in_the_audit(served):
     engine, _ = served
 

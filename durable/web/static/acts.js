@@ -91,8 +91,11 @@ function PolicyForm({ id, step, close }) {
     const changes = {};
     for (const [name, text] of Object.entries(given)) {
       if (text.trim() === "") continue;
-      if (name === "max_attempts") changes[name] = text === "none" ? null : Number(text);
-      else if (name === "backoff") changes[name] = Number(text);
+      if (name === "max_attempts" && text === "none") changes[name] = null;
+      else if (name === "max_attempts" || name === "backoff") {
+        changes[name] = Number(text);
+        if (!Number.isFinite(changes[name])) throw new Error(`${text} is no number`);
+      }
       else changes[name] = text === "none" ? null : text;
     }
     await post(`runs/${at(id)}:edit`, { step, changes, ...(reason && { reason }) });

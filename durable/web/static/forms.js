@@ -1,5 +1,5 @@
 // Forms: made of a JSON schema where there is one, and of JSON where there is none.
-import { useState } from "./vendor/preact.js";
+import { useRef, useState } from "./vendor/preact.js";
 import { html, Field } from "./parts.js";
 
 // Deeper than that a form is harder to read than JSON.
@@ -10,10 +10,23 @@ export const check = (text) => {
   try { return { value: JSON.parse(text) }; } catch (error) { return { error: error.message }; }
 };
 
+// JSON with line breaks; its values are not read, so that no large number changes.
+export function indented(text) {
+  if (check(text).error) return text;
+  let depth = 0, out = "";
+  const line = () => "\n" + "  ".repeat(depth);
+  for (const [one] of text.matchAll(/"(?:\\.|[^"\\])*"|[[{]\s*[\]}]|[[\]{},:]|[^\s[\]{},:"]+/g)) {
+    if (one === "[" || one === "{") { depth++; out += one + line(); }
+    else if (one === "]" || one === "}") { depth--; out += line() + one; }
+    else out += one === "," ? one + line() : one === ":" ? ": " : one.replace(/^([[{])\s+/, "$1");
+  }
+  return out;
+}
+
 // Text that is JSON, with what is wrong said below it. Its value is sent as it is written.
 export function JsonEditor({ label, text, onText, hint, rows = 5 }) {
   const found = check(text);
-  const tidy = () => { if (!found.error) onText(JSON.stringify(found.value, null, 2)); };
+  const tidy = () => onText(indented(text));
   return html`<${Field} label=${label} hint=${hint}><textarea class="mono" rows=${rows} spellcheck=${false} value=${text} aria-invalid=${!!found.error}
     onInput=${(event) => onText(event.target.value)}></textarea>
     <span class="under">${found.error ? html`<span class="bad-text">${found.error}</span>` : html`<span class="dim">JSON</span>`}
@@ -55,6 +68,8 @@ export function first(schema, root = schema, depth = 0) {
 // `onChange` gets (value, error): with an error the value does not count.
 export function SchemaField({ label, schema, root = schema, value, onChange, depth = 0, hint }) {
   const [text, setText] = useState(() => JSON.stringify(value, null, 2));
+  const [typed, setTyped] = useState(null);  // As typed: "1." and "-" are on their way to numbers.
+  const errors = useRef({});
   const one = resolved(schema, root);
   const kind = depth > DEPTH_MAX ? "json" : kindOf(one);
   const about = hint || one.description;
@@ -65,10 +80,11 @@ export function SchemaField({ label, schema, root = schema, value, onChange, dep
     case "string":
       return html`<${Field} label=${label} hint=${one.format ? `${about ? about + "; " : ""}${one.format}` : about}><input type="text" value=${value ?? ""} onInput=${(event) => onChange(event.target.value, "")} /></${Field}>`;
     case "number":
-      return html`<${Field} label=${label} hint=${about}><input type="text" inputmode="decimal" value=${value ?? ""} onInput=${(event) => {
-        const number = Number(event.target.value);
-        const isRight = event.target.value.trim() !== "" && (one.type === "integer" ? Number.isInteger(number) : Number.isFinite(number));
-        onChange(isRight ? number : value, isRight ? "" : `${label}: a ${one.type === "integer" ? "whole " : ""}number`);
+      return html`<${Field} label=${label} hint=${about}><input type="text" inputmode="decimal" value=${typed ?? value ?? ""} onInput=${(event) => {
+        const next = event.target.value, number = Number(next), isWhole = one.type === "integer";
+        setTyped(next);
+        const isRight = next.trim() !== "" && (isWhole ? Number.isSafeInteger(number) : Number.isFinite(number));
+        onChange(isRight ? number : value, isRight ? "" : `${label}: a ${isWhole ? "whole " : ""}number${Number.isInteger(number) ? "; one so large goes as JSON" : ""}`);
       }} /></${Field}>`;
     case "boolean":
       return html`<label class="check"><input type="checkbox" checked=${!!value} onChange=${(event) => onChange(event.target.checked, "")} /> ${label}</label>`;
@@ -79,7 +95,10 @@ export function SchemaField({ label, schema, root = schema, value, onChange, dep
     }
     case "object":
       return html`<fieldset><legend>${label}</legend>${Object.entries(one.properties).map(([name, each]) => html`<${SchemaField} key=${name} label=${name} schema=${each} root=${root}
-        value=${value?.[name] ?? first(each, root)} depth=${depth + 1} onChange=${(next, error) => onChange({ ...value, [name]: next }, error)} />`)}</fieldset>`;
+        value=${value?.[name] ?? first(each, root)} depth=${depth + 1} onChange=${(next, error) => {
+          errors.current[name] = error;
+          onChange({ ...value, [name]: next }, Object.values(errors.current).find(Boolean) || "");
+        }} />`)}</fieldset>`;
     case "null":
       return html`<p class="dim">${label}: nothing to say</p>`;
     default:

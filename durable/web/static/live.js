@@ -86,16 +86,14 @@ class Look {
     this.path = path;
     this.tag = "";
     this.state = { data: null, error: null };
-    this.watchers = new Set();
+    this.watchers = new Map();  // How often each wants to know; 0: once.
     this.timer = 0;
     this.isAsking = false;
     this.failures = 0;
-    this.everyMs = 0;
   }
 
   watch(watcher, everyMs) {
-    this.watchers.add(watcher);
-    this.everyMs = everyMs;
+    this.watchers.set(watcher, everyMs);
     if (this.watchers.size === 1) this.ask();
   }
 
@@ -110,7 +108,7 @@ class Look {
 
   tell(state) {
     this.state = state;
-    for (const watcher of [...this.watchers]) watcher(state);
+    for (const watcher of [...this.watchers.keys()]) watcher(state);
   }
 
   async ask() {
@@ -150,9 +148,11 @@ class Look {
   wait() {
     if (this.watchers.size === 0) return;
     if (this.isStale) { this.ask(); return; }
-    if (!this.everyMs) return;
+    const every = [...this.watchers.values()].filter(Boolean);
+    if (!every.length) return;
+    const everyMs = Math.min(...every);
     const idle = Date.now() - lastSeen > IDLE_AFTER_MS ? IDLE_POLL_MS / POLL_MS : 1;
-    const delay = Math.min(this.everyMs * idle * 2 ** this.failures, Math.max(BACKOFF_MAX_MS, this.everyMs));
+    const delay = Math.min(everyMs * idle * 2 ** this.failures, Math.max(BACKOFF_MAX_MS, everyMs));
     this.timer = setTimeout(() => {
       if (document.hidden || paused.value) this.wait(); else this.ask();
     }, delay);

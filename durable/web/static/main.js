@@ -41,10 +41,14 @@ function Palette({ close }) {
   const [runs, setRuns] = useState([]);
   const [picked, setPicked] = useState(0);
   const timer = useRef(0);
+  const latest = useRef("");
   useEffect(() => {
     clearTimeout(timer.current);
     const word = text.trim();
-    if (!word) { setRuns([]); return; }
+    latest.current = word;
+    setRuns([]);  // What was found for other words is not meant any more.
+    setPicked(0);
+    if (!word) return;
     timer.current = setTimeout(async () => {
       const found = [];
       try { const run = await get(`runs/${encodeURIComponent(word)}`); found.push({ id: run.id, status: run.status, workflow: run.workflow }); } catch { /* no such run */ }
@@ -52,7 +56,7 @@ function Palette({ close }) {
         const quoted = JSON.stringify(word + "*");
         for (const one of (await get(asked("runs", { q: /[:()"]/.test(word) ? word : `id:${quoted.slice(1, -1)} or workflow:${quoted.slice(1, -1)}`, limit: 8 }))).items) if (!found.some((each) => each.id === one.id)) found.push(one);
       } catch { /* no filter yet */ }
-      setRuns(found); setPicked(0);
+      if (latest.current === word) setRuns(found);
     }, 120);
   }, [text]);
   const pages = PAGES.filter(([, label]) => label.toLowerCase().startsWith(text.trim().toLowerCase()));

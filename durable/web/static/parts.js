@@ -7,12 +7,16 @@ export { Fragment };
 
 // -- where we are: everything behind the #, so that the pages work under any prefix ----------------
 
+const plain = (text) => { try { return decodeURIComponent(text); } catch { return text; } };
 const read = () => {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-  return { parts: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query || "") };
+  return { parts: path.split("/").filter(Boolean).map(plain), query: new URLSearchParams(query || "") };
 };
 export const route = signal(read());
 addEventListener("hashchange", () => { route.value = read(); });
+
+// A value of a filter, whatever it holds.
+export const quoted = (text) => `"${text.replace(/["\\]/g, "\\$&")}"`;
 
 export const href = (parts, query = {}) => {
   const values = new URLSearchParams();
@@ -134,6 +138,7 @@ export function say(text, kind = "good") {
 
 // `render` gets a function that closes it.
 export const openDialog = (title, render, isWide = false) => { shown.value = [...shown.value, { title, render, isWide }]; };
+addEventListener("hashchange", () => { shown.value = []; });
 const close = (one) => { shown.value = shown.value.filter((each) => each !== one); };
 export const hasDialog = computed(() => shown.value.length > 0);
 

@@ -1,8 +1,9 @@
 // Restart from any point: with other arguments, with other results, messages and children by choice.
 import { useState } from "./vendor/preact.js";
-import { asked, at, get, post, useLook } from "./live.js";
+import { asked, at, get, getText, post, useLook } from "./live.js";
 import { ActForm, Field, go, html, openDialog, plural, say } from "./parts.js";
-import { JsonEditor, check } from "./forms.js";
+import { JsonEditor, check, indented } from "./forms.js";
+import { payloadOf } from "./payload.js";
 import { Reason } from "./acts.js";
 
 const CUT = /\.\.\. \([\d,]+ bytes\)$/;
@@ -22,10 +23,12 @@ function RestartForm({ run, step, close }) {
   const from = place === "here" ? (isStep && step.kind === "activity" ? step.step : `event:${step.seq}`) : place === "other" ? typed : place;
   const bad = (input != null && check(input).error) || (output != null && check(output).error) || (!from && "where from?");
   const isOpenRun = (counts.data?.total || 0) > 0;
-  const editInput = async () => setInput(CUT.test(run.arguments) ? "[]" : pretty(run.arguments));
+  const editInput = async () => {
+    try { setInput(indented(CUT.test(run.arguments) ? await getText(payloadOf(run.id, "arguments")) : run.arguments)); } catch (error) { say(error.message, "bad"); }
+  };
   const editOutput = async () => {
     let text = "null";
-    try { const found = await get(asked(`runs/${at(run.id)}/step`, { seq: step.seq })); if (found.result && !CUT.test(found.result)) text = pretty(found.result); } catch { /* what was is not needed */ }
+    try { const found = await get(asked(`runs/${at(run.id)}/step`, { seq: step.seq })); if (found.result && !CUT.test(found.result)) text = indented(found.result); } catch { /* what was is not needed */ }
     setOutput(text);
   };
   const act = async () => {
@@ -56,7 +59,5 @@ function RestartForm({ run, step, close }) {
       <${Field} label="At-most-once steps that may be done again" hint="Their ids"><input type="text" class="mono" value=${again} onInput=${(event) => setAgain(event.target.value)} /></${Field}></details>
     <${Reason} value=${reason} onInput=${setReason} /></${ActForm}>`;
 }
-
-function pretty(text) { try { return JSON.stringify(JSON.parse(text), null, 2); } catch { return text; } }
 
 export const restart = (run, step) => openDialog(`Restart ${run.id}`, (close) => html`<${RestartForm} run=${run} step=${step} close=${close} />`, true);

@@ -1,7 +1,7 @@
 // One run: what it is, why it waits, what happened, and every way to repair it.
 import { useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { asked, at, get, useLook } from "./live.js";
-import { Ago, Copy, Empty, Failure, Loading, Panel, RunLink, Status, Tabs, Took, clock, duration, href, html, num, isOpen, plural, route, say, setQuery, useWindow } from "./parts.js";
+import { Ago, Copy, Empty, Failure, Loading, Panel, RunLink, Status, Tabs, Took, clock, duration, href, html, num, quoted, isOpen, plural, route, say, setQuery, useWindow } from "./parts.js";
 import { Payload, Tree, payloadOf } from "./payload.js";
 import { VERBS, acceptStep, actOnRun, editPolicy, endStep, verbsFor } from "./acts.js";
 import { Timeline, nameOf } from "./timeline.js";
@@ -79,7 +79,7 @@ function Header({ run, meta }) {
       ${run.deadline && html`<div><dt>deadline</dt><dd><${Ago} time=${run.deadline} /></dd></div>`}${run.lost > 0 && html`<div><dt>lost workers</dt><dd>${run.lost}</dd></div>`}
       ${run.parent && html`<div><dt>parent</dt><dd><${RunLink} id=${run.parent} /></dd></div>`}${run.source && html`<div><dt>${run.cause} from</dt><dd><${RunLink} id=${run.source} /></dd></div>`}
       ${run.followed_by.length > 0 && html`<div><dt>goes on as</dt><dd>${run.followed_by.map((id) => html`<${RunLink} key=${id} id=${id} /> `)}</dd></div>`}
-      ${run.tags.length > 0 && html`<div><dt>tags</dt><dd>${run.tags.map((tag) => html`<a class="tag" key=${tag} href=${href([], { q: `tag:"${tag}"` })}>${tag}</a>`)}</dd></div>`}
+      ${run.tags.length > 0 && html`<div><dt>tags</dt><dd>${run.tags.map((tag) => html`<a class="tag" key=${tag} href=${href([], { q: `tag:${quoted(tag)}` })}>${tag}</a>`)}</dd></div>`}
       ${Object.entries(run.attributes).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${String(value)}</dd></div>`)}</dl>
     ${!meta?.is_read_only && html`<div class="buttons">
       ${verbs.map((verb) => html`<button type="button" key=${verb} class=${VERBS[verb].isDanger ? "danger" : verb === verbs[0] ? "main" : ""} onClick=${() => (verb === "restart" ? restart(run) : actOnRun(run.id, verb))}>${verb === "restart" ? "Restart from…" : VERBS[verb].label}</button>`)}
@@ -90,7 +90,7 @@ function Header({ run, meta }) {
 function More({ run }) {
   const copy = async (text) => { try { await navigator.clipboard.writeText(text); say("copied"); } catch { say(text); } };
   return html`<details class="menu right" onClick=${(event) => { if (event.target.closest("button, a")) event.currentTarget.open = false; }}><summary aria-label="More">⋯</summary><div class="menu-body">
-    <button type="button" onClick=${() => copy(`durable show '${run.id}'`)}>Copy as a command</button><button type="button" onClick=${() => copy(`run = await client.get(${JSON.stringify(run.id)})`)}>Copy as Python</button>
+    <button type="button" onClick=${() => copy(`durable show '${run.id.replaceAll("'", "'\\''")}'`)}>Copy as a command</button><button type="button" onClick=${() => copy(`run = await client.get(${JSON.stringify(run.id)})`)}>Copy as Python</button>
     <a href=${href(["start"], { like: run.id })}>Start one like this</a><a href=${href([], { q: `workflow:${JSON.stringify(run.workflow)}` })}>Runs of this workflow</a>
     <a href=${href(["compare"], { one: run.id, other: run.source || "" })}>Compare with…</a></div></details>`;
 }
@@ -226,7 +226,7 @@ export function Run({ id }) {
   const picked = useMemo(() => found.steps.find((one) => one.key === wanted) || found.steps.find((one) => one.step === wanted), [found.steps, wanted]);
   const pick = (step, key) => setQuery({ step: step ? key || step.key : "" });
   const pickStep = (step) => { const one = found.steps.find((each) => each.step === step.step && each.seq == null) || step; pick(one); };
-  if (error && !run) return html`<${Failure} error=${error} /><p><a href=${href([])}>All runs</a></p>`;
+  if (error && (!run || error.code === "not_found")) return html`<${Failure} error=${error} /><p><a href=${href([])}>All runs</a></p>`;
   if (!run) return html`<${Loading} />`;
   const messages = run.updates.length + run.promises.length + run.dead_letters.length;
   const tabs = [["timeline", "Timeline"], ["steps", "Steps", run.events], ["events", "Events"], ["messages", "Messages", messages || null], ["children", "Family", run.children.length || null], ["values", "Values", run.values.length + run.streams.length || null],

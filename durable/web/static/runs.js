@@ -1,7 +1,7 @@
 // The list of runs: a filter, counts, a table, and what can be done to many.
 import { useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { asked, useLook } from "./live.js";
-import { Ago, CLOSED, Empty, Failure, Loading, OPEN, RunLink, Status, Took, go, href, html, num, openDialog, plural, route, setQuery } from "./parts.js";
+import { Ago, CLOSED, Empty, Failure, Loading, OPEN, RunLink, Status, Took, go, href, html, num, quoted, openDialog, plural, route, setQuery } from "./parts.js";
 import { VERBS, actOnMany, actOnRun, bulkVerbs, verbsFor } from "./acts.js";
 
 const PAGE = 100;
@@ -136,7 +136,7 @@ const cells = {
   wakes: (run) => html`<td class="c-time"><${Ago} time=${run.wakes} /></td>`,
   took: (run) => html`<td class="c-time num"><${Took} from=${run.started} to=${run.closed} /></td>`,
   why: (run) => html`<td class="c-why"><span class="clip" title=${run.why}>${run.why}</span></td>`,
-  tags: (run) => html`<td class="c-tags">${run.tags.map((tag) => html`<a class="tag" key=${tag} href=${href([], { q: `tag:"${tag}"` })}>${tag}</a>`)}</td>`,
+  tags: (run) => html`<td class="c-tags">${run.tags.map((tag) => html`<a class="tag" key=${tag} href=${href([], { q: `tag:${quoted(tag)}` })}>${tag}</a>`)}</td>`,
   cause: (run) => html`<td>${run.cause}</td>`,
 };
 
@@ -154,14 +154,15 @@ export function Runs() {
   const counts = useLook(asked("counts", { q: termsOf(query).rest }));
   const language = useLook("language", 0);
   const forms = useLook("forms", 0);
+  const canAct = !useLook("meta", 5000).data?.is_read_only;
   const [columns, setColumns] = useState(() => kept(COLUMNS_KEY, USUAL).filter((one) => one in COLUMNS));
   const [selected, setSelected] = useState(() => new Set());
   const [isAll, setAll] = useState(false);
-  const [cursor, showCursor] = useState(-1);
+  const [cursor, showCursor] = useState("");
   const table = useRef();
-  const place = useRef(-1);  // Keys come faster than pages are drawn.
+  const place = useRef("");  // Keys come faster than pages are drawn; rows move, runs do not.
   const setCursor = (next) => { place.current = next; showCursor(next); };
-  useEffect(() => { setSelected(new Set()); setAll(false); setCursor(-1); }, [query, before, order]);
+  useEffect(() => { setSelected(new Set()); setAll(false); setCursor(""); }, [query, before, order]);
 
   const items = useMemo(() => {
     const found = list.data?.items || [];
@@ -177,11 +178,13 @@ export function Runs() {
   useEffect(() => {
     const keys = (event) => {
       if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog, [role=tab]")) return;
-      const focus = (next) => { setCursor(next); table.current?.querySelectorAll("tbody tr")[next]?.querySelector("a.run-link")?.focus(); };
-      const run = items[place.current];
-      if (event.key === "j") focus(Math.min(items.length - 1, place.current + 1));
-      else if (event.key === "k") focus(Math.max(0, place.current - 1));
-      else if (event.key === "x" && run) toggle(run.id);
+      const focus = (next) => { setCursor(items[next]?.id || ""); table.current?.querySelectorAll("tbody tr")[next]?.querySelector("a.run-link")?.focus(); };
+      const row = items.findIndex((one) => one.id === place.current);
+      const run = items[row];
+      if (event.key === "j") focus(Math.min(items.length - 1, row + 1));
+      else if (event.key === "k") focus(Math.max(0, row - 1));
+      else if (event.key === "x" && run && canAct) toggle(run.id);
+      else if (event.key === "r" && !canAct) return;
       else if (event.key === "r" && selected.size) act("retry");
       else if (event.key === "r" && run && verbsFor(run.status).includes("retry")) actOnRun(run.id, "retry");
       else if (event.key === "Enter" && run && event.target === document.body) go(["runs", run.id]);
@@ -193,8 +196,8 @@ export function Runs() {
   });
   const total = counts.data && list.data ? totalOf(counts.data.counts, query) : null;
   const act = (verb) => {
-    const meant = isAll ? query : [...selected].map((id) => `id:"${id.replace(/["\\]/g, "\\$&")}"`).join(" or ");
-    actOnMany(isAll ? query : `(${meant})`, verb, () => { setSelected(new Set()); setAll(false); });
+    const meant = isAll ? query : [...selected].map((id) => `id:${quoted(id)}`).join(" or ");
+    actOnMany(isAll ? query || "status:open,closed" : `(${meant})`, verb, () => { setSelected(new Set()); setAll(false); });
   };
   const headOf = (name, label) => {
     const by = sort === name ? "ascending" : sort === "-" + name ? "descending" : "none";
@@ -206,7 +209,7 @@ export function Runs() {
     <div class="bar"><${FilterBox} query=${query} language=${words} error=${list.error?.code === "wrong_filter" ? list.error : null} /><${Views} query=${query} /></div>
     <${Chips} query=${query} counts=${counts.data} />
     ${list.error && list.error.code !== "wrong_filter" && html`<${Failure} error=${list.error} />`}
-    ${selected.size > 0 && html`<div class="bulk" role="toolbar" aria-label="Act on the selected runs">
+    ${canAct && selected.size > 0 && html`<div class="bulk" role="toolbar" aria-label="Act on the selected runs">
       <b>${isAll ? plural(total ?? 0, "run") : plural(selected.size, "run")} selected</b>
       ${!isAll && selected.size === items.length && list.data.next && total > items.length && html`<button type="button" class="link" onClick=${() => setAll(true)}>select all ${num(total)} matching</button>`}
       <button type="button" class="link" onClick=${() => { setSelected(new Set()); setAll(false); }}>none</button><span class="grow"></span>
@@ -217,7 +220,7 @@ export function Runs() {
     ${items.length > 0 && html`<div class="table-wrap"><table class="runs" ref=${table}><thead><tr>
       <th class="c-check"><input type="checkbox" aria-label="Select this page" checked=${selected.size > 0 && selected.size === items.length} onChange=${selectPage} /></th>
       ${headOf("status", "Status")}<th class="c-run">Run</th>${columns.map((name) => headOf(name, COLUMNS[name]))}</tr></thead>
-      <tbody>${items.map((run, row) => html`<tr key=${run.key} class=${(selected.has(run.id) ? "picked " : "") + (row === cursor ? "cursor" : "")}>
+      <tbody>${items.map((run) => html`<tr key=${run.key} class=${(selected.has(run.id) ? "picked " : "") + (run.id === cursor ? "cursor" : "")}>
         <td class="c-check"><input type="checkbox" aria-label=${`Select ${run.id}`} checked=${selected.has(run.id)} onChange=${() => toggle(run.id)} /></td>
         <td class="c-status"><${Status} of=${run.status} /></td><td class="c-run"><${RunLink} id=${run.id} /></td>${columns.map((name) => cells[name](run))}</tr>`)}</tbody></table></div>
       <div class="pages"><${ColumnMenu} columns=${columns} setColumns=${setColumns} />

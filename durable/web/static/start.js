@@ -1,8 +1,9 @@
 // Start: a form of the workflow's parameters where its code is here, JSON where it is not.
 import { useEffect, useState } from "./vendor/preact.js";
-import { at, get, post, useLook } from "./live.js";
+import { at, get, getText, post, useLook } from "./live.js";
 import { Empty, Failure, Field, Loading, go, html, route, say } from "./parts.js";
-import { JsonEditor, ValueForm, check, first } from "./forms.js";
+import { JsonEditor, ValueForm, check, first, indented } from "./forms.js";
+import { payloadOf } from "./payload.js";
 
 function Parameters({ form, given, onGiven }) {
   return html`${form.parameters.length === 0 && html`<p class="dim">It takes no arguments.</p>`}${form.parameters.map((one) => {
@@ -44,7 +45,7 @@ export function Start() {
   const [asJson, setJson] = useState(false);
   useEffect(() => {
     if (!like) return;
-    get(`runs/${at(like)}`).then((run) => { setName(run.workflow); setText(run.arguments); setJson(true); setMore({ tags: run.tags.join(" ") }); }, setError);
+    Promise.all([get(`runs/${at(like)}`), getText(payloadOf(like, "arguments"))]).then(([run, text]) => { setName(run.workflow); setText(text); setJson(true); setMore({ tags: run.tags.join(" ") }); }, setError);
   }, [like]);
   if (forms.error && !forms.data) return html`<${Failure} error=${forms.error} />`;
   if (!forms.data) return html`<${Loading} />`;
@@ -60,7 +61,7 @@ export function Start() {
     else {
       const value = check(text).value;
       if (Array.isArray(value)) parts.push(`"args": ${text}`);
-      else parts.push(`"args": ${JSON.stringify(value.args || [])}, "kwargs": ${JSON.stringify(value.kwargs || {})}`);
+      else parts.push(text.trim().slice(1, -1));  // {"args": ..., "kwargs": ...}, as it is written.
     }
     for (const field of ["id", "start_delay", "queue", "on_closed"]) if (more[field]) parts.push(`"${field}": ${JSON.stringify(more[field])}`);
     if (more.tags?.trim()) parts.push(`"tags": ${JSON.stringify(more.tags.trim().split(/\s+/))}`);
@@ -71,7 +72,7 @@ export function Start() {
       <${Field} label="Workflow"><input type="text" list="workflows" autocomplete="off" value=${name} onInput=${(event) => { setName(event.target.value); setGiven({}); }} /></${Field}><datalist id="workflows">${forms.data.workflows.map((one) => html`<option key=${one.name} value=${one.name} />`)}</datalist>
       ${form?.text && html`<p class="dim pre">${form.text}</p>`}${form?.place && html`<p class="dim mono">${form.place}</p>`}
       ${name && !form?.is_known && html`<p class="dim">Its code is not here, so its arguments are JSON; a worker that knows it takes the run.</p>`}
-      ${form?.is_known && html`<div class="under right"><button type="button" class="quiet" onClick=${() => setJson(!asJson)}>${asJson ? "as a form" : "as JSON"}</button></div>`}
+      ${form?.is_known && html`<div class="under right"><button type="button" class="quiet" onClick=${() => { if (!asJson) setText(indented(`{${argumentsOf(form, given)}}`)); setJson(!asJson); }}>${asJson ? "as a form" : "as JSON"}</button></div>`}
       ${name && (typed ? html`<${Parameters} key=${name} form=${form} given=${given} onGiven=${setGiven} />` : html`<${JsonEditor} label="Arguments" text=${text} onText=${setText} hint=${'a list, or {"args": [...], "kwargs": {...}}'} />`)}
       <details><summary>Id, delay, queue, tags</summary><div class="columns"><${Field} label="Id" hint="the same id means the same run"><input type="text" class="mono" value=${more.id || ""} onInput=${set("id")} /></${Field}><${Field} label="Begins after" hint="as in 5m"><input type="text" value=${more.start_delay || ""} onInput=${set("start_delay")} /></${Field}>
         <${Field} label="Queue"><input type="text" value=${more.queue || ""} onInput=${set("queue")} /></${Field}><${Field} label="Tags" hint="with spaces between"><input type="text" value=${more.tags || ""} onInput=${set("tags")} /></${Field}>

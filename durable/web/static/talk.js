@@ -20,15 +20,11 @@ function SendForm({ run, kind, promise, close }) {
   const [error, setError] = useState("");
   const [rejects, setRejects] = useState(false);
   const [message, setMessage] = useState("");
-  const meta = useLook("meta", 0).data;
+  const meta = useLook("meta", 5000).data;
   const promised = useLook(promise && meta?.has_code ? asked(`runs/${at(run.id)}/promise`, { name: promise.name }) : null, 0).data;
   const schema = promise ? promised?.schema : declared.find((one) => one.name === name)?.schema;
-  useEffect(() => { if (promise && schema && Object.keys(schema).length) setText(JSON.stringify(first(schema))); }, [promised]);
-  const pick = (next) => {
-    setName(next);
-    const found = declared.find((one) => one.name === next)?.schema;
-    if (found && Object.keys(found).length) setText(JSON.stringify(first(found)));
-  };
+  // What the form shows is what is sent.
+  useEffect(() => { if (schema && Object.keys(schema).length) { setText(JSON.stringify(first(schema))); setError(""); } }, [name, schema]);
   const act = async () => {
     if (kind === "answer") {
       await post("promises:answer", rejects ? { token: promise.token, reject: message } : `{"token": ${JSON.stringify(promise.token)}, "value": ${text}}`);
@@ -43,7 +39,7 @@ function SendForm({ run, kind, promise, close }) {
   return html`<${ActForm} verb=${kind === "answer" ? "Answer" : "Send"} onDo=${act} onDone=${close} isReady=${isReady}>
     ${kind === "answer" ? html`<p>Run <span class="mono">${run.id}</span> waits at step ${promise.step} for <b>${promise.name}</b>.</p>
       <div class="choice" role="radiogroup" aria-label="How"><label><input type="radio" name="how" checked=${!rejects} onChange=${() => setRejects(false)} /> an answer</label><label><input type="radio" name="how" checked=${rejects} onChange=${() => setRejects(true)} /> say no</label></div>`
-      : html`<${Field} label="Name" hint=${waited.length && kind === "signal" ? `it waits for ${waited.join(", ")}` : ""}><input type="text" list="declared" autofocus value=${name} onInput=${(event) => pick(event.target.value)} /></${Field}><datalist id="declared">${[...new Set([...waited, ...declared.map((one) => one.name)])].map((one) => html`<option key=${one} value=${one} />`)}</datalist>`}
+      : html`<${Field} label="Name" hint=${waited.length && kind === "signal" ? `it waits for ${waited.join(", ")}` : ""}><input type="text" list="declared" autofocus value=${name} onInput=${(event) => setName(event.target.value)} /></${Field}><datalist id="declared">${[...new Set([...waited, ...declared.map((one) => one.name)])].map((one) => html`<option key=${one} value=${one} />`)}</datalist>`}
     ${rejects ? html`<${Field} label="Message"><input type="text" value=${message} onInput=${(event) => setMessage(event.target.value)} /></${Field}>`
       : html`<${ValueForm} key=${name + !!schema} label="Value" schema=${schema} text=${text} onChange=${(next, wrong) => { setText(next); setError(wrong); }} />`}</${ActForm}>`;
 }

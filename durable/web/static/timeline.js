@@ -1,7 +1,7 @@
 // The timeline of a run: a row a step, drawn only where it is seen; like steps folded, idle time hidden.
 import { useMemo, useRef, useState } from "./vendor/preact.js";
 import { now } from "./live.js";
-import { duration, html, num, shapeOf, useWindow } from "./parts.js";
+import { duration, html, plural, num, shapeOf, useWindow } from "./parts.js";
 
 const ROW = 26;
 const FOLD_MIN = 4;
@@ -99,7 +99,7 @@ export function Timeline({ steps, attempts, run, picked, onPick }) {
     setDrag(null);
     if (b - a > 0.01 && !(hideIdle && !zoom && scale.gaps.length)) setZoom([seenFrom + a * (seenTo - seenFrom), seenFrom + b * (seenTo - seenFrom)]);
   };
-  const narrow = (factor) => { const middle = (seenFrom + seenTo) / 2, half = ((seenTo - seenFrom) / 2) * factor; setZoom(factor > 1 && half * 2 >= to - from ? null : [Math.max(from, middle - half), Math.min(to, middle + half)]); };
+  const narrow = (factor) => { if (factor < 1 && seenTo - seenFrom < 2) return; const middle = (seenFrom + seenTo) / 2, half = ((seenTo - seenFrom) / 2) * factor; setZoom(factor > 1 && half * 2 >= to - from ? null : [Math.max(from, middle - half), Math.min(to, middle + half)]); };
   const keys = (event) => {
     const at = rows.findIndex((row) => row.key === picked);
     const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
@@ -117,7 +117,7 @@ export function Timeline({ steps, attempts, run, picked, onPick }) {
     <div class="tl-tools"><label class="check"><input type="checkbox" checked=${hideIdle} onChange=${(event) => { setHideIdle(event.target.checked); setZoom(null); }} /> hide idle time</label>
       <span class="grow"></span><button type="button" class="quiet" aria-label="Zoom in" onClick=${() => narrow(0.5)}>+</button><button type="button" class="quiet" aria-label="Zoom out" onClick=${() => narrow(2)}>−</button>
       <button type="button" class="quiet" disabled=${!zoom} onClick=${() => setZoom(null)}>all</button></div>
-    <div class="tl-axis"><span class="tl-name dim">${num(steps.length)} steps</span>
+    <div class="tl-axis"><span class="tl-name dim">${plural(steps.length, "step")}</span>
       <div class="tl-ticks" title="Drag to zoom" onPointerDown=${down} onPointerMove=${move} onPointerUp=${up} onDblClick=${() => setZoom(null)}>
         ${ticks.map((part) => html`<span key=${part} style=${{ left: `${part * 100}%` }} class=${part === 1 ? "end" : ""}>${hideIdle && !zoom && scale.gaps.length ? (part === 0 ? duration(seenFrom - from) : part === 1 ? duration(seenTo - from) : "") : duration(seenFrom + part * (seenTo - seenFrom) - from)}</span>`)}
         ${drag && html`<div class="tl-drag" style=${{ left: `${Math.min(...drag) * 100}%`, width: `${Math.abs(drag[1] - drag[0]) * 100}%` }}></div>`}</div></div>

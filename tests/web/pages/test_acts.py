@@ -377,3 +377,80 @@ def test_every_act_is_taken_without_a_worker_and_done_by_the_next_one(alone):
         }.items():  # fmt: skip
             show(page, site, f"runs/{run}")
             expect(status(page)).to_contain_text(end)
+
+
+def test_numbers_are_sent_as_they_are_typed(alone):
+    site, page = alone
+    show(page, site, "start?workflow=approve")
+    amount = page.get_by_label("amount")
+    for typed in ("-3", "1.", "", "12"):
+        amount.fill("")
+        amount.press_sequentially(typed)
+        assert amount.input_value() == typed
+        start = page.get_by_role("button", name="Start", exact=True)
+        (
+            expect(start).to_be_enabled
+            if typed in {"-3", "1.", "12"}
+            else expect(start).to_be_disabled
+        )()
+    amount.fill("9007199254740993")
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_disabled()
+
+
+def test_a_signal_carries_what_its_form_shows(mended):
+    site, page = mended
+    show(page, site, "runs/approve-1")
+    page.get_by_role("button", name="Signal").click()
+    expect(dialog(page).get_by_role("checkbox")).not_to_be_checked()
+    dialog(page).get_by_role("button", name="Send").click()
+
+    expect(status(page)).to_have_text("✓completed")
+    assert json.loads(run_of(site, "approve-1")["result"]) == "Delft 120 False "
+
+
+def test_large_numbers_survive_the_editor(alone):
+    site, page = alone
+    show(page, site, "start?workflow=report")
+    page.get_by_role("button", name="as JSON").click()
+    page.get_by_label("Arguments").fill('{"args": [1152921504606846977], "kwargs": {}}')
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.locator(".run-title").wait_for()
+    page.get_by_role("button", name="Restart from").click()
+    dialog(page).get_by_role("button", name="Other arguments").click()
+
+    expect(dialog(page).get_by_label("Arguments")).to_have_value("[\n  1152921504606846977\n]")
+
+
+def test_a_limit_that_is_no_number_is_refused_before_it_is_sent(alone):
+    site, page = alone
+    show(page, site, "runs/order-8810?step=5")
+    page.locator(".step-panel").get_by_role("button", name="Policy").click()
+    dialog(page).get_by_label(re.compile("^Attempts at most")).fill("five")
+    dialog(page).get_by_role("button", name="Change").click()
+
+    expect(dialog(page).get_by_role("alert")).to_contain_text("five is no number")
+    assert run_of(site, "order-8810")["audit"] == []
+
+
+def test_keys_act_on_the_run_that_has_the_focus_though_others_arrive(alone):
+    site, page = alone
+    show(page, site, "")
+    page.locator("tbody tr").nth(3).wait_for()
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    focused = page.evaluate("document.activeElement.textContent")
+    with durable.Client(site.path).blocking() as client:
+        client.get("order-8801").restart("start")
+    expect(page.get_by_role("link", name="order-8801#2")).to_be_visible()
+    page.keyboard.press("x")
+
+    assert page.locator("tr.picked .run-link").all_inner_texts() == [focused]
+
+
+def test_the_back_button_closes_a_dialog(alone):
+    site, page = alone
+    show(page, site, "runs/nightly-monday")
+    page.get_by_role("button", name="Terminate").click()
+    page.go_back()
+
+    expect(dialog(page)).to_have_count(0)
