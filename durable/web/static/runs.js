@@ -1,5 +1,5 @@
 // The list of runs: a filter, counts, a table, and what can be done to many.
-import { useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { asked, useLook } from "./live.js";
 import { Ago, CLOSED, Empty, Failure, Loading, OPEN, RunLink, Status, Took, go, href, html, num, quoted, openDialog, plural, route, setQuery } from "./parts.js";
 import { VERBS, actOnMany, actOnRun, bulkVerbs, verbsFor } from "./acts.js";
@@ -175,7 +175,7 @@ export function Runs() {
 
   const toggle = (id) => { setSelected((before) => { const next = new Set(before); if (!next.delete(id)) next.add(id); return next; }); setAll(false); };
   const selectPage = () => { setSelected(selected.size === items.length ? new Set() : new Set(items.map((one) => one.id))); setAll(false); };
-  useEffect(() => {
+  useLayoutEffect(() => {  // With the rows, not after them.
     const keys = (event) => {
       if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog, [role=tab]")) return;
       const focus = (next) => { setCursor(items[next]?.id || ""); table.current?.querySelectorAll("tbody tr")[next]?.querySelector("a.run-link")?.focus(); };
