@@ -436,8 +436,9 @@ def test_keys_act_on_the_run_that_has_the_focus_though_others_arrive(alone):
     site, page = alone
     show(page, site, "")
     page.locator("tbody tr").nth(3).wait_for()
-    page.keyboard.press("j")
-    page.keyboard.press("j")
+    for row in (0, 1):
+        page.keyboard.press("j")
+        expect(page.locator("tbody tr").nth(row)).to_have_class(re.compile("cursor"))
     focused = page.evaluate("document.activeElement.textContent")
     with durable.Client(site.path).blocking() as client:
         client.get("order-8801").restart("start")
