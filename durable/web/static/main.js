@@ -74,6 +74,12 @@ function Palette({ close }) {
 const openPalette = () => openDialog("Go to", (close) => html`<${Palette} close=${close} />`);
 const openKeys = () => openDialog("Keys", () => html`<${Keys} />`);
 
+// It may be drawn only with one of the next frames.
+const focusFilter = (frames = 60) => {
+  const box = document.getElementById("filter");
+  if (box) box.focus(); else if (frames) requestAnimationFrame(() => focusFilter(frames - 1));
+};
+
 let afterG = 0;
 addEventListener("keydown", (event) => {
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") { event.preventDefault(); if (!hasDialog.value) openPalette(); return; }
@@ -83,8 +89,8 @@ addEventListener("keydown", (event) => {
   if (event.key === "?") { event.preventDefault(); openKeys(); }
   if (event.key === "/") {
     event.preventDefault();
-    const focus = () => document.getElementById("filter")?.focus();
-    if (document.getElementById("filter")) focus(); else { go([]); setTimeout(focus, 80); }
+    if (!document.getElementById("filter")) go([]);
+    focusFilter();
   }
 }, true);
 

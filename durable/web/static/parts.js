@@ -24,7 +24,7 @@ export const href = (parts, query = {}) => {
   const text = values.toString();
   return "#/" + parts.map(encodeURIComponent).join("/") + (text ? "?" + text : "");
 };
-export const go = (parts, query) => { location.hash = href(parts, query); };
+export const go = (parts, query) => { location.hash = href(parts, query); route.value = read(); };
 export const setQuery = (changes) => {
   const values = { ...Object.fromEntries(route.value.query), ...changes };
   history.replaceState(null, "", href(route.value.parts, values));
@@ -137,8 +137,9 @@ export function say(text, kind = "good") {
 }
 
 // `render` gets a function that closes it.
-export const openDialog = (title, render, isWide = false) => { shown.value = [...shown.value, { title, render, isWide }]; };
-addEventListener("hashchange", () => { shown.value = []; });
+export const openDialog = (title, render, isWide = false) => { shown.value = [...shown.value, { title, render, isWide, hash: location.hash }]; };
+// The event comes after the change: a dialog that was opened between the two is the new page's.
+addEventListener("hashchange", () => { shown.value = shown.value.filter((one) => one.hash === location.hash); });
 const close = (one) => { shown.value = shown.value.filter((each) => each !== one); };
 export const hasDialog = computed(() => shown.value.length > 0);
 

@@ -1,9 +1,14 @@
 """Every page shows what is in the file, with no worker and by nobody's hand."""
 
 import re
+import shutil
+import subprocess
+import sys
 from urllib.parse import quote
 
 import pytest
+
+from tests.web.pages.conftest import HERE, serving
 
 expect = pytest.importorskip("playwright.sync_api", reason="NOT CHECKED: no playwright").expect
 
@@ -222,6 +227,42 @@ def test_no_page_is_wider_than_a_phone(looked_at, open_page, name):
     page.wait_for_load_state("networkidle")
 
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_no_page_is_wider_than_a_phone_wherever_the_code_and_the_file_are(tmp_path, open_page):
+    folder = tmp_path / ("where-the-code-is-" * 8) / ("and-deeper-" * 10)
+    folder.mkdir(parents=True)
+    app = folder / "shop.py"
+    shutil.copy(HERE / "shop.py", app)
+    path = folder / f"{'a-file-with-a-long-name-' * 6}.db"
+    subprocess.run([sys.executable, app, path], check=True, cwd=folder, timeout=120)
+    wide = {}
+
+    with serving(path, "--app", f"{app}:engine") as site:
+        for name in [*PAGES, "runs/order-8805?step=5", "runs/order-8804", "issues/I-1"]:
+            page = open_page(site.address(f"#/{name}"), viewport={"width": 390, "height": 844})
+            page.locator("main h1").first.wait_for(state="attached")
+            page.wait_for_load_state("networkidle")
+            width = page.evaluate("document.documentElement.scrollWidth")
+            if width > 390:
+                wide[name] = width
+
+    assert wide == {}
+
+
+def test_a_dialog_that_is_opened_while_a_page_changes_stays(looked_at, open_page):
+    page = open_page(looked_at.address("#/issues"))
+    page.locator("main h1").first.wait_for()
+    # The change of the address is told after it: a key can be faster.
+    page.evaluate("""() => {
+        const press = (key) => document.body.dispatchEvent(
+            new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+        for (const key of ["g", "w", "?"]) press(key);
+    }""")
+    page.wait_for_url(re.compile("waiting"))
+    page.wait_for_function("() => new Promise((done) => setTimeout(() => done(true), 100))")
+
+    expect(page.get_by_role("dialog").get_by_text("go anywhere")).to_be_visible()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=["light", "dark", "phone"])
