@@ -12,7 +12,7 @@ import attrs
 __all__ = ["ASSET_BYTES_MAX", "Asset", "assets"]
 
 # All of them together: what a phone loads in a second, and what a reader can still read.
-ASSET_BYTES_MAX = 200 * 1024
+ASSET_BYTES_MAX = 200_000
 
 _KINDS = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8",
           "html": "text/html; charset=utf-8", "svg": "image/svg+xml"}  # fmt: skip

@@ -1,7 +1,7 @@
 // What can be done to runs: to one, to those selected, to all of a filter, to a group.
 import { useState } from "./vendor/preact.js";
 import { at, post } from "./live.js";
-import { ActForm, Field, OPEN, RunLink, Status, go, html, num, isOpen, openDialog, plural, say } from "./parts.js";
+import { ActForm, Button, Field, OPEN, RunLink, Status, go, html, isOpen, num, openDialog, plural, say } from "./parts.js";
 
 // What a verb is called, whether it is asked about, and what it comes to.
 export const VERBS = {
@@ -47,7 +47,7 @@ function OneForm({ id, verb, close, extra, onAfter }) {
 
 export const actOnRun = (id, verb, extra, onAfter) => openDialog(`${VERBS[verb].label} ${id}`, (close) => html`<${OneForm} id=${id} verb=${verb} close=${close} extra=${extra} onAfter=${onAfter} />`);
 
-// -- many -----------------------------------------------------------------------------------------
+// -- many --
 
 function Many({ query, verb, close, onAfter }) {
   const [meant, setMeant] = useState(null);
@@ -67,7 +67,7 @@ function Many({ query, verb, close, onAfter }) {
     onAfter?.();
     go(["jobs", String(found.job.id)]);
   };
-  if (error) return html`<p class="bad-text" role="alert">${error.message}</p><div class="actions"><button type="button" onClick=${close}>Close</button></div>`;
+  if (error) return html`<p class="bad-text" role="alert">${error.message}</p><div class="actions"><${Button} onClick=${close}>Close<//></div>`;
   if (!meant) return html`<p role="status">Counting…</p>`;
   return html`<${ActForm} verb=${`${words.label} ${plural(meant.total, "run")}`} isDanger=${words.isDanger} onDo=${act} onDone=${close} isReady=${meant.total > 0}>
     <p><b>${plural(meant.total, "run")}</b> of <code class="wrap">${meant.query || "everything"}</code></p>
@@ -81,7 +81,7 @@ function Many({ query, verb, close, onAfter }) {
 
 export const actOnMany = (query, verb, onAfter) => openDialog(`${VERBS[verb].label} runs`, (close) => html`<${Many} query=${query} verb=${verb} close=${close} onAfter=${onAfter} />`);
 
-// -- a step ---------------------------------------------------------------------------------------
+// -- a step --
 
 function PolicyForm({ id, step, close }) {
   const [given, setGiven] = useState({});

@@ -1,6 +1,6 @@
 // Forms: made of a JSON schema where there is one, and of JSON where there is none.
 import { useRef, useState } from "./vendor/preact.js";
-import { html, Field } from "./parts.js";
+import { Button, Field, html } from "./parts.js";
 
 // Deeper than that a form is harder to read than JSON.
 const DEPTH_MAX = 3;
@@ -30,7 +30,7 @@ export function JsonEditor({ label, text, onText, hint, rows = 5 }) {
   return html`<${Field} label=${label} hint=${hint}><textarea class="mono" rows=${rows} spellcheck=${false} value=${text} aria-invalid=${!!found.error}
     onInput=${(event) => onText(event.target.value)}></textarea>
     <span class="under">${found.error ? html`<span class="bad-text">${found.error}</span>` : html`<span class="dim">JSON</span>`}
-    <button type="button" class="quiet" onClick=${tidy} disabled=${!!found.error}>tidy</button></span></${Field}>`;
+    <${Button} class="quiet" onClick=${tidy} disabled=${!!found.error}>tidy<//></span></${Field}>`;
 }
 
 const resolved = (schema, root) => {
@@ -118,7 +118,7 @@ export function ValueForm({ label, schema, text, onChange, isPart }) {
   const [asJson, setJson] = useState(isPlain(schema));
   const [value, setValue] = useState(() => { const found = check(text); return found.error ? first(root) : found.value; });
   const change = (next, error) => { setValue(next); onChange(JSON.stringify(next), error); };
-  return html`<div>${!isPart && !isPlain(schema) && html`<div class="under right"><button type="button" class="quiet" onClick=${() => setJson(!asJson)}>${asJson ? "as a form" : "as JSON"}</button></div>`}
+  return html`<div>${!isPart && !isPlain(schema) && html`<div class="under right"><${Button} class="quiet" onClick=${() => setJson(!asJson)}>${asJson ? "as a form" : "as JSON"}<//></div>`}
     ${asJson ? html`<${JsonEditor} label=${label} text=${text} onText=${(next) => onChange(next, check(next).error || "")} />`
       : html`<${SchemaField} label=${label} schema=${root} value=${value} onChange=${change} />`}</div>`;
 }

@@ -1,7 +1,7 @@
 // Issues: like failures as one, with what repairs the whole group.
 import { useState } from "./vendor/preact.js";
-import { asked, at, post, useLook } from "./live.js";
-import { ActForm, Ago, Empty, Failure, Loading, RunLink, Status, go, href, html, num, openDialog, plural, route, say } from "./parts.js";
+import { asked, at, post, useLook, useMeta } from "./live.js";
+import { ActForm, Ago, Button, Empty, Failure, Loading, RunLink, Status, go, href, html, num, openDialog, plural, route, say } from "./parts.js";
 import { Reason, actOnMany } from "./acts.js";
 import { Spark } from "./charts.js";
 import { Traceback } from "./run.js";
@@ -21,16 +21,16 @@ const setState = (issue, verb) => openDialog(`${ASKS[verb][0]} ${issue.id}`, (cl
 
 function Buttons({ issue }) {
   if (issue.kind === "no worker") return html`<a class="button" href=${href([], { q: queryOf(issue) })}>${plural(issue.open, "run")}</a>`;
-  return html`${issue.open > 0 && html`<button type="button" class="main" onClick=${() => actOnMany(queryOf(issue), "retry")}>Retry ${num(issue.open)}</button><button type="button" onClick=${() => actOnMany(queryOf(issue), "restart")}>Restart from…</button>`}
+  return html`${issue.open > 0 && html`<${Button} class="main" onClick=${() => actOnMany(queryOf(issue), "retry")}>Retry ${num(issue.open)}<//><${Button} onClick=${() => actOnMany(queryOf(issue), "restart")}>Restart from…<//>`}
     <a class="button" href=${href([], { q: queryOf(issue) })}>Runs</a>
-    ${issue.state === "open" ? html`<button type="button" onClick=${() => setState(issue, "resolve")}>Resolve</button><button type="button" onClick=${() => setState(issue, "mute")}>Mute</button>` : html`<button type="button" onClick=${() => setState(issue, "reopen")}>Open again</button>`}`;
+    ${issue.state === "open" ? html`<${Button} onClick=${() => setState(issue, "resolve")}>Resolve<//><${Button} onClick=${() => setState(issue, "mute")}>Mute<//>` : html`<${Button} onClick=${() => setState(issue, "reopen")}>Open again<//>`}`;
 }
 
 export function Issues() {
   const state = route.value.query.get("state") || "open";
   const { data, error } = useLook(asked("issues", { state }));
-  const meta = useLook("meta", 5000).data;
-  return html`<div class="page-head"><h1>Issues</h1><div class="chips" role="group" aria-label="State">${STATES.map((one) => html`<button type="button" key=${one} class="chip" aria-pressed=${one === state} onClick=${() => go(["issues"], { state: one === "open" ? "" : one })}>${one}</button>`)}</div></div>
+  const meta = useMeta();
+  return html`<div class="page-head"><h1>Issues</h1><div class="chips" role="group" aria-label="State">${STATES.map((one) => html`<${Button} key=${one} class="chip" aria-pressed=${one === state} onClick=${() => go(["issues"], { state: one === "open" ? "" : one })}>${one}<//>`)}</div></div>
     <${Failure} error=${error} />${!data && !error && html`<${Loading} />`}
     ${data && data.items.length === 0 && html`<${Empty}><p>${state === "open" ? "No open issue: nothing failed, is blocked or is tried again and again." : "None."}</p></${Empty}>`}
     <ul class="issues">${(data?.items || []).map((one) => html`<li key=${one.id} class="panel issue"><div class="issue-head"><a class="tag" href=${href(["issues", one.id])}>${one.id}</a> <${Kind} of=${one.kind} /> <a class="issue-title" href=${href(["issues", one.id])}>${one.title}</a></div>
@@ -43,7 +43,7 @@ const Kind = ({ of }) => html`<${Status} of=${of === "no worker" ? "queued" : of
 
 export function Issue({ id }) {
   const { data: one, error } = useLook(`issues/${at(id)}`);
-  const meta = useLook("meta", 5000).data;
+  const meta = useMeta();
   const runs = useLook(one ? asked("runs", { q: queryOf(one), limit: 20 }) : null);
   if (error && !one) return html`<${Failure} error=${error} />`;
   if (!one) return html`<${Loading} />`;

@@ -1,7 +1,7 @@
 // Jobs: acts on many runs, done by the engines in chunks, and how far they are.
 import { useState } from "./vendor/preact.js";
-import { asked, post, useLook } from "./live.js";
-import { Ago, Empty, Failure, Loading, RunLink, Status, href, html, num, say } from "./parts.js";
+import { asked, post, useLook, useMeta } from "./live.js";
+import { Ago, Button, Empty, Failure, Loading, RunLink, Status, href, html, num, say } from "./parts.js";
 
 const Progress = ({ job }) => html`<div class="progress" role="progressbar" aria-valuemin="0" aria-valuemax=${job.total} aria-valuenow=${job.done + job.refused} aria-label=${`Job ${job.id}`}>
   <svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"><rect class="good" width=${job.total ? (job.done / job.total) * 100 : 100} height="1" /><rect class="bad" x=${job.total ? (job.done / job.total) * 100 : 100} width=${job.total ? (job.refused / job.total) * 100 : 0} height="1" /></svg></div>`;
@@ -17,7 +17,7 @@ export function Jobs() {
 
 export function Job({ id }) {
   const { data: job, error } = useLook(`jobs/${id}`);
-  const meta = useLook("meta", 5000).data;
+  const meta = useMeta();
   const [problem, setProblem] = useState(null);
   if (error && !job) return html`<${Failure} error=${error} />`;
   if (!job) return html`<${Loading} />`;
@@ -25,7 +25,7 @@ export function Job({ id }) {
   return html`<div class="page-head"><h1>Job ${job.id}: ${job.verb}</h1></div><p>${words(job)}</p>
     <p aria-live="polite"><${Status} of=${job.state} /> <b>${num(job.done + job.refused)}</b> of ${num(job.total)}${job.refused > 0 && html`, <span class="bad-text">${num(job.refused)} refused</span>`} <span class="dim">by ${job.who}, <${Ago} time=${job.created} /></span></p><${Progress} job=${job} />
     ${job.why && html`<p class="dim">${job.why}</p>`}<${Failure} error=${problem} />
-    <div class="buttons">${job.state === "running" && !meta?.is_read_only && html`<button type="button" onClick=${stop}>Stop</button>`}<a class="button" href=${href([], { q: job.query })}>Runs of its filter</a></div>
+    <div class="buttons">${job.state === "running" && !meta?.is_read_only && html`<${Button} onClick=${stop}>Stop<//>`}<a class="button" href=${href([], { q: job.query })}>Runs of its filter</a></div>
     ${meta && meta.workers === 0 && job.state === "running" && html`<p class="banner warn">It is done by an engine, and none lives; it begins with the next one.</p>`}
     ${Object.keys(job.refusals).length > 0 && html`<section><h2>Refused</h2><table class="plain"><tbody>${Object.entries(job.refusals).map(([run, why]) => html`<tr key=${run}><td><${RunLink} id=${run} /></td><td class="wrap">${why}</td></tr>`)}</tbody></table></section>`}`;
 }

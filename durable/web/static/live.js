@@ -77,7 +77,7 @@ export async function getText(path) {
   return await answer.text();
 }
 
-// -- looks that keep fresh ------------------------------------------------------------------------
+// -- looks that keep fresh --
 
 const looks = new Map();
 
@@ -180,7 +180,10 @@ export function useLook(path, everyMs = POLL_MS) {
   return (path != null && looks.get(path)?.state) || { data: null, error: null };
 }
 
-// -- acts -----------------------------------------------------------------------------------------
+// What is said of the file and of this service.
+export const useMeta = () => useLook("meta", 5000).data;
+
+// -- acts --
 
 export async function post(path, body = {}) {
   const answer = await fetch(BASE + path, {

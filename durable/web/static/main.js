@@ -1,7 +1,7 @@
 // The frame: navigation, keys, the palette, and which page is shown.
 import { h, render, useEffect, useRef, useState } from "./vendor/preact.js";
 import { asked, connection, get, paused, useLook } from "./live.js";
-import { Dialogs, Empty, Lost, Status, go, hasDialog, href, html, openDialog, route } from "./parts.js";
+import { Button, Dialogs, Empty, Lost, Status, go, hasDialog, href, html, openDialog, route } from "./parts.js";
 import { Runs } from "./runs.js";
 import { Run } from "./run.js";
 import { Issue, Issues } from "./issues.js";
@@ -82,8 +82,8 @@ const focusFilter = (frames = 60) => {
 
 let afterG = 0;
 addEventListener("keydown", (event) => {
-  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") { event.preventDefault(); if (!hasDialog.value) openPalette(); return; }
-  if (event.ctrlKey || event.metaKey || event.altKey || hasDialog.value || event.target.closest?.("input, textarea, select")) return;
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") { event.preventDefault(); if (!hasDialog()) openPalette(); return; }
+  if (event.ctrlKey || event.metaKey || event.altKey || hasDialog() || event.target.closest?.("input, textarea, select")) return;
   if (Date.now() - afterG < 1200 && event.key in GOES) { afterG = 0; event.preventDefault(); event.stopImmediatePropagation(); go(GOES[event.key] ? [GOES[event.key]] : []); return; }
   if (event.key === "g") { afterG = Date.now(); return; }
   if (event.key === "?") { event.preventDefault(); openKeys(); }
@@ -119,9 +119,9 @@ function Frame() {
   return html`<header class="top"><a class="brand" href=${href([])}><img src="assets/icon.svg" alt="" width="20" height="20" />durable</a><span class="file mono clip" title=${meta?.file}>${file}</span>
       <nav aria-label="Pages">${PAGES.map(([page, label]) => html`<a key=${page} href=${href(page ? [page] : [])} aria-current=${page === name ? "page" : undefined}>${label}${counts[page] > 0 && html` <span class="badge">${counts[page]}${counts[page] >= 100 ? "+" : ""}<span class="hidden"> ${page === "jobs" ? "under way" : "open"}</span></span>`}</a>`)}</nav>
       <span class="grow"></span>${meta?.is_read_only && html`<span class="tag">read only</span>`}${meta && meta.workers === 0 && html`<a class="tag warn" href=${href(["workers"])}>no worker</a>`}
-      <button type="button" class="quiet" onClick=${openPalette} title="Ctrl-K" aria-label="Go to (Ctrl-K)">⌘</button>
-      <button type="button" class=${"quiet live " + (paused.value ? "paused" : connection.value)} aria-pressed=${paused.value} onClick=${() => { paused.value = !paused.value; }} title="Stop or go on following the file">${paused.value ? "‖ paused" : connection.value === "ok" ? "● live" : "○ lost"}</button>
-      <button type="button" class="quiet" onClick=${turn} aria-label=${`Colours: ${THEME_WORDS[current]}`} title="Colours">${THEME_WORDS[current].slice(0, 1)}</button></header>
+      <${Button} class="quiet" onClick=${openPalette} title="Ctrl-K" aria-label="Go to (Ctrl-K)">⌘<//>
+      <${Button} class=${"quiet live " + (paused.value ? "paused" : connection.value)} aria-pressed=${paused.value} onClick=${() => { paused.value = !paused.value; }} title="Stop or go on following the file">${paused.value ? "‖ paused" : connection.value === "ok" ? "● live" : "○ lost"}<//>
+      <${Button} class="quiet" onClick=${turn} aria-label=${`Colours: ${THEME_WORDS[current]}`} title="Colours">${THEME_WORDS[current].slice(0, 1)}<//></header>
     <main id="main" tabindex="-1"><${Lost} /><${Page} /></main><${Dialogs} />`;
 }
 

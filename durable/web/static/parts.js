@@ -1,11 +1,10 @@
 // Small parts that every page uses.
-import { Fragment, computed, h, htm, signal, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
+import { h, htm, signal, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 import { clean, connection, now, poke } from "./live.js";
 
 export const html = htm.bind(h);
-export { Fragment };
 
-// -- where we are: everything behind the #, so that the pages work under any prefix ----------------
+// -- where we are: everything behind the #, so that the pages work under any prefix --
 
 const plain = (text) => { try { return decodeURIComponent(text); } catch { return text; } };
 const read = () => {
@@ -31,7 +30,7 @@ export const setQuery = (changes) => {
   route.value = read();
 };
 
-// -- words ----------------------------------------------------------------------------------------
+// -- words --
 
 export const num = (number) => number.toLocaleString("en");
 export const plural = (number, word, words = word + "s") => `${num(number)} ${number === 1 ? word : words}`;
@@ -74,7 +73,7 @@ export function Took({ from, to }) {
   return html`<span>${duration((to ? Date.parse(to) : now.value) - Date.parse(from))}</span>`;
 }
 
-// -- status: word, shape and colour each tell it ---------------------------------------------------
+// -- status: word, shape and colour each tell it --
 
 const SHAPES = {
   blocked: "■", paused: "‖", running: "●", retrying: "▲", queued: "○", waiting: "◇", sleeping: "◌", completed: "✓", failed: "✕",
@@ -89,9 +88,12 @@ export const isOpen = (status) => OPEN.includes(status);
 export const Status = ({ of }) => html`<span class=${"status s-" + of}><span aria-hidden="true" class="shape">${SHAPES[of] || "·"}</span>${of}</span>`;
 export const shapeOf = (status) => SHAPES[status] || "·";
 
-// -- things ---------------------------------------------------------------------------------------
+// -- things --
 
 export const RunLink = ({ id, query }) => html`<a class="mono run-link" href=${href(["runs", id], query)} title=${id}>${id}</a>`;
+
+// One that sends no form, whatever it stands in.
+export const Button = (props) => h("button", { type: "button", ...props });
 
 export function Copy({ text, label = "copy" }) {
   const [said, say] = useState("");
@@ -99,7 +101,7 @@ export function Copy({ text, label = "copy" }) {
     try { await navigator.clipboard.writeText(text); say("copied"); } catch { say("not allowed"); }
     setTimeout(() => say(""), 1500);
   };
-  return html`<button type="button" class="quiet" onClick=${copy} aria-label=${`${label} ${text}`.slice(0, 80)}>${said || label}</button>`;
+  return html`<${Button} class="quiet" onClick=${copy} aria-label=${`${label} ${text}`.slice(0, 80)}>${said || label}<//>`;
 }
 
 export const Empty = ({ children }) => html`<div class="empty">${children}</div>`;
@@ -119,13 +121,13 @@ export function Tabs({ tabs, current, onPick }) {
     event.currentTarget.querySelector(`[data-tab="${name}"]`)?.focus();
   };
   return html`<div class="tabs" role="tablist" onKeyDown=${keys}>${tabs.map(([name, label, count]) => html`
-    <button type="button" role="tab" key=${name} data-tab=${name} id=${"tab-" + name} aria-selected=${name === current} aria-controls="panel"
-      tabindex=${name === current ? 0 : -1} onClick=${() => onPick(name)}>${label}${count != null && html` <span class="count">${num(count)}</span>`}</button>`)}</div>`;
+    <${Button} role="tab" key=${name} data-tab=${name} id=${"tab-" + name} aria-selected=${name === current} aria-controls="panel"
+      tabindex=${name === current ? 0 : -1} onClick=${() => onPick(name)}>${label}${count != null && html` <span class="count">${num(count)}</span>`}<//>`)}</div>`;
 }
 
 export const Panel = ({ of, children }) => html`<div role="tabpanel" id="panel" aria-labelledby=${"tab-" + of} tabindex="0">${children}</div>`;
 
-// -- dialogs: the browser's own, so that focus and Escape are right --------------------------------
+// -- dialogs: the browser's own, so that focus and Escape are right --
 
 const shown = signal([]);
 export const toasts = signal([]);
@@ -137,28 +139,31 @@ export function say(text, kind = "good") {
 }
 
 // `render` gets a function that closes it.
-export const openDialog = (title, render, isWide = false) => { shown.value = [...shown.value, { title, render, isWide, hash: location.hash }]; };
+let opened = 0;
+export const openDialog = (title, render, isWide = false) => { shown.value = [...shown.value, { key: ++opened, title, render, isWide, hash: location.hash }]; };
 // The event comes after the change: a dialog that was opened between the two is the new page's.
 addEventListener("hashchange", () => { shown.value = shown.value.filter((one) => one.hash === location.hash); });
 const close = (one) => { shown.value = shown.value.filter((each) => each !== one); };
-export const hasDialog = computed(() => shown.value.length > 0);
+// One that was closed is told of it later: keys that come sooner are not for it.
+export const hasDialog = () => shown.value.some((one) => one.element?.open !== false);
 
 function Dialog({ one }) {
   const ref = useRef();
   // At once: who types on finds the cursor in it.
   useLayoutEffect(() => {
     const before = document.activeElement;
+    one.element = ref.current;
     ref.current.showModal();
     ref.current.querySelector("[autofocus], input:not([type=hidden]), textarea, select, .actions button")?.focus();
     return () => before?.focus?.();
   }, []);
   return html`<dialog ref=${ref} class=${one.isWide ? "wide" : ""} aria-label=${one.title} onClose=${() => close(one)}
     onClick=${(event) => { if (event.target === ref.current) ref.current.close(); }}>
-    <div class="dialog-body"><header><h2>${one.title}</h2><button type="button" class="quiet" aria-label="Close" onClick=${() => ref.current.close()}>✕</button></header>
+    <div class="dialog-body"><header><h2>${one.title}</h2><${Button} class="quiet" aria-label="Close" onClick=${() => ref.current.close()}>✕<//></header>
     ${one.render(() => close(one))}</div></dialog>`;
 }
 
-export const Dialogs = () => html`${shown.value.map((one, at) => html`<${Dialog} key=${at} one=${one} />`)}
+export const Dialogs = () => html`${shown.value.map((one) => html`<${Dialog} key=${one.key} one=${one} />`)}
   <div class="toasts" aria-live="polite">${toasts.value.map((one) => html`<div class=${"toast " + one.kind}>${one.text}</div>`)}</div>`;
 
 // A form that does something and closes; what went wrong is said in it, and nothing is lost.
@@ -173,7 +178,7 @@ export function ActForm({ verb, isDanger, onDo, onDone, children, isReady = true
     try { await onDo(); onDone(); } catch (failure) { setError(failure); setBusy(false); poke(); }
   };
   return html`<form onSubmit=${send} class="act">${children}<${Failure} error=${error} />
-    <div class="actions"><button type="button" onClick=${onDone}>Not now</button>
+    <div class="actions"><${Button} onClick=${onDone}>Not now<//>
     <button type="submit" class=${isDanger ? "danger" : "main"} disabled=${busy || !isReady}>${busy ? "…" : verb}</button></div></form>`;
 }
 
@@ -182,7 +187,7 @@ export const Field = ({ label, hint, children }) => html`<label class="field"><s
 export const Lost = () => connection.value !== "ok" && html`<div class="banner bad" role="alert">${connection.value === "lost"
   ? "The server does not answer; trying again." : "Not let in. Open the address that durable ui wrote, with its token."}</div>`;
 
-// -- rows that are drawn only where they are seen ---------------------------------------------------
+// -- rows that are drawn only where they are seen --
 
 export function useWindow(count, rowHeight, ref, extra = 12) {
   const [span, setSpan] = useState([0, 60]);

@@ -1,7 +1,7 @@
 // Payloads: hostile text, of any size and depth, shown as a tree, as it is, or on demand.
 import { useMemo, useState } from "./vendor/preact.js";
 import { at, asked, clean, getText } from "./live.js";
-import { Copy, bytes, html, num } from "./parts.js";
+import { Button, Copy, bytes, html, num } from "./parts.js";
 
 // What the page is sent is cut at 64 KiB; larger ones are asked for, and shown as a tree up to this.
 const TREE_CHARACTERS_MAX = 5_000_000;
@@ -23,7 +23,7 @@ function Text({ value, quoted = true }) {
   const [shown, show] = useState(TEXT_SHOWN);
   const whole = quoted ? JSON.stringify(value) : value;
   const head = clean(whole.slice(0, shown));
-  return html`<span class="j-text">${head}${whole.length > shown && html`<button type="button" class="quiet" onClick=${() => show(shown * 10)}>… ${num(whole.length - shown)} more</button>`}</span>`;
+  return html`<span class="j-text">${head}${whole.length > shown && html`<${Button} class="quiet" onClick=${() => show(shown * 10)}>… ${num(whole.length - shown)} more<//>`}</span>`;
 }
 
 function Leaf({ value }) {
@@ -43,10 +43,10 @@ function Node({ value, name, depth }) {
   const [left, right] = Array.isArray(value) ? "[]" : "{}";
   if (keys.length === 0) return html`<div class="j-line">${label}${left + right}</div>`;
   return html`<div class="j-branch">
-    <button type="button" class="j-fold" aria-expanded=${open} onClick=${() => setOpen(!open)}>
-      <span class="j-mark" aria-hidden="true">${open ? "▾" : "▸"}</span>${label}${left}${open ? "" : html`<span class="dim"> ${num(keys.length)} </span>${right}`}</button>
+    <${Button} class="j-fold" aria-expanded=${open} onClick=${() => setOpen(!open)}>
+      <span class="j-mark" aria-hidden="true">${open ? "▾" : "▸"}</span>${label}${left}${open ? "" : html`<span class="dim"> ${num(keys.length)} </span>${right}`}<//>
     ${open && html`<div class="j-inner">${keys.slice(0, shown).map((key) => html`<${Node} key=${key} value=${value[key]} name=${Array.isArray(value) ? null : key} depth=${depth + 1} />`)}
-      ${keys.length > shown && html`<button type="button" class="quiet" onClick=${() => show(shown + 1000)}>${num(keys.length - shown)} more</button>`}</div><div>${right}</div>`}
+      ${keys.length > shown && html`<${Button} class="quiet" onClick=${() => show(shown + 1000)}>${num(keys.length - shown)} more<//>`}</div><div>${right}</div>`}
   </div>`;
 }
 
@@ -67,8 +67,8 @@ export function Payload({ text, label, source }) {
   const size = cut ? Number(cut[1].replaceAll(",", "")) : shown.length;
   const isTree = found && !raw;
   return html`<div class="payload"><div class="payload-head"><span class="label">${label}</span><span class="dim">${bytes(size)}</span>
-    ${cut && source && html`<button type="button" class="quiet" onClick=${load}>load ${bytes(size)}</button>`}
-    ${found && typeof found.value === "object" && found.value && html`<button type="button" class="quiet" onClick=${() => setRaw(!raw)}>${raw ? "tree" : "text"}</button>`}
+    ${cut && source && html`<${Button} class="quiet" onClick=${load}>load ${bytes(size)}<//>`}
+    ${found && typeof found.value === "object" && found.value && html`<${Button} class="quiet" onClick=${() => setRaw(!raw)}>${raw ? "tree" : "text"}<//>`}
     ${!cut && html`<${Copy} text=${shown} label="copy" />`}
     ${source && html`<a class="quiet" href=${"api/v1/" + source} download="payload.json">download</a>`}</div>
     ${error && html`<div class="bad-text" role="alert">${error}</div>`}

@@ -1,7 +1,7 @@
 // Restart from any point: with other arguments, with other results, messages and children by choice.
 import { useState } from "./vendor/preact.js";
 import { asked, at, get, getText, post, useLook } from "./live.js";
-import { ActForm, Field, go, html, openDialog, plural, say } from "./parts.js";
+import { ActForm, Button, Field, go, html, openDialog, plural, say } from "./parts.js";
 import { JsonEditor, check, indented } from "./forms.js";
 import { payloadOf } from "./payload.js";
 import { Reason } from "./acts.js";
@@ -50,8 +50,8 @@ function RestartForm({ run, step, close }) {
       ${run.status === "failed" && choice("failed", "where it failed")}${choice("start", "the start")}${choice("last", "the last step that ended")}
       ${choice("other", html`<span>a step, by its id or name, or event:N</span>`)}
       ${place === "other" && html`<input type="text" class="mono" aria-label="Step" value=${typed} placeholder="charge, 2/1.3 or event:17" onInput=${(event) => setTyped(event.target.value)} />`}</div>
-    ${input == null ? html`<button type="button" onClick=${editInput}>Other arguments…</button>` : html`<${JsonEditor} label="Arguments" text=${input} onText=${setInput} rows=${6} hint=${'A list, or {"args": [...], "kwargs": {...}}. Recorded steps are kept all the same.'} />`}
-    ${isStep && step.seq && ["activity", "child", "promise"].includes(step.kind) && (output == null ? html`<button type="button" onClick=${editOutput}>Another result of step ${step.step}…</button>`
+    ${input == null ? html`<${Button} onClick=${editInput}>Other arguments…<//>` : html`<${JsonEditor} label="Arguments" text=${input} onText=${setInput} rows=${6} hint=${'A list, or {"args": [...], "kwargs": {...}}. Recorded steps are kept all the same.'} />`}
+    ${isStep && step.seq && ["activity", "child", "promise"].includes(step.kind) && (output == null ? html`<${Button} onClick=${editOutput}>Another result of step ${step.step}…<//>`
       : html`<${JsonEditor} label=${`Result of step ${step.step}`} text=${output} onText=${setOutput} hint="The step is not done again: it is taken to have returned this." />`)}
     <details><summary>Messages, children, at-most-once steps</summary>
       <${Field} label="Signals, updates and answers of after the place"><select value=${messages} onChange=${(event) => setMessages(event.target.value)}><option value="keep">are said again</option><option value="drop">are dropped</option></select></${Field}>

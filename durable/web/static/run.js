@@ -1,7 +1,7 @@
 // One run: what it is, why it waits, what happened, and every way to repair it.
 import { useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
-import { asked, at, get, useLook } from "./live.js";
-import { Ago, Copy, Empty, Failure, Loading, Panel, RunLink, Status, Tabs, Took, clock, duration, href, html, num, quoted, isOpen, plural, route, say, setQuery, useWindow } from "./parts.js";
+import { asked, at, get, useLook, useMeta } from "./live.js";
+import { Ago, Button, Copy, Empty, Failure, Loading, Panel, RunLink, Status, Tabs, Took, clock, duration, href, html, isOpen, num, plural, quoted, route, say, setQuery, useWindow } from "./parts.js";
 import { Payload, Tree, payloadOf } from "./payload.js";
 import { VERBS, acceptStep, actOnRun, editPolicy, endStep, verbsFor } from "./acts.js";
 import { Timeline, nameOf } from "./timeline.js";
@@ -67,7 +67,7 @@ function useSteps(id, run) {
 
 const keyed = (step) => ({ ...step, key: `e-${step.seq}` });
 
-// -- header ---------------------------------------------------------------------------------------
+// -- header --
 
 function Header({ run, meta }) {
   const verbs = meta?.is_read_only ? [] : verbsFor(run.status);
@@ -82,15 +82,15 @@ function Header({ run, meta }) {
       ${run.tags.length > 0 && html`<div><dt>tags</dt><dd>${run.tags.map((tag) => html`<a class="tag" key=${tag} href=${href([], { q: `tag:${quoted(tag)}` })}>${tag}</a>`)}</dd></div>`}
       ${Object.entries(run.attributes).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${String(value)}</dd></div>`)}</dl>
     ${!meta?.is_read_only && html`<div class="buttons">
-      ${verbs.map((verb) => html`<button type="button" key=${verb} class=${VERBS[verb].isDanger ? "danger" : verb === verbs[0] ? "main" : ""} onClick=${() => (verb === "restart" ? restart(run) : actOnRun(run.id, verb))}>${verb === "restart" ? "Restart from…" : VERBS[verb].label}</button>`)}
-      ${open && html`<button type="button" onClick=${() => send(run, "signal")}>Signal…</button><button type="button" onClick=${() => send(run, "update")}>Update…</button>`}<button type="button" onClick=${() => ask(run)}>Query…</button>
+      ${verbs.map((verb) => html`<${Button} key=${verb} class=${VERBS[verb].isDanger ? "danger" : verb === verbs[0] ? "main" : ""} onClick=${() => (verb === "restart" ? restart(run) : actOnRun(run.id, verb))}>${verb === "restart" ? "Restart from…" : VERBS[verb].label}<//>`)}
+      ${open && html`<${Button} onClick=${() => send(run, "signal")}>Signal…<//><${Button} onClick=${() => send(run, "update")}>Update…<//>`}<${Button} onClick=${() => ask(run)}>Query…<//>
       <${More} run=${run} /></div>`}</header>`;
 }
 
 function More({ run }) {
   const copy = async (text) => { try { await navigator.clipboard.writeText(text); say("copied"); } catch { say(text); } };
   return html`<details class="menu right" onClick=${(event) => { if (event.target.closest("button, a")) event.currentTarget.open = false; }}><summary aria-label="More">⋯</summary><div class="menu-body">
-    <button type="button" onClick=${() => copy(`durable show '${run.id.replaceAll("'", "'\\''")}'`)}>Copy as a command</button><button type="button" onClick=${() => copy(`run = await client.get(${JSON.stringify(run.id)})`)}>Copy as Python</button>
+    <${Button} onClick=${() => copy(`durable show '${run.id.replaceAll("'", "'\\''")}'`)}>Copy as a command<//><${Button} onClick=${() => copy(`run = await client.get(${JSON.stringify(run.id)})`)}>Copy as Python<//>
     <a href=${href(["start"], { like: run.id })}>Start one like this</a><a href=${href([], { q: `workflow:${JSON.stringify(run.workflow)}` })}>Runs of this workflow</a>
     <a href=${href(["compare"], { one: run.id, other: run.source || "" })}>Compare with…</a></div></details>`;
 }
@@ -105,7 +105,7 @@ function Why({ run, onStep, meta }) {
     <div class="why-line"><b>${open ? `${run.status === "running" ? "Runs" : "Waits"}:` : `${run.status}:`}</b> <span class="why-text">${run.why || "–"}</span> ${late && html`<span class="dim">(<${Ago} time=${late} />)</span>`}
       ${run.issue && html` <a class="tag" href=${href(["issues", run.issue])}>${run.issue}</a>`}</div>
     ${run.difference && html`<${Difference} run=${run} meta=${meta} />`}
-    ${retrying.slice(0, 5).map((one) => html`<div class="why-step" key=${one.step}><button type="button" class="link" onClick=${() => onStep(one)}>step ${one.step} ${one.name}</button> <${Status} of=${one.status} /> ${plural(one.tries, "try", "tries")}${one.next_try && html`, again <${Ago} time=${one.next_try} />`}${one.error && html`: <span class="why-text">${one.error}</span>`}</div>`)}
+    ${retrying.slice(0, 5).map((one) => html`<div class="why-step" key=${one.step}><${Button} class="link" onClick=${() => onStep(one)}>step ${one.step} ${one.name}<//> <${Status} of=${one.status} /> ${plural(one.tries, "try", "tries")}${one.next_try && html`, again <${Ago} time=${one.next_try} />`}${one.error && html`: <span class="why-text">${one.error}</span>`}</div>`)}
     ${retrying.length > 5 && html`<div class="dim">and ${retrying.length - 5} more steps</div>`}
     ${run.waits_for.length > 1 && html`<ul class="waits">${run.waits_for.map((one) => html`<li key=${one}>${one}</li>`)}</ul>`}</section>`;
 }
@@ -115,10 +115,10 @@ function Difference({ run, meta }) {
   return html`<table class="difference"><tbody><tr><th scope="row">recorded</th><td>step ${one.step}, event ${one.event}</td><td class="mono wrap">${one.recorded}</td><td>${one.at && html`<${Ago} time=${one.at} />`}</td></tr>
     <tr><th scope="row">code now</th><td></td><td class="mono wrap">${one.code}</td><td class="mono">${one.where}</td></tr></tbody></table>
     <p class="dim">Restore the call, or guard the new one with <code>durable.patched(…)</code>: it goes on by itself when code that fits starts.</p>
-    ${!meta?.is_read_only && one.step && html`<div class="buttons"><button type="button" onClick=${() => acceptStep(run.id, one.step)}>Accept the recorded result</button><button type="button" onClick=${() => restart(run, one.step)}>Restart from step ${one.step}…</button></div>`}`;
+    ${!meta?.is_read_only && one.step && html`<div class="buttons"><${Button} onClick=${() => acceptStep(run.id, one.step)}>Accept the recorded result<//><${Button} onClick=${() => restart(run, one.step)}>Restart from step ${one.step}…<//></div>`}`;
 }
 
-// -- one step -------------------------------------------------------------------------------------
+// -- one step --
 
 function StepPanel({ run, step, meta, onClose }) {
   const path = step.seq ? asked(`runs/${at(run.id)}/step`, { seq: step.seq }) : asked(`runs/${at(run.id)}/step`, { step: step.step });
@@ -126,13 +126,13 @@ function StepPanel({ run, step, meta, onClose }) {
   const can = !meta?.is_read_only;
   const isPending = step.seq == null && step.status !== "abandoned";
   const isPromise = run.promises.find((one) => one.step === step.step);
-  return html`<aside class="step-panel panel" aria-label=${`Step ${step.step}`}><header><h2><span class="mono">${step.step || "–"}</span> <span class="clip">${nameOf(step)}</span></h2><button type="button" class="quiet" aria-label="Close" onClick=${onClose}>✕</button></header>
+  return html`<aside class="step-panel panel" aria-label=${`Step ${step.step}`}><header><h2><span class="mono">${step.step || "–"}</span> <span class="clip">${nameOf(step)}</span></h2><${Button} class="quiet" aria-label="Close" onClick=${onClose}>✕<//></header>
     <p><${Status} of=${step.status} /> ${step.tries > 1 && html`<span>${plural(step.tries, "try", "tries")}</span>`} ${step.started && html`<span class="dim"><${Took} from=${step.started} to=${step.ended} /></span>`} ${step.next_try && html`<span>again <${Ago} time=${step.next_try} /></span>`} ${step.seq && html`<span class="dim">event ${step.seq}</span>`} ${step.ended && html`<span class="dim">at ${clock(step.ended)}</span>`}</p>
     ${can && html`<div class="buttons">
-      ${isPending && step.status === "retrying" && html`<button type="button" class="main" onClick=${() => actOnRun(run.id, "retry")}>Retry now</button>`}
-      ${isPending && html`<button type="button" onClick=${() => endStep(run.id, step.step)}>End by hand…</button><button type="button" onClick=${() => editPolicy(run.id, step.step)}>Policy…</button>`}
-      ${isPromise && html`<button type="button" class="main" onClick=${() => send(run, "answer", isPromise)}>Answer…</button>`}
-      ${step.seq && html`<button type="button" onClick=${() => restart(run, step)}>Restart run from here…</button>`}</div>`}
+      ${isPending && step.status === "retrying" && html`<${Button} class="main" onClick=${() => actOnRun(run.id, "retry")}>Retry now<//>`}
+      ${isPending && html`<${Button} onClick=${() => endStep(run.id, step.step)}>End by hand…<//><${Button} onClick=${() => editPolicy(run.id, step.step)}>Policy…<//>`}
+      ${isPromise && html`<${Button} class="main" onClick=${() => send(run, "answer", isPromise)}>Answer…<//>`}
+      ${step.seq && html`<${Button} onClick=${() => restart(run, step)}>Restart run from here…<//>`}</div>`}
     <${Failure} error=${error} />
     ${(data?.error || step.error) && html`<p class="bad-text wrap">${data?.error || step.error}</p>`}
     ${data && html`<${Attempts} attempts=${data.attempts} /><${Payload} key=${"a" + step.key} label="arguments" text=${data.arguments} source=${step.seq && payloadOf(run.id, "arguments", step.seq)} /><${Payload} key=${"r" + step.key} label="result" text=${data.result} source=${step.seq && payloadOf(run.id, "result", step.seq)} />
@@ -148,7 +148,7 @@ function Attempts({ attempts }) {
 
 export const Traceback = ({ text }) => text ? html`<pre class="trace mono" tabindex="0">${text.slice(0, 100_000).trimEnd()}</pre>` : html`<p class="dim">no traceback is kept</p>`;
 
-// -- tabs -----------------------------------------------------------------------------------------
+// -- tabs --
 
 function Steps({ steps, onPick, picked }) {
   const ref = useRef();
@@ -156,7 +156,7 @@ function Steps({ steps, onPick, picked }) {
   return html`<div class="grid-head g-steps" aria-hidden="true"><span>#</span><span>Step</span><span>Name</span><span>Status</span><span class="num">Tries</span><span class="num">Took</span><span class="num">Ended</span><span>Error</span></div>
     <div class="grid-rows" ref=${ref} style=${{ height: `${steps.length * 30}px` }} role="list" aria-label="Steps">${steps.slice(first, last).map((one, place) => html`
     <div key=${one.key} role="listitem" class=${"grid-row g-steps" + (one.key === picked ? " picked" : "")} style=${{ top: `${(first + place) * 30}px` }}>
-      <span class="dim num">${one.seq ?? ""}</span><span class="mono clip">${one.step}</span><button type="button" class="link clip" onClick=${() => onPick(one)}>${nameOf(one)} <span class="dim">${one.label}</span></button><span><${Status} of=${one.status} /></span><span class="num">${one.tries || ""}</span>
+      <span class="dim num">${one.seq ?? ""}</span><span class="mono clip">${one.step}</span><${Button} class="link clip" onClick=${() => onPick(one)}>${nameOf(one)} <span class="dim">${one.label}</span><//><span><${Status} of=${one.status} /></span><span class="num">${one.tries || ""}</span>
       <span class="num">${one.started && one.ended ? duration(Date.parse(one.ended) - Date.parse(one.started)) : ""}</span><span class="num">${one.ended ? clock(one.ended) : one.next_try ? html`<${Ago} time=${one.next_try} />` : ""}</span><span class="clip bad-text" title=${one.error}>${one.error}</span></div>`)}</div>`;
 }
 
@@ -166,7 +166,7 @@ function Events({ id, run }) {
   return html`<${Failure} error=${error} />${data && html`<ol class="events" start=${after + 1}>${data.items.map((one) => html`<li key=${one.seq}><details><summary><span class="num dim">${one.seq}</span> <span class="mono">${one.kind}</span> <b class="clip">${one.name}</b> <span class="mono dim">${one.step}</span> <${Status} of=${one.status} /> <span class="dim">${clock(one.at)}</span> ${one.error && html`<span class="bad-text clip">${one.error}</span>`}</summary>
       <${Payload} label="arguments" text=${one.arguments} source=${payloadOf(id, "arguments", one.seq)} /><${Payload} label="result" text=${one.result} source=${payloadOf(id, "result", one.seq)} /></details></li>`)}</ol>
     ${data.items.length === 0 && html`<${Empty}>Nothing is recorded yet.</${Empty}>`}
-    <div class="pages">${after > 0 && html`<button type="button" onClick=${() => setAfter(Math.max(0, after - 100))}>‹ earlier</button>`}<span class="dim">${num(run.events)} events</span>${data.next && html`<button type="button" onClick=${() => setAfter(Number(data.next))}>later ›</button>`}</div>`}`;
+    <div class="pages">${after > 0 && html`<${Button} onClick=${() => setAfter(Math.max(0, after - 100))}>‹ earlier<//>`}<span class="dim">${num(run.events)} events</span>${data.next && html`<${Button} onClick=${() => setAfter(Number(data.next))}>later ›<//>`}</div>`}`;
 }
 
 function Family({ id, run }) {
@@ -215,11 +215,11 @@ function Whole({ run }) {
   return html`<${Copy} text=${JSON.stringify(run, null, 2)} label="copy all" /><${Tree} value=${run} />`;
 }
 
-// -- the page -------------------------------------------------------------------------------------
+// -- the page --
 
 export function Run({ id }) {
   const { data: run, error } = useLook(`runs/${at(id)}`);
-  const meta = useLook("meta", 5000).data;
+  const meta = useMeta();
   const found = useSteps(id, run);
   const tab = route.value.query.get("tab") || "timeline";
   const wanted = route.value.query.get("step") || "";
@@ -241,7 +241,7 @@ export function Run({ id }) {
       ${withSteps && !found.steps.length && (run.events ? html`<${Loading} />` : html`<${Empty}><p>No step has ended yet.</p>${isOpen(run.status) && html`<p class="dim">What is in hand is shown once it ends, waits or is tried again.</p>`}</${Empty}>`)}
       ${tab === "timeline" && found.steps.length > 0 && html`<${Timeline} steps=${found.steps} attempts=${found.attempts} run=${run} picked=${picked?.key} onPick=${pick} />`}
       ${tab === "steps" && found.steps.length > 0 && html`<${Steps} steps=${found.steps} picked=${picked?.key} onPick=${pick} />`}
-      ${withSteps && found.isCut && html`<p class="center"><button type="button" onClick=${found.more}>Load more of ${num(run.events)} events</button></p>`}
+      ${withSteps && found.isCut && html`<p class="center"><${Button} onClick=${found.more}>Load more of ${num(run.events)} events<//></p>`}
       ${tab === "events" && html`<${Events} id=${id} run=${run} />`}
       ${tab === "messages" && html`<${Messages} run=${run} meta=${meta} />`}
       ${tab === "children" && html`<${Family} id=${id} run=${run} />`}

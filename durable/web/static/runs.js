@@ -1,7 +1,7 @@
 // The list of runs: a filter, counts, a table, and what can be done to many.
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/preact.js";
-import { asked, useLook } from "./live.js";
-import { Ago, CLOSED, Empty, Failure, Loading, OPEN, RunLink, Status, Took, go, href, html, num, quoted, openDialog, plural, route, setQuery } from "./parts.js";
+import { asked, useLook, useMeta } from "./live.js";
+import { Ago, Button, CLOSED, Empty, Failure, Loading, OPEN, RunLink, Status, Took, go, href, html, num, openDialog, plural, quoted, route, setQuery } from "./parts.js";
 import { VERBS, actOnMany, actOnRun, bulkVerbs, verbsFor } from "./acts.js";
 
 const PAGE = 100;
@@ -13,7 +13,7 @@ const COLUMNS_KEY = "durable.columns";
 const kept = (key, otherwise) => { try { return JSON.parse(localStorage.getItem(key)) ?? otherwise; } catch { return otherwise; } };
 const keep = (key, value) => { try { localStorage.setItem(key, JSON.stringify(value)); } catch { /* a private window keeps nothing */ } };
 
-// -- the filter box -------------------------------------------------------------------------------
+// -- the filter box --
 
 function completions(text, place, language) {
   if (!language) return { from: place, items: [] };
@@ -74,7 +74,7 @@ function FilterBox({ query, language, error }) {
     ${error && html`<div id="filter-error" class="filter-error" role="alert">${error.position != null && html`<pre class="mono" aria-hidden="true">${query}\n${" ".repeat(error.position)}^</pre>`}${error.message}</div>`}</div>`;
 }
 
-// -- counts ---------------------------------------------------------------------------------------
+// -- counts --
 
 // The status part of a filter is what the chips set; the rest of it stays.
 // Inside quotes, parentheses or an "or" it is no such term.
@@ -96,12 +96,12 @@ function Chips({ query, counts }) {
   };
   const total = counts ? Object.values(counts.counts).reduce((sum, one) => sum + one, 0) : null;
   return html`<div class="chips" role="group" aria-label="Runs by status; with Shift several">
-    <button type="button" class="chip" aria-pressed=${current.length === 0} onClick=${(event) => pick("", event)}>all <b>${total?.toLocaleString("en") ?? "…"}</b></button>
+    <${Button} class="chip" aria-pressed=${current.length === 0} onClick=${(event) => pick("", event)}>all <b>${total?.toLocaleString("en") ?? "…"}</b><//>
     ${[...OPEN, ...CLOSED].filter((status) => counts?.counts[status] || current.includes(status)).map((status) => html`
-      <button type="button" key=${status} class="chip" aria-pressed=${current.includes(status)} onClick=${(event) => pick(status, event)}><${Status} of=${status} /> <b>${num(counts?.counts[status] || 0)}</b></button>`)}</div>`;
+      <${Button} key=${status} class="chip" aria-pressed=${current.includes(status)} onClick=${(event) => pick(status, event)}><${Status} of=${status} /> <b>${num(counts?.counts[status] || 0)}</b><//>`)}</div>`;
 }
 
-// -- views and columns ----------------------------------------------------------------------------
+// -- views and columns --
 
 function Views({ query }) {
   const [views, setViews] = useState(() => kept(VIEWS_KEY, [{ name: "Needs somebody", q: "status:blocked,failed,retrying" }, { name: "Started today", q: "started:today" }, { name: "Slow", q: "took:>5m" }]));
@@ -112,11 +112,11 @@ function Views({ query }) {
     const next = [...views.filter((one) => one.name !== name), { name, q: query }];
     setViews(next); keep(VIEWS_KEY, next); close();
   }}><p>Kept in this browser. The address of the page holds it too, to be shared.</p><label class="field"><span class="label">Name</span><input name="name" maxlength="60" /></label>
-    <div class="actions"><button type="button" onClick=${close}>Not now</button><button class="main">Save</button></div></form>`);
+    <div class="actions"><${Button} onClick=${close}>Not now<//><button class="main">Save</button></div></form>`);
   const drop = (name) => { const next = views.filter((one) => one.name !== name); setViews(next); keep(VIEWS_KEY, next); };
   return html`<details class="menu" onClick=${(event) => { if (event.target.closest("a")) event.currentTarget.open = false; }}><summary>Views</summary><div class="menu-body">
-    ${views.map((one) => html`<div class="menu-row" key=${one.name}><a href=${href([], { q: one.q })}>${one.name} <span class="dim mono clip">${one.q}</span></a><button type="button" class="quiet" aria-label=${`Forget ${one.name}`} onClick=${() => drop(one.name)}>✕</button></div>`)}
-    <button type="button" onClick=${save}>Save this view…</button></div></details>`;
+    ${views.map((one) => html`<div class="menu-row" key=${one.name}><a href=${href([], { q: one.q })}>${one.name} <span class="dim mono clip">${one.q}</span></a><${Button} class="quiet" aria-label=${`Forget ${one.name}`} onClick=${() => drop(one.name)}>✕<//></div>`)}
+    <${Button} onClick=${save}>Save this view…<//></div></details>`;
 }
 
 function ColumnMenu({ columns, setColumns }) {
@@ -127,7 +127,7 @@ function ColumnMenu({ columns, setColumns }) {
     }} /> ${label}</label>`)}</div></details>`;
 }
 
-// -- the table ------------------------------------------------------------------------------------
+// -- the table --
 
 const cells = {
   workflow: (run) => html`<td class="c-workflow"><span class="clip" title=${run.workflow}>${run.workflow}</span></td>`,
@@ -154,7 +154,7 @@ export function Runs() {
   const counts = useLook(asked("counts", { q: termsOf(query).rest }));
   const language = useLook("language", 0);
   const forms = useLook("forms", 0);
-  const canAct = !useLook("meta", 5000).data?.is_read_only;
+  const canAct = !useMeta()?.is_read_only;
   const [columns, setColumns] = useState(() => kept(COLUMNS_KEY, USUAL).filter((one) => one in COLUMNS));
   const [selected, setSelected] = useState(() => new Set());
   const [isAll, setAll] = useState(false);
@@ -201,7 +201,7 @@ export function Runs() {
   };
   const headOf = (name, label) => {
     const by = sort === name ? "ascending" : sort === "-" + name ? "descending" : "none";
-    return html`<th key=${name} aria-sort=${by} class=${"c-" + name}><button type="button" class="sort" title="Sorts this page" onClick=${() => setQuery({ sort: sort === name ? "-" + name : sort === "-" + name ? "" : name })}>${label}${by === "ascending" ? " ↑" : by === "descending" ? " ↓" : ""}</button></th>`;
+    return html`<th key=${name} aria-sort=${by} class=${"c-" + name}><${Button} class="sort" title="Sorts this page" onClick=${() => setQuery({ sort: sort === name ? "-" + name : sort === "-" + name ? "" : name })}>${label}${by === "ascending" ? " ↑" : by === "descending" ? " ↓" : ""}<//></th>`;
   };
   const isEmpty = list.data && items.length === 0;
   const chosen = new Set(items.filter((one) => selected.has(one.id)).map((one) => one.status));
@@ -211,9 +211,9 @@ export function Runs() {
     ${list.error && list.error.code !== "wrong_filter" && html`<${Failure} error=${list.error} />`}
     ${canAct && selected.size > 0 && html`<div class="bulk" role="toolbar" aria-label="Act on the selected runs">
       <b>${isAll ? plural(total ?? 0, "run") : plural(selected.size, "run")} selected</b>
-      ${!isAll && selected.size === items.length && list.data.next && total > items.length && html`<button type="button" class="link" onClick=${() => setAll(true)}>select all ${num(total)} matching</button>`}
-      <button type="button" class="link" onClick=${() => { setSelected(new Set()); setAll(false); }}>none</button><span class="grow"></span>
-      ${bulkVerbs(isAll ? counts.data?.counts : Object.fromEntries([...chosen].map((one) => [one, 1]))).map((verb) => html`<button type="button" key=${verb} class=${VERBS[verb].isDanger ? "danger" : ""} onClick=${() => act(verb)}>${VERBS[verb].label}</button>`)}</div>`}
+      ${!isAll && selected.size === items.length && list.data.next && total > items.length && html`<${Button} class="link" onClick=${() => setAll(true)}>select all ${num(total)} matching<//>`}
+      <${Button} class="link" onClick=${() => { setSelected(new Set()); setAll(false); }}>none<//><span class="grow"></span>
+      ${bulkVerbs(isAll ? counts.data?.counts : Object.fromEntries([...chosen].map((one) => [one, 1]))).map((verb) => html`<${Button} key=${verb} class=${VERBS[verb].isDanger ? "danger" : ""} onClick=${() => act(verb)}>${VERBS[verb].label}<//>`)}</div>`}
     ${!list.data && !list.error && html`<${Loading} />`}
     ${isEmpty && html`<${Empty}>${query ? html`<p>No run is meant by <code class="wrap">${query}</code>.</p><p><a href=${href([])}>Show all runs</a></p>`
       : html`<p>There is no run in this file yet.</p><p class="dim">One begins with <code>durable start APP:WORKFLOW</code>, in Python, or <a href=${href(["start"])}>here</a>.</p>`}</${Empty}>`}
@@ -224,8 +224,8 @@ export function Runs() {
         <td class="c-check"><input type="checkbox" aria-label=${`Select ${run.id}`} checked=${selected.has(run.id)} onChange=${() => toggle(run.id)} /></td>
         <td class="c-status"><${Status} of=${run.status} /></td><td class="c-run"><${RunLink} id=${run.id} /></td>${columns.map((name) => cells[name](run))}</tr>`)}</tbody></table></div>
       <div class="pages"><${ColumnMenu} columns=${columns} setColumns=${setColumns} />
-        <button type="button" onClick=${() => go([], { q: query, order: order ? "" : "oldest" })}>${order ? "Oldest first" : "Newest first"}</button><span class="grow"></span>
-        ${before && html`<button type="button" onClick=${() => history.back()}>‹ back</button><a class="button" href=${href([], { q: query, order })}>first page</a>`}
+        <${Button} onClick=${() => go([], { q: query, order: order ? "" : "oldest" })}>${order ? "Oldest first" : "Newest first"}<//><span class="grow"></span>
+        ${before && html`<${Button} onClick=${() => history.back()}>‹ back<//><a class="button" href=${href([], { q: query, order })}>first page</a>`}
         <span class="dim" aria-live="polite">${num(items.length)} of ${total?.toLocaleString("en") ?? "…"}</span>
         ${list.data.next && html`<a class="button" href=${href([], { q: query, order, before: list.data.next })}>${order ? "newer" : "older"} ›</a>`}</div>`}`;
 }

@@ -1,7 +1,7 @@
 // Start: a form of the workflow's parameters where its code is here, JSON where it is not.
 import { useEffect, useState } from "./vendor/preact.js";
-import { at, get, getText, post, useLook } from "./live.js";
-import { Empty, Failure, Field, Loading, go, html, route, say } from "./parts.js";
+import { at, get, getText, post, useLook, useMeta } from "./live.js";
+import { Button, Empty, Failure, Field, Loading, go, html, route, say } from "./parts.js";
 import { JsonEditor, ValueForm, check, first, indented } from "./forms.js";
 import { payloadOf } from "./payload.js";
 
@@ -9,7 +9,7 @@ function Parameters({ form, given, onGiven }) {
   return html`${form.parameters.length === 0 && html`<p class="dim">It takes no arguments.</p>`}${form.parameters.map((one) => {
     const state = given[one.name] || { text: JSON.stringify(one.kind === "many" ? [] : one.kind === "named" ? {} : one.is_required ? first(one.schema) : one.default), error: "", is: one.is_required };
     const change = (text, error) => onGiven({ ...given, [one.name]: { text, error, is: true } });
-    if (!one.is_required && !state.is) return html`<p key=${one.name}><button type="button" class="quiet" onClick=${() => onGiven({ ...given, [one.name]: { ...state, is: true } })}>+ ${one.name}</button> <span class="dim mono">${one.kind === "one" ? JSON.stringify(one.default) : one.kind}</span></p>`;
+    if (!one.is_required && !state.is) return html`<p key=${one.name}><${Button} class="quiet" onClick=${() => onGiven({ ...given, [one.name]: { ...state, is: true } })}>+ ${one.name}<//> <span class="dim mono">${one.kind === "one" ? JSON.stringify(one.default) : one.kind}</span></p>`;
     return html`<div key=${one.name} class="parameter"><${ValueForm} isPart label=${one.name} schema=${one.kind === "one" ? one.schema : {}} text=${state.text} onChange=${change} /></div>`;
   })}`;
 }
@@ -34,7 +34,7 @@ function argumentsOf(form, given) {
 
 export function Start() {
   const forms = useLook("forms", 0);
-  const meta = useLook("meta", 5000).data;
+  const meta = useMeta();
   const like = route.value.query.get("like") || "";
   const [name, setName] = useState(route.value.query.get("workflow") || "");
   const [given, setGiven] = useState({});
@@ -72,7 +72,7 @@ export function Start() {
       <${Field} label="Workflow"><input type="text" list="workflows" autocomplete="off" value=${name} onInput=${(event) => { setName(event.target.value); setGiven({}); }} /></${Field}><datalist id="workflows">${forms.data.workflows.map((one) => html`<option key=${one.name} value=${one.name} />`)}</datalist>
       ${form?.text && html`<p class="dim pre">${form.text}</p>`}${form?.place && html`<p class="dim mono">${form.place}</p>`}
       ${name && !form?.is_known && html`<p class="dim">Its code is not here, so its arguments are JSON; a worker that knows it takes the run.</p>`}
-      ${form?.is_known && html`<div class="under right"><button type="button" class="quiet" onClick=${() => { if (!asJson) setText(indented(`{${argumentsOf(form, given)}}`)); setJson(!asJson); }}>${asJson ? "as a form" : "as JSON"}</button></div>`}
+      ${form?.is_known && html`<div class="under right"><${Button} class="quiet" onClick=${() => { if (!asJson) setText(indented(`{${argumentsOf(form, given)}}`)); setJson(!asJson); }}>${asJson ? "as a form" : "as JSON"}<//></div>`}
       ${name && (typed ? html`<${Parameters} key=${name} form=${form} given=${given} onGiven=${setGiven} />` : html`<${JsonEditor} label="Arguments" text=${text} onText=${setText} hint=${'a list, or {"args": [...], "kwargs": {...}}'} />`)}
       <details><summary>Id, delay, queue, tags</summary><div class="columns"><${Field} label="Id" hint="the same id means the same run"><input type="text" class="mono" value=${more.id || ""} onInput=${set("id")} /></${Field}><${Field} label="Begins after" hint="as in 5m"><input type="text" value=${more.start_delay || ""} onInput=${set("start_delay")} /></${Field}>
         <${Field} label="Queue"><input type="text" value=${more.queue || ""} onInput=${set("queue")} /></${Field}><${Field} label="Tags" hint="with spaces between"><input type="text" value=${more.tags || ""} onInput=${set("tags")} /></${Field}>

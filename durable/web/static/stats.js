@@ -1,6 +1,6 @@
 // Stats: how many runs, how often they end, how long they take, how large the file is.
 import { asked, useLook } from "./live.js";
-import { Empty, Failure, Loading, Status, bytes, duration, go, href, html, num, route } from "./parts.js";
+import { Button, Empty, Failure, Loading, Status, bytes, duration, go, href, html, num, route } from "./parts.js";
 import { Columns } from "./charts.js";
 
 const SINCE = ["6h", "24h", "7d", "30d"];
@@ -12,8 +12,8 @@ export function Stats() {
   const { data, error } = useLook(asked("stats", { since, by }), 10000);
   const pick = (changes) => go(["stats"], { since, by, ...changes });
   const most = Math.max(1, ...(data?.durations || []).map((one) => one.p95_us || 0));
-  return html`<div class="page-head"><h1>Stats</h1><div class="chips" role="group" aria-label="Since">${SINCE.map((one) => html`<button type="button" key=${one} class="chip" aria-pressed=${one === since} onClick=${() => pick({ since: one })}>${one}</button>`)}</div>
-      <div class="chips" role="group" aria-label="By">${["workflow", "activity"].map((one) => html`<button type="button" key=${one} class="chip" aria-pressed=${one === by} onClick=${() => pick({ by: one })}>by ${one}</button>`)}</div></div>
+  return html`<div class="page-head"><h1>Stats</h1><div class="chips" role="group" aria-label="Since">${SINCE.map((one) => html`<${Button} key=${one} class="chip" aria-pressed=${one === since} onClick=${() => pick({ since: one })}>${one}<//>`)}</div>
+      <div class="chips" role="group" aria-label="By">${["workflow", "activity"].map((one) => html`<${Button} key=${one} class="chip" aria-pressed=${one === by} onClick=${() => pick({ by: one })}>by ${one}<//>`)}</div></div>
     <${Failure} error=${error} />${!data && !error && html`<${Loading} />`}
     ${data && html`<div class="tiles">${Object.entries(data.runs).map(([status, count]) => html`<a class="tile" key=${status} href=${href([], { q: `status:${status}` })}><b>${num(count)}</b><${Status} of=${status} /></a>`)}</div>
       <section><h2>Ended by the hour</h2><${Columns} columns=${data.hours} parts=${[["completed", "completed", "good"], ["failed", "failed", "bad"]]} label="Runs that ended, by hour" /><p class="legend"><span class="key good"></span> completed <span class="key bad hatched"></span> failed</p></section>

@@ -1,11 +1,11 @@
 // What a run and the outside say to each other: signals, updates, queries, promises, values, streams.
 import { useEffect, useState } from "./vendor/preact.js";
-import { asked, at, get, post, useLook } from "./live.js";
-import { ActForm, Ago, Copy, Empty, Failure, Field, Status, clock, html, openDialog, plural, say } from "./parts.js";
+import { asked, at, get, post, useLook, useMeta } from "./live.js";
+import { ActForm, Ago, Button, Copy, Empty, Failure, Field, Status, clock, html, openDialog, plural, say } from "./parts.js";
 import { Payload, Tree } from "./payload.js";
 import { ValueForm, first } from "./forms.js";
 
-// -- saying ---------------------------------------------------------------------------------------
+// -- saying --
 
 function useDeclared(kind) {
   const forms = useLook("forms", 0).data;
@@ -20,7 +20,7 @@ function SendForm({ run, kind, promise, close }) {
   const [error, setError] = useState("");
   const [rejects, setRejects] = useState(false);
   const [message, setMessage] = useState("");
-  const meta = useLook("meta", 5000).data;
+  const meta = useMeta();
   const promised = useLook(promise && meta?.has_code ? asked(`runs/${at(run.id)}/promise`, { name: promise.name }) : null, 0).data;
   const schema = promise ? promised?.schema : declared.find((one) => one.name === name)?.schema;
   // What the form shows is what is sent.
@@ -63,17 +63,17 @@ function QueryForm({ run, close }) {
     <${Field} label="Name"><input type="text" list="queries" autofocus value=${name} onInput=${(event) => setName(event.target.value)} /></${Field}><datalist id="queries">${declared.map((one) => html`<option key=${one.name} value=${one.name} />`)}</datalist>
     <${Field} label="Arguments" hint="a JSON list"><input type="text" class="mono" value=${args} onInput=${(event) => setArgs(event.target.value)} /></${Field}>
     <${Failure} error=${error} />${answer !== undefined && html`<div class="payload"><span class="label">answer</span><${Tree} value=${answer} /></div>`}
-    <div class="actions"><button type="button" onClick=${close}>Close</button><button class="main" disabled=${busy || !name}>${busy ? "…" : "Ask"}</button></div></form>`;
+    <div class="actions"><${Button} onClick=${close}>Close<//><button class="main" disabled=${busy || !name}>${busy ? "…" : "Ask"}</button></div></form>`;
 }
 
 export const ask = (run) => openDialog(`Query ${run.id}`, (close) => html`<${QueryForm} run=${run} close=${close} />`);
 
-// -- seeing ---------------------------------------------------------------------------------------
+// -- seeing --
 
 export function Messages({ run, meta }) {
   if (!run.promises.length && !run.updates.length && !run.dead_letters.length) return html`<${Empty}><p>No update, no open promise, no dead letter.</p><p class="dim">Signals that it received are among its steps.</p></${Empty}>`;
   return html`${run.promises.length > 0 && html`<section><h2>Waits for an answer</h2><table class="plain"><thead><tr><th>What</th><th>Step</th><th>Token</th><td></td></tr></thead><tbody>${run.promises.map((one) => html`<tr key=${one.step}><td>${one.name}</td><td class="mono">${one.step}</td><td><${Copy} text=${one.token} label="copy the token" /></td>
-      <td>${!meta?.is_read_only && html`<button type="button" class="main" onClick=${() => send(run, "answer", one)}>Answer…</button>`}</td></tr>`)}</tbody></table></section>`}
+      <td>${!meta?.is_read_only && html`<${Button} class="main" onClick=${() => send(run, "answer", one)}>Answer…<//>`}</td></tr>`)}</tbody></table></section>`}
     ${run.updates.length > 0 && html`<section><h2>Updates</h2><table class="plain"><thead><tr><th>Name</th><th>Id</th><th>Status</th><th>Answered</th><th>Answer</th></tr></thead><tbody>${run.updates.map((one) => html`<tr key=${one.id}><td>${one.name}</td><td class="mono clip">${one.id}</td><td><${Status} of=${one.status} /></td><td><${Ago} time=${one.answered} /></td><td class="mono wrap">${one.error ? html`<span class="bad-text">${one.error}</span>` : one.answer.slice(0, 300)}</td></tr>`)}</tbody></table></section>`}
     ${run.dead_letters.length > 0 && html`<section><h2>Dead letters</h2><p class="dim">Messages that it could not receive; nothing of them is lost.</p><table class="plain"><thead><tr><th>When</th><th>Signal</th><th>Why</th><th>What</th></tr></thead><tbody>${run.dead_letters.map((one, place) => html`<tr key=${place}><td><${Ago} time=${one.at} /></td><td>${one.name}</td><td class="wrap">${one.why}</td><td class="mono wrap">${one.payload.slice(0, 300)}</td></tr>`)}</tbody></table></section>`}`;
 }
@@ -96,7 +96,7 @@ function Stream({ id, name, count }) {
   const last = older.at(-1)?.position ?? -1;
   const items = [...older, ...(data?.items || []).filter((one) => one.position > last)];
   return html`<section class="stream"><h2>${name} <span class="dim">${plural(count, "item")}</span></h2><${Failure} error=${error} />
-    ${begin > 0 && html`<button type="button" class="quiet" onClick=${more}>earlier…</button>`}
+    ${begin > 0 && html`<${Button} class="quiet" onClick=${more}>earlier…<//>`}
     <ol class="logs mono" start=${begin} aria-live="off">${items.map((one) => html`<li key=${one.position}><time class="dim" datetime=${one.at}>${clock(one.at)}</time> <span class="wrap">${shown(one.value)}</span></li>`)}</ol></section>`;
 }
 

@@ -1,7 +1,7 @@
 // The timeline of a run: a row a step, drawn only where it is seen; like steps folded, idle time hidden.
 import { useMemo, useRef, useState } from "./vendor/preact.js";
 import { now } from "./live.js";
-import { duration, html, plural, num, shapeOf, useWindow } from "./parts.js";
+import { Button, duration, html, num, plural, shapeOf, useWindow } from "./parts.js";
 
 const ROW = 26;
 const FOLD_MIN = 4;
@@ -115,8 +115,8 @@ export function Timeline({ steps, attempts, run, picked, onPick }) {
   const ticks = [0, 0.25, 0.5, 0.75, 1];
   return html`<div class="timeline">
     <div class="tl-tools"><label class="check"><input type="checkbox" checked=${hideIdle} onChange=${(event) => { setHideIdle(event.target.checked); setZoom(null); }} /> hide idle time</label>
-      <span class="grow"></span><button type="button" class="quiet" aria-label="Zoom in" onClick=${() => narrow(0.5)}>+</button><button type="button" class="quiet" aria-label="Zoom out" onClick=${() => narrow(2)}>−</button>
-      <button type="button" class="quiet" disabled=${!zoom} onClick=${() => setZoom(null)}>all</button></div>
+      <span class="grow"></span><${Button} class="quiet" aria-label="Zoom in" onClick=${() => narrow(0.5)}>+<//><${Button} class="quiet" aria-label="Zoom out" onClick=${() => narrow(2)}>−<//>
+      <${Button} class="quiet" disabled=${!zoom} onClick=${() => setZoom(null)}>all<//></div>
     <div class="tl-axis"><span class="tl-name dim">${plural(steps.length, "step")}</span>
       <div class="tl-ticks" title="Drag to zoom" onPointerDown=${down} onPointerMove=${move} onPointerUp=${up} onDblClick=${() => setZoom(null)}>
         ${ticks.map((part) => html`<span key=${part} style=${{ left: `${part * 100}%` }} class=${part === 1 ? "end" : ""}>${hideIdle && !zoom && scale.gaps.length ? (part === 0 ? duration(seenFrom - from) : part === 1 ? duration(seenTo - from) : "") : duration(seenFrom + part * (seenTo - seenFrom) - from)}</span>`)}

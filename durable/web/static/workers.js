@@ -1,8 +1,8 @@
 // Workers and queues: who serves the file, and what is paused as a whole.
 import { useState } from "./vendor/preact.js";
-import { post, useLook } from "./live.js";
+import { post, useLook, useMeta } from "./live.js";
 import { Reason } from "./acts.js";
-import { ActForm, Ago, Empty, Failure, Loading, Status, go, href, html, num, openDialog, say } from "./parts.js";
+import { ActForm, Ago, Button, Empty, Failure, Loading, Status, go, href, html, num, openDialog, say } from "./parts.js";
 
 function HoldForm({ kind, name, verb, close }) {
   const [reason, setReason] = useState("");
@@ -20,12 +20,12 @@ export function Workers() {
   const { data, error } = useLook("workers");
   const holds = useLook("holds").data?.items || [];
   const forms = useLook("forms", 10000).data;
-  const meta = useLook("meta", 5000).data;
+  const meta = useMeta();
   if (error && !data) return html`<${Failure} error=${error} />`;
   if (!data) return html`<${Loading} />`;
   const can = !meta?.is_read_only;
   const held = (kind, name) => holds.find((one) => one.kind === kind && one.name === name);
-  const button = (kind, name) => can && (held(kind, name) ? html`<button type="button" class="main" onClick=${() => hold(kind, name, "resume")}>Resume</button>` : html`<button type="button" onClick=${() => hold(kind, name, "pause")}>Pause…</button>`);
+  const button = (kind, name) => can && (held(kind, name) ? html`<${Button} class="main" onClick=${() => hold(kind, name, "resume")}>Resume<//>` : html`<${Button} onClick=${() => hold(kind, name, "pause")}>Pause…<//>`);
   const served = new Set(data.items.filter((one) => one.is_alive).flatMap((one) => one.workflows));
   return html`<div class="page-head"><h1>Workers and queues</h1></div>
     <section><h2>Workers</h2>${data.items.length === 0 ? html`<${Empty}><p>No worker serves this file.</p><p class="dim">One begins with <code>durable worker APP:ENGINE</code>, or when a program enters its engine.</p></${Empty}>`

@@ -265,6 +265,22 @@ def test_a_dialog_that_is_opened_while_a_page_changes_stays(looked_at, open_page
     expect(page.get_by_role("dialog").get_by_text("go anywhere")).to_be_visible()
 
 
+def test_a_key_right_after_a_dialog_was_closed_is_heard(looked_at, open_page):
+    page = open_page(looked_at.address("#/issues"))
+    page.locator("main h1").first.wait_for()
+    page.keyboard.press("?")
+    page.get_by_role("dialog").get_by_text("go anywhere").wait_for()
+    # That it was closed is told after it.
+    page.evaluate("""() => {
+        document.querySelector("dialog").close();
+        document.body.dispatchEvent(
+            new KeyboardEvent("keydown", { key: "k", ctrlKey: true, bubbles: true }));
+    }""")
+
+    expect(page.get_by_role("dialog").get_by_role("combobox")).to_be_focused()
+    expect(page.get_by_role("dialog")).to_have_count(1)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=["light", "dark", "phone"])
 @pytest.mark.parametrize(
     "name",
