@@ -25,11 +25,12 @@ import types
 from typing import Any
 
 import attrs
+import msgspec
 
 from durable._core.summaries import summary
 from durable.errors import ActivityError
 
-__all__ = ["rebuild_exception", "record_exception", "summary"]
+__all__ = ["failure_json", "rebuild_exception", "record_exception", "summary"]
 
 # Of one message, note or text argument. People read the first lines; 16 KiB holds an HTTP body.
 MESSAGE_BYTES_MAX = 16 * 1024
@@ -99,6 +100,11 @@ def record_exception(exc: BaseException) -> dict[str, Any]:
             "traceback": "",
             "suppress_context": False,
         }
+
+
+def failure_json(error: BaseException) -> bytes:
+    """Return the record of an exception, encoded."""
+    return msgspec.json.encode(record_exception(error))
 
 
 def _record(exc: BaseException, budget: _Budget, above: tuple[int, ...]) -> dict[str, Any]:

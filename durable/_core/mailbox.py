@@ -18,10 +18,9 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import msgspec
 
 from durable._core.commands import AnswerUpdate, BuryLetter
-from durable._core.failures import record_exception
+from durable._core.failures import failure_json
 from durable.errors import Blocked, PayloadError, QueryFailed, UpdateRefused
 
 if TYPE_CHECKING:
@@ -270,7 +269,7 @@ class Mailbox:
             try:
                 payload, succeeded = encode(task.result()), True
             except BaseException as error:  # noqa: BLE001  whatever it is, the asker gets it
-                payload, succeeded = msgspec.json.encode(record_exception(error)), False
+                payload, succeeded = failure_json(error), False
             self._loop.record(AnswerUpdate(update, name, succeeded, payload), "update")
 
         task = self._begin(listener.fn, (listener.decode(event.arguments),), f"update:{update}")

@@ -25,25 +25,23 @@ import msgspec
 from durable._clock import uniform
 from durable._core import context
 from durable._core.events import Kind
-from durable._core.failures import rebuild_exception, record_exception, summary
+from durable._core.failures import failure_json, rebuild_exception, record_exception, summary
 from durable._core.loop import HostAway
-from durable._runtime.inside import attempt_info
+from durable._runtime.attempts import Attempt
 from durable._runtime.issues import RETRIES_MIN
-from durable._runtime.runs import LiveRun, Rows, failure_json, step_row
+from durable._runtime.limits import TimeLimits
+from durable._runtime.runs import LiveRun, Rows, step_row
 from durable._store import messages
-from durable._store.messages import make_token
 from durable._store.repairs import Pausing
 from durable._store.rows import LOST_ALONE, StepRow
 from durable._store.writer import Change, Transaction
 from durable.errors import (
     ActivityError,
-    HeartbeatTimeout,
     OutcomeUnknown,
     PayloadError,
     RetryAfter,
     ScheduleToCloseTimeout,
     ScheduleToStartTimeout,
-    StartToCloseTimeout,
     StoreError,
     UsageError,
 )
@@ -51,13 +49,10 @@ from durable.payloads import check_size, checksum, seems_large
 from durable.policies import duration_us, edited
 
 if TYPE_CHECKING:
-    from durable._core.context import AttemptInfo
     from durable._core.loop import Step
-    from durable._runtime.timers import TimerHandle
     from durable._runtime.worker import Worker
-    from durable.definitions import Activity
 
-__all__ = ["Activities", "Attempt"]
+__all__ = ["Activities"]
 
 logger = logging.getLogger("durable.activity")
 
@@ -70,98 +65,6 @@ _SMALL = {int, float, bool, NoneType}
 _NEVER_RETRIED = (ScheduleToCloseTimeout, ScheduleToStartTimeout)
 
 
-class Attempt:
-    """One attempt at a step, from the moment it is asked for to its end.
-
-    It is also what the attempt's own code finds in its context (`context.AttemptRunner`).
-    """
-
-    # Defaults stand on the class: an attempt is made for each step, and most never change them.
-    number = 1
-    counted_from = 1
-    deadline_us: int | None = None
-    retry_at_us: int | None = None
-    last_error: str | None = None
-    details: str | None = None
-    details_stored_us = 0
-    last_beat_us = 0
-    is_in_hand = True
-    """Running, or waiting for a place; not waiting for a retry."""
-    unwanted = False
-    later = False
-    """Its code asked to be completed by its token; what it returns does not count."""
-    is_later = False
-    """Its code has returned, and somebody outside is to complete it."""
-    has_ended = False
-    """Its code has ended; what that means is settled in this turn of the loop."""
-    over = False
-    task: asyncio.Task[None] | None = None
-    timers: list[TimerHandle] | None = None
-    items: dict[tuple[str, int], int] | None = None
-    """By stream and number of the attempt: how many items it has appended."""
-    _info: AttemptInfo | None = None
-
-    def __init__(self, run: LiveRun, step: Step, now_us: int) -> None:
-        self.run = run
-        self.step = step
-        self.step_id = step.step_id
-        self.activity: Activity[Any, Any] = step.spec
-        self.policy = self.activity.policy
-        self.scheduled_us = now_us
-        self.started_us = 0
-
-    def info(self) -> AttemptInfo:
-        """Return what is known about the attempt."""
-        if self._info is None:
-            self._info = attempt_info(self)
-        return self._info
-
-    def keep(self, record: logging.LogRecord) -> None:
-        """Keep a line that its code has logged; from any thread."""
-        self.run.worker.keeper.keep(record, self.run.row, self.step_id, self.number)
-
-    def is_cancelled(self) -> bool:
-        """Say whether the attempt's end is of no interest any more; from any thread."""
-        return self.unwanted
-
-    def heartbeat(self, details: Any) -> None:
-        """Give a sign of life; from any thread."""
-        self.run.worker.activities.beat(self, details)
-
-    def resource(self, name: str) -> Any:
-        """Return what the engine's lifespan opened."""
-        return self.run.worker.resource(name)
-
-    def complete_later(self) -> str:
-        """Let the step end by its token, whatever the code returns; return the token."""
-        self.later = True
-        row = self.run.row
-        return make_token(row.id, row.salt, self.step_id)
-
-    def next_item(self, stream: str) -> int:
-        """Count an item that this attempt appends; one made again, elsewhere, begins at 0."""
-        if self.items is None:
-            self.items = {}
-        number = self.items.get((stream, self.number), 0)
-        self.items[stream, self.number] = number + 1
-        return number
-
-    def set_value(self, name: str, payload: bytes) -> None:
-        """Publish a value of the run; from any thread."""
-        self.run.worker.activities.publish(self, payload, name, is_item=False)
-
-    def append(self, stream: str, payload: bytes) -> None:
-        """Append to a stream of the run; from any thread."""
-        self.run.worker.activities.publish(self, payload, stream, is_item=True)
-
-    def remembered(self, state: str) -> StepRow:
-        """Return what the file is to remember of the step."""
-        return StepRow(
-            self.step_id, self.step.name, state, self.number, self.counted_from, self.scheduled_us,
-            self.retry_at_us, self.details, self.last_error, None,
-        )  # fmt: skip
-
-
 class Activities:
     """Performs the attempts of one worker's runs."""
 
@@ -172,6 +75,7 @@ class Activities:
         self._payload_bytes_max = worker.limits.payload_bytes_max
         self._queue: deque[Attempt] = deque()
         self._limit = worker.limits.max_running_activities
+        self._limits = TimeLimits(worker, self._time_out)
         self.running = 0
         self._ended: list[tuple[Attempt, bytes | None, BaseException | None]] = []
         self._suspects: dict[LiveRun, deque[Attempt]] = {}
@@ -208,8 +112,7 @@ class Activities:
         elif policy.is_plain:
             self._enqueue(attempt, now_us)
             return
-        if policy.schedule_to_close_us is not None:
-            self._limit_all(attempt, policy.schedule_to_close_us)
+        self._limits.limit_all(attempt)
         if attempt.retry_at_us is not None:
             self._wait_for_retry(attempt)
         elif policy.at_most_once:
@@ -266,17 +169,7 @@ class Activities:
             return
         else:
             self._queue.append(attempt)
-        limit_us = attempt.policy.schedule_to_start_us
-        if limit_us is not None:
-            error = ScheduleToStartTimeout(
-                f"{attempt.activity.name} found no free place within {limit_us / 1e6:g} s "
-                f"({self.running} attempts are running)"
-            )
-            self._set_timer(attempt, attempt.scheduled_us + limit_us, partial(self._late, error))
-
-    def _late(self, error: ScheduleToStartTimeout, attempt: Attempt) -> None:
-        if attempt.started_us == 0:
-            self._time_out(attempt, error)
+        self._limits.limit_wait(attempt, self.running)
 
     def _launch(self, attempt: Attempt, now_us: int) -> None:
         self.running += 1
@@ -286,7 +179,7 @@ class Activities:
         policy = attempt.policy
         if not policy.is_plain:
             attempt.last_beat_us = now_us
-            self._limit_launched(attempt)
+            self._limits.limit_launched(attempt)
         fresh = Context()
         if activity.in_transaction:
             self._perform_in_transaction(attempt, fresh)
@@ -495,15 +388,11 @@ class Activities:
         # Its function has ended, the step has not. A limit that was reached meanwhile was not
         # judged, so all are set again.
         attempt.has_ended = False
-        for timer in attempt.timers or ():
-            self._worker.timers.cancel(timer)
-        attempt.timers = None
-        policy = attempt.policy
-        if policy.schedule_to_close_us is not None:
-            self._limit_all(attempt, policy.schedule_to_close_us)
-        if policy.start_to_close_us is not None:
+        self._limits.clear(attempt)
+        limit_us = attempt.policy.start_to_close_us
+        if limit_us is not None:
             attempt.started_us = attempt.started_us or attempt.scheduled_us
-            self._limit_attempt(attempt, policy.start_to_close_us)
+            self._limits.limit_attempt(attempt, limit_us)
         attempt.run.look_idle()
 
     def answered(
@@ -629,7 +518,7 @@ class Activities:
         attempt.started_us = 0
         attempt._info = None
         attempt.has_ended = attempt.later = attempt.is_later = False
-        self._cancel_attempt_timers(attempt)
+        self._limits.clear(attempt)
         self._remember(attempt, "retrying", rows, partial(self._wait_for_retry, attempt))
 
     def _attempt_row(
@@ -708,7 +597,7 @@ class Activities:
     def _wait_for_retry(self, attempt: Attempt) -> None:
         assert attempt.retry_at_us is not None
         attempt.is_in_hand = False
-        self._set_timer(attempt, attempt.retry_at_us, self._enqueue)
+        self._limits.at(attempt, attempt.retry_at_us, self._enqueue)
 
     def hurry(self, run: LiveRun) -> None:
         """Try everything that waits for a retry now; earlier attempts count no more."""
@@ -717,7 +606,7 @@ class Activities:
             if attempt.retry_at_us is not None:
                 attempt.retry_at_us = None
                 attempt.counted_from, attempt.scheduled_us = attempt.number, now_us
-                self._cancel_attempt_timers(attempt)
+                self._limits.clear(attempt)
                 self._enqueue(attempt)
 
     # -- a policy changed by a person ------------------------------------------------------------
@@ -743,7 +632,7 @@ class Activities:
         self._look_at_policy(attempt)
         attempt.deadline_us = None
         attempt._info = None
-        self._cancel_attempt_timers(attempt)
+        self._limits.clear(attempt)
         now_us = self._now_us()
         if attempt.is_later:
             self._wait_for_answer(attempt)
@@ -753,15 +642,7 @@ class Activities:
             attempt.retry_at_us = min(attempt.retry_at_us, soon_us)
             self._remember(attempt, "retrying", [], partial(self._wait_for_retry, attempt))
         elif attempt.started_us:
-            self._limit_launched(attempt)
-
-    def _limit_launched(self, attempt: Attempt) -> None:
-        policy = attempt.policy
-        if policy.start_to_close_us is not None:
-            self._limit_attempt(attempt, policy.start_to_close_us)
-        if policy.heartbeat_us is not None:
-            attempt.last_beat_us = attempt.last_beat_us or attempt.started_us
-            self._watch_heart(attempt, policy.heartbeat_us)
+            self._limits.limit_launched(attempt)
 
     # -- cancellation ----------------------------------------------------------------------------
 
@@ -809,74 +690,7 @@ class Activities:
                 if attempt.task is not None:
                     attempt.task.cancel()
 
-    # -- time limits -----------------------------------------------------------------------------
-
-    def _set_timer(
-        self, attempt: Attempt, due_us: int, callback: Callable[[Attempt], None]
-    ) -> None:
-        def fire() -> None:
-            if attempt.timers is not None and handle in attempt.timers:
-                attempt.timers.remove(handle)
-            # Judged only after the loop had one free turn: a result that is there counts.
-            self._loop.call_soon(self._judge, attempt, callback)
-
-        handle = self._worker.timers.at(due_us, fire)
-        if attempt.timers is None:
-            attempt.timers = []
-        attempt.timers.append(handle)
-
-    def _judge(self, attempt: Attempt, callback: Callable[[Attempt], None]) -> None:
-        if not attempt.over and not attempt.has_ended and not attempt.run.is_over:
-            callback(attempt)
-
-    def _cancel_attempt_timers(self, attempt: Attempt) -> None:
-        limit_us = attempt.policy.schedule_to_close_us
-        for timer in attempt.timers or ():
-            self._worker.timers.cancel(timer)
-        attempt.timers = None
-        if limit_us is not None:
-            self._limit_all(attempt, limit_us)
-
-    def _limit_all(self, attempt: Attempt, limit_us: int) -> None:
-        attempt.deadline_us = attempt.scheduled_us + limit_us
-        error = ScheduleToCloseTimeout(
-            f"{attempt.activity.name} did not end within {limit_us / 1e6:g} s, attempts together"
-        )
-        self._set_timer(attempt, attempt.deadline_us, partial(self._time_out, error=error))
-
-    def _limit_attempt(self, attempt: Attempt, limit_us: int) -> None:
-        due_us = attempt.started_us + limit_us
-        if attempt.deadline_us is None or due_us < attempt.deadline_us:
-            attempt.deadline_us = due_us
-        number = attempt.number
-        error = StartToCloseTimeout(
-            f"attempt {number} of {attempt.activity.name} did not end within {limit_us / 1e6:g} s"
-        )
-
-        def judge(attempt: Attempt) -> None:
-            if attempt.number == number:
-                self._time_out(attempt, error)
-
-        self._set_timer(attempt, due_us, judge)
-
-    def _watch_heart(self, attempt: Attempt, limit_us: int) -> None:
-        number = attempt.number
-
-        def judge(attempt: Attempt) -> None:
-            if attempt.number != number or attempt.started_us == 0:
-                return
-            if self._now_us() - attempt.last_beat_us < limit_us:
-                self._watch_heart(attempt, limit_us)
-                return
-            self._time_out(
-                attempt,
-                HeartbeatTimeout(
-                    f"attempt {number} of {attempt.activity.name} gave no heartbeat for "
-                    f"{limit_us / 1e6:g} s"
-                ),
-            )
-
-        self._set_timer(attempt, attempt.last_beat_us + limit_us, judge)
+    # -- time ------------------------------------------------------------------------------------
 
     def _time_out(self, attempt: Attempt, error: BaseException) -> None:
         """End the running attempt with a timeout; its own late end is ignored."""

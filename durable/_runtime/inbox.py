@@ -14,7 +14,9 @@ import msgspec
 
 from durable._core.driver import EARLY
 from durable._core.events import Kind
-from durable._runtime.runs import LiveRun, Rows, failure_json
+from durable._core.failures import failure_json
+from durable._runtime import ends
+from durable._runtime.runs import LiveRun, Rows
 from durable._store.repairs import Pausing
 from durable._store.restarts import Plan
 from durable._store.rows import InboxRow
@@ -114,7 +116,7 @@ class Inbox:
             case "cancel":
                 run.deliver(Kind.CANCEL_REQUESTED, "", result=payload, rows=rows)
             case "terminate":
-                run.terminate(msgspec.json.decode(payload, type=str), rows)
+                ends.terminate(run, msgspec.json.decode(payload, type=str), rows)
             case "signal":
                 run.deliver(Kind.RECEIVED, request.key, request.name, result=payload, rows=rows)
             case "update":
@@ -137,7 +139,7 @@ class Inbox:
                 self._take_skip(run, request, payload, rows)
             case "restart":
                 plan = msgspec.json.decode(payload, type=Plan)
-                run.terminate(f"restarted from {plan.place}", rows, plan)
+                ends.terminate(run, f"restarted from {plan.place}", rows, plan)
             case "pause":
                 asked = msgspec.json.decode(payload, type=Pausing)
                 run.pause_soon(asked, rows)

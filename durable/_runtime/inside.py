@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from durable._core.driver import Driver
     from durable._core.loop import Step
     from durable._core.mailbox import Mailbox
-    from durable._runtime.activities import Attempt
+    from durable._runtime.attempts import Attempt
     from durable._runtime.keeping import Keeper
     from durable._store.rows import RunRow
     from durable.definitions import Activity, Workflow

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from durable._core.events import Kind
-from durable._runtime.runs import LiveRun, Rows, failure_json
+from durable._core.failures import failure_json
+from durable._runtime.runs import LiveRun, Rows
 from durable._runtime.specs import Act, ChildCall
 from durable._store import messages, requests, restarts
 from durable._store.rows import RunRow, new_run, row_of

@@ -28,32 +28,30 @@ from durable._core.commands import (
     Recording,
     SetValue,
 )
-from durable._core.driver import UNDECODED, Cancelled, Completed, Continued, Driver, Failed, Outcome
+from durable._core.driver import UNDECODED, Driver, Failed
 from durable._core.events import Event, Kind
-from durable._core.failures import record_exception, summary
+from durable._core.failures import summary
 from durable._core.loop import COMPLETED, Step
-from durable._runtime import issues
+from durable._runtime import ends, issues
 from durable._runtime.inside import InWorkflow
 from durable._runtime.specs import ChildCall
-from durable._store import messages, requests, restarts
+from durable._runtime.waits import waits_of
 from durable._store.repairs import Pausing
-from durable._store.restarts import Plan
-from durable._store.rows import new_run
 from durable._store.writer import Change, Transaction
 from durable.errors import Blocked, PayloadError, RowRefused, RunTimedOut
 from durable.payloads import INLINE_BYTES_MAX as INLINE
-from durable.payloads import check_size, checksum, checksum_of_two
+from durable.payloads import checksum, checksum_of_two
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from durable._runtime.activities import Attempt
+    from durable._runtime.attempts import Attempt
     from durable._runtime.timers import TimerHandle
     from durable._runtime.worker import Worker
     from durable._store.rows import InboxRow, RunRow, StepRow
     from durable.definitions import Workflow
 
-__all__ = ["LiveRun", "Rows", "failure_json"]
+__all__ = ["LiveRun", "Rows", "step_row"]
 
 Rows = list[tuple[str, tuple[Any, ...]]]
 """Rows of one change: (statement, values)."""
@@ -65,13 +63,6 @@ LOST_MAX = 5
 # The clean-up of a run whose run_timeout is over may take so long; then the run fails without it.
 RUN_TIMEOUT_GRACE_US = 60_000_000
 GRACE_TEXT = "60 s"
-# What a waiting run is said to wait for, at most; it may be thousands of children.
-AWAITED_MAX = 5
-
-
-def failure_json(error: BaseException) -> bytes:
-    """Return the record of an exception, encoded."""
-    return msgspec.json.encode(record_exception(error))
 
 
 class LiveRun:
@@ -359,7 +350,7 @@ class LiveRun:
         if event_row is not None and (self.has_issue or self.new_code is not None):
             rows = [*(rows or ()), *self._marks(event_row[1])]
         if driver.outcome is not None:
-            change = self._close(driver.outcome, [] if rows is None else rows)
+            change = ends.close(self, driver.outcome, [] if rows is None else rows)
             if drops:
                 change.done = partial(self._left_children, change.done)
         elif self.stored_state == "ready" and not self.lost:
@@ -383,7 +374,7 @@ class LiveRun:
             self.has_issue = False
             rows.append(("clear_issue_of_run", (self.row.pk,)))
         if self.new_code is not None:
-            span = (self.row.pk, seq, self.new_code, self._ends_at_us())
+            span = (self.row.pk, seq, self.new_code, self.ends_at_us())
             rows.append(("insert_code_span", span))
             self.new_code = None
         return rows
@@ -625,7 +616,7 @@ class LiveRun:
         if self.gone or self.is_working or self.stored_state == "parked":
             return
         now_us = self.worker.now_us()
-        wake_at_us, waits = self.waits()
+        wake_at_us, waits = waits_of(self)
         if wake_at_us is not None and wake_at_us - now_us <= PARK_AFTER_US:
             # What is due in the past fires in a moment: looking again at once would starve it.
             look_at_us = max(wake_at_us, now_us) + PARK_AFTER_US
@@ -643,57 +634,6 @@ class LiveRun:
         else:
             self.worker.submit(Change(rows, partial(self.worker.parked_cold, wake_at_us)))
             self.worker.forget(self)
-
-    def waits(self) -> tuple[int | None, dict[str, Any]]:
-        """Return when the run wakes by itself, and what it waits for."""
-        retries = [a for a in self.attempts.values() if a.retry_at_us is not None]
-        due = [(handle.due_us, step) for step, handle in self.timers.items()]
-        later = [a for a in self.attempts.values() if a.is_later]
-        for attempt in later:
-            due += [(timer.due_us, attempt.step_id) for timer in attempt.timers or ()]
-        if self.limit_timer is not None:
-            due.append((self.limit_timer.due_us, "run_timeout"))
-        awaited = self._awaited()
-        if retries:
-            first = min(retries, key=lambda a: a.retry_at_us or 0)
-            waits: dict[str, Any] = {
-                "kind": "retrying",
-                "step": first.step_id,
-                "name": first.activity.name,
-                "attempt": first.number,
-                "at_us": first.retry_at_us,
-                "error": first.last_error,
-            }
-            due.append((first.retry_at_us or 0, first.step_id))
-        elif awaited:
-            waits = {"kind": "waiting", "for": awaited}
-            if promises := self._promises():
-                waits["promises"] = promises
-        elif due:
-            waits = {"kind": "sleeping", "step": min(due)[1], "at_us": min(due)[0]}
-        else:
-            waits = {"kind": "waiting", "for": self.driver.mailbox.heard[:AWAITED_MAX]}
-        return (min(due)[0] if due else None), waits
-
-    def _awaited(self) -> list[str]:
-        """Return what the run waits for from outside, for people; the first few."""
-        found = [f"signal {name}" for name in self.driver.mailbox.awaited[:AWAITED_MAX]]
-        for step_id, step in self.driver.loop.steps.items():
-            if len(found) >= AWAITED_MAX:
-                break
-            if step.kind == Kind.CHILD_COMPLETED:
-                found.append(f"child {step.name} (step {step_id.removesuffix('!end')})")
-            elif step.kind == Kind.RESOLVED:
-                found.append(f"promise {step.name} (step {step_id})")
-            elif step_id in self.attempts and self.attempts[step_id].is_later:
-                found.append(f"the answer to {step.name} (step {step_id})")
-        return found
-
-    def _promises(self) -> dict[str, str]:
-        """Return the promises it waits for: names by step; the first few."""
-        steps = self.driver.loop.steps.items()
-        found = [(step_id, step.name) for step_id, step in steps if step.kind == Kind.RESOLVED]
-        return dict(found[:AWAITED_MAX])
 
     # -- ends ------------------------------------------------------------------------------------
 
@@ -733,7 +673,7 @@ class LiveRun:
 
     def pause(self, why: Pausing, rows: Rows) -> None:
         """Store the run as paused, until a person retries it; running attempts are abandoned."""
-        rows.append(self._paused_row(why))
+        rows.append(self.paused_row(why))
         self._leave(rows, "paused")
 
     def pause_soon(self, why: Pausing, rows: Rows) -> None:
@@ -762,13 +702,14 @@ class LiveRun:
         for attempt in list(self.attempts.values()):
             self.worker.activities.look_again(attempt)
 
-    def _paused_row(self, why: Pausing) -> tuple[str, tuple[Any, ...]]:
+    def paused_row(self, why: Pausing) -> tuple[str, tuple[Any, ...]]:
+        """Return the row that says that it is paused, and why."""
         return "update_run", self._state_row("paused", None, why.waits(), owned=False)
 
     def _leave(self, rows: Rows, state: str) -> None:
-        self.worker.submit(self._leaving(rows, state))
+        self.worker.submit(self.leaving(rows, state))
 
-    def _leaving(
+    def leaving(
         self, rows: Rows, state: str, operation: Callable[[Transaction], Any] | None = None
     ) -> Change:
         """Drop the run from memory; return the change that says why, and then who waits for it."""
@@ -786,7 +727,7 @@ class LiveRun:
         worker.forget(self)
         return Change(rows, left, None, None, operation)
 
-    def _ends_at_us(self) -> int:
+    def ends_at_us(self) -> int:
         """Return now, but never before its last event, whatever the wall clock did meanwhile."""
         return max(self.worker.now_us(), self.clock_us + self.driver.at_us)
 
@@ -801,86 +742,8 @@ class LiveRun:
             str(record.get("traceback", "")), now_us,
         )  # fmt: skip
 
-    def _end_of(self, outcome: Outcome) -> tuple[str, bytes, int | None]:
-        """Return the state a run ends in, what is stored of it, and the event that led to it."""
-        match outcome:
-            case Completed(value):
-                try:
-                    payload = self.workflow.codec.result.encode(value)
-                    check_size(payload, self.worker.limits.payload_bytes_max, "result")
-                    self.workflow.codec.result.decode(payload)
-                except PayloadError as refusal:
-                    return "failed", failure_json(refusal), 0
-                return "completed", payload, None
-            case Failed():
-                return "failed", failure_json(outcome.error), outcome.origin
-            case Cancelled():
-                return "cancelled", msgspec.json.encode(outcome.reason), outcome.origin
-            case Continued():
-                return "continued", b"null", None
-            case _:
-                assert_never(outcome)
-
-    def _close(self, outcome: Outcome, rows: Rows) -> Change:
-        """Return the change of the run's last event and its end."""
-        self.worker.keeper.write()  # Whoever sees the end sees every line.
-        state, payload, origin = self._end_of(outcome)
-        operation: Callable[[Transaction], Any] | None = None
-        if isinstance(outcome, Continued):
-            values = self._next_ordinal(outcome.args, outcome.kwargs, rows)
-            operation = self._continuing(values)
-        stored = self.worker.stored(payload, rows)
-        now_us = self._ends_at_us()
-        pk = self.row.pk
-        if state == "failed":
-            record = msgspec.json.decode(payload)
-            rows += self.failure_rows("failed", record, now_us)
-            if self.workflow.on_failure == "pause":
-                return self._pausing(rows, stored, checksum(payload), origin, summary(record))
-        rows.append(("close_run", (pk, state, now_us, stored, checksum(payload), origin)))
-        for update, name in self.driver.mailbox.open_updates.items():
-            rows.append(("upsert_answer", (pk, update, name, "abandoned", "null", now_us)))
-        if state != "continued":
-            self._end_rows(rows, now_us)
-            if self.inside.minds_children:
-                is_alive = self.worker.store.locks.is_held
-                operation = partial(requests.end_children, pk=pk, now_us=now_us, is_alive=is_alive)
-        return Change(rows, self._closed, state, None, operation)
-
-    def _end_rows(self, rows: Rows, now_us: int) -> None:
-        """Add what every end of a run needs: its inbox is answered, its parent hears of it."""
-        row = self.row
-        pk = (row.pk,)
-        rows.append(("bury_inbox_of_runs", pk))
-        rows.append(("abandon_updates_of_runs", pk))
-        rows.append(("delete_inbox_of_run", pk))
-        if self.steps:
-            rows.append(("delete_steps_of_run", pk))
-        if row.parent_pk is not None and row.parent_step is not None:
-            rows.append(("insert_child_ends", (row.pk, now_us)))
-            rows.append(("wake_parents", pk))
-
-    def _continuing(self, values: tuple[Any, ...]) -> Callable[[Transaction], int]:
-        """Return the operation that makes the next ordinal, and moves unreceived signals along."""
-        old, now_us = self.row.pk, self.worker.now_us()
-        letters = [
-            (one.name, one.id, one.payload, self.worker.new_salt())
-            for one in self.driver.mailbox.unreceived()
-        ]
-
-        def operation(transaction: Transaction) -> int:
-            pk = transaction.insert_runs([values])[0][0]
-            for name, key, payload, blob in letters:
-                stored = messages.pack(payload, blob).store(transaction)
-                requests.put(transaction, pk, "signal", name, key, stored, now_us)
-            transaction.all("move_inbox", run=old, to=pk)
-            transaction.rows("delete_inbox_of_run", [(old,)])
-            transaction.rows("delete_steps_of_run", [(old,)])
-            return pk
-
-        return operation
-
-    def _closed(self, change: Change) -> None:
+    def closed(self, change: Change) -> None:
+        """Its end is in the file, or is not."""
         worker = self.worker
         if change.error is not None:
             self.not_committed(change.error)
@@ -893,90 +756,6 @@ class LiveRun:
             worker.look_soon()
         worker.notify(self.row.pk, change.context)
 
-    def _pausing(
-        self, rows: Rows, stored: str | int, check: int, origin: int | None, error: str
-    ) -> Change:
-        pk = self.row.pk
-        rows.append(
-            self._paused_row(
-                Pausing(
-                    message=f"the workflow raised {error}; on_failure is pause: retry it once that "
-                    "is mended"
-                )
-            )
-        )
-
-        def operation(transaction: Transaction) -> None:
-            transaction.all("pause_run", pk=pk, result=stored, checksum=check, origin=origin)
-
-        return self._leaving(rows, "paused", operation)
-
-    def _next_ordinal(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], rows: Rows
-    ) -> tuple[Any, ...]:
-        encoded = self.workflow.codec.encode(args, kwargs)
-        stored = self.worker.stored(encoded, rows)
-        mark = self.workflow.codec.fingerprint(args, kwargs, encoded)
-        row, now_us = self.row, self.worker.now_us()
-        return new_run(
-            id=row.id,
-            ordinal=row.ordinal + 1,
-            workflow=row.workflow,
-            worker_id=self.worker.id,
-            queue=row.queue,
-            priority=row.priority,
-            headers=row.headers,
-            salt=self.worker.new_salt(),
-            arguments=stored,
-            fingerprint=mark,
-            checksum=checksum(encoded),
-            cause="continued",
-            code=self.workflow.fingerprint,
-            now_us=now_us,
-            started_us=now_us,
-            clock_us=now_us,
-            root_pk=row.root_pk,
-            parent_pk=row.parent_pk,
-            parent_step=row.parent_step,
-            on_parent_close=row.on_parent_close,
-            deadline_us=self._deadline_again_us(now_us),
-            run_timeout_us=row.run_timeout_us,
-            source_pk=row.pk,
-            labels=row.labels,
-        )
-
-    def _deadline_again_us(self, now_us: int) -> int | None:
-        """Return the next ordinal's deadline: the whole time again, within what a parent has."""
-        row = self.row
-        limits = [row.deadline_again_us(now_us)]
-        if row.parent_pk is not None and row.deadline_us is not None:
-            parent = self.worker.store.reader.find_run(row.parent_pk)
-            if parent is not None and parent.is_open and parent.deadline_us is not None:
-                limits.append(max(parent.deadline_us, row.deadline_us))
-        return min((one for one in limits if one is not None), default=None)
-
-    def terminate(self, reason: str, rows: Rows, plan: Plan | None = None) -> None:
-        """End the run without running any of its code; with a plan, as it is restarted."""
-        self.worker.keeper.write()  # Whoever sees the end sees every line.
-        payload = msgspec.json.encode(reason)
-        pk = self.row.pk
-        now_us = self._ends_at_us()
-        rows.append(
-            ("close_run", (pk, "terminated", now_us, payload.decode(), checksum(payload), 0))
-        )
-        for update, name in self.driver.mailbox.open_updates.items():
-            rows.append(("upsert_answer", (pk, update, name, "abandoned", "null", now_us)))
-        rows.append(("delete_steps_of_run", (pk,)))
-        self._end_rows(rows, now_us)
-        is_alive = self.worker.store.locks.is_held
-        operation: Callable[[Transaction], Any]
-        operation = partial(requests.end_children, pk=pk, now_us=now_us, is_alive=is_alive)
-        if plan is not None:
-            operation = partial(
-                _restart, end_children=operation, pk=pk, plan=plan, now_us=now_us, is_alive=is_alive
-            )
-        self.worker.submit(self._leaving(rows, "terminated", operation))
-
     def release(self) -> None:
         """Drop the code and everything set up for it; what is in the file stays as it is."""
         self.gone = True
@@ -988,24 +767,6 @@ class LiveRun:
             self.worker.activities.abandon(attempt)
         self.attempts.clear()
         self.driver.evict()
-
-
-def _restart(
-    transaction: Transaction,
-    *,
-    end_children: Callable[[Transaction], None],
-    pk: int,
-    plan: Plan,
-    now_us: int,
-    is_alive: Callable[[int], bool],
-) -> None:
-    """Make the next ordinal of a run in the very commit that ends it."""
-    end_children(transaction)
-    run = requests.get(transaction, pk)
-    to = restarts.restarted(transaction, run, plan, now_us)
-    transaction.all("copy_audit_of_restart", run=pk, to=to)
-    if not plan.keeps_children:
-        requests.end_left_children(transaction, run, now_us, is_alive)
 
 
 def step_row(run: LiveRun, step: Step, row: StepRow) -> tuple[Any, ...]:

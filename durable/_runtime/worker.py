@@ -29,6 +29,7 @@ from durable._runtime.runs import LOST_MAX, LiveRun, Rows
 from durable._runtime.switching import SwitchInterval
 from durable._runtime.threads import Threads
 from durable._runtime.timers import TimerHandle, Timers
+from durable._runtime.waits import waits_of
 from durable._runtime.watchdog import Watchdog
 from durable._store.connection import moved, real_path
 from durable._store.rows import RunRow, row_of
@@ -643,7 +644,7 @@ class Worker:
             if oldest is run:
                 return False
             if not oldest.gone and oldest.stored_state == "parked" and not oldest.is_working:
-                wake_at_us, waits = oldest.waits()
+                wake_at_us, waits = waits_of(oldest)
                 text = msgspec.json.encode(waits).decode()
                 values = (oldest.row.pk, "parked", None, wake_at_us, text, oldest.lost, 0)
                 self.submit(Change([("update_run", values)], partial(self.parked_cold, wake_at_us)))

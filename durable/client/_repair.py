@@ -328,10 +328,10 @@ def output_payload(step: str, output: object, payload_bytes_max: int) -> bytes:
 
 def failure_payload(message: str) -> bytes:
     """Return the record of an `ActivityError`, as it is stored."""
-    from durable._core.failures import record_exception
+    from durable._core.failures import failure_json
     from durable.errors import ActivityError
 
-    return msgspec.json.encode(record_exception(ActivityError(reason_text(message))))
+    return failure_json(ActivityError(reason_text(message)))
 
 
 def policy_changes(changes: PolicyChanges) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""Why an open run waits: what is written down when it is parked, and shown to people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from durable._core.events import Kind
+
+if TYPE_CHECKING:
+    from durable._runtime.runs import LiveRun
+
+__all__ = ["waits_of"]
+
+# What a waiting run is said to wait for, at most; it may be thousands of children.
+AWAITED_MAX = 5
+
+
+def waits_of(run: LiveRun) -> tuple[int | None, dict[str, Any]]:
+    """Return when the run wakes by itself, and what it waits for."""
+    retries = [a for a in run.attempts.values() if a.retry_at_us is not None]
+    due = [(handle.due_us, step) for step, handle in run.timers.items()]
+    later = [a for a in run.attempts.values() if a.is_later]
+    for attempt in later:
+        due += [(timer.due_us, attempt.step_id) for timer in attempt.timers or ()]
+    if run.limit_timer is not None:
+        due.append((run.limit_timer.due_us, "run_timeout"))
+    awaited = _awaited(run)
+    if retries:
+        first = min(retries, key=lambda a: a.retry_at_us or 0)
+        waits: dict[str, Any] = {
+            "kind": "retrying",
+            "step": first.step_id,
+            "name": first.activity.name,
+            "attempt": first.number,
+            "at_us": first.retry_at_us,
+            "error": first.last_error,
+        }
+        due.append((first.retry_at_us or 0, first.step_id))
+    elif awaited:
+        waits = {"kind": "waiting", "for": awaited}
+        if promises := _promises(run):
+            waits["promises"] = promises
+    elif due:
+        waits = {"kind": "sleeping", "step": min(due)[1], "at_us": min(due)[0]}
+    else:
+        waits = {"kind": "waiting", "for": run.driver.mailbox.heard[:AWAITED_MAX]}
+    return (min(due)[0] if due else None), waits
+
+
+def _awaited(run: LiveRun) -> list[str]:
+    """Return what the run waits for from outside, for people; the first few."""
+    found = [f"signal {name}" for name in run.driver.mailbox.awaited[:AWAITED_MAX]]
+    for step_id, step in run.driver.loop.steps.items():
+        if len(found) >= AWAITED_MAX:
+            break
+        if step.kind == Kind.CHILD_COMPLETED:
+            found.append(f"child {step.name} (step {step_id.removesuffix('!end')})")
+        elif step.kind == Kind.RESOLVED:
+            found.append(f"promise {step.name} (step {step_id})")
+        elif step_id in run.attempts and run.attempts[step_id].is_later:
+            found.append(f"the answer to {step.name} (step {step_id})")
+    return found
+
+
+def _promises(run: LiveRun) -> dict[str, str]:
+    """Return the promises it waits for: names by step; the first few."""
+    steps = run.driver.loop.steps.items()
+    found = [(step_id, step.name) for step_id, step in steps if step.kind == Kind.RESOLVED]
+    return dict(found[:AWAITED_MAX])
