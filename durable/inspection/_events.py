@@ -7,15 +7,16 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from durable._core.events import Kind
-from durable.inspection._texts import cut, decoded_text, summary_of_payload, time_of
+from durable.inspection._texts import cut, decoded_text, moment, summary_of_payload, time_of
 from durable.inspection._views import AttemptView, StepView, UpdateView
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from durable._core.events import Event
+    from durable._store.rows import StepRow
 
-__all__ = ["Told", "damaged"]
+__all__ = ["Told", "abandoned_step", "damaged", "pending_step"]
 
 # By the kind of the event: the kind and the status of what it tells.
 _LOOKS: Mapping[int, tuple[str, str]] = {
@@ -136,6 +137,25 @@ class Told:
             result="" if answer is None else answer.answer,
             attempts=(),
         )
+
+
+def pending_step(row: StepRow, attempts: Sequence[AttemptView]) -> StepView:
+    """Return a step that is tried again, waits long or is served elsewhere."""
+    return StepView(
+        step=row.step, kind="activity", name=row.name, status=row.state,
+        tries=row.attempt - (row.state in {"retrying", "exhausted"}), ended=None, took_us=None,
+        next_try=moment(row.retry_at_us) if row.state == "retrying" else None,
+        error=row.error or "", arguments="", result="", attempts=attempts,
+    )  # fmt: skip
+
+
+def abandoned_step(step: str, attempts: Sequence[AttemptView]) -> StepView:
+    """Return a step that nobody waits for any more: its attempts are all that is known of it."""
+    return StepView(
+        step=step, kind="activity", name="", status="abandoned", tries=len(attempts), ended=None,
+        took_us=None, next_try=None, error=attempts[-1].error, arguments="", result="",
+        attempts=attempts,
+    )  # fmt: skip
 
 
 def damaged(

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Literal
 from durable._store.asking import TableView, ask
 from durable._store.backup import back_up, back_up_into
 from durable._store.portable import ExportView, Portion, Redactor, export
-from durable.errors import FilterError, RunNotFound, UsageError
+from durable.errors import FilterError, RunNotFound
 from durable.filters import mentions, parse
 from durable.inspection._compare import ComparisonView, compare, entries_of
 from durable.inspection._doctor import look_over
 from durable.inspection._family import Family, root_of
 from durable.inspection._log import EventLog
 from durable.inspection._stats import StatsView, stats_of
-from durable.inspection._texts import time_of
+from durable.inspection._texts import check_limit, time_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,8 +127,7 @@ class Looks:
         Raises:
             RunNotFound: There is none.
         """
-        if not 1 <= limit <= EVENTS_LIMIT_MAX:
-            raise UsageError(f"limit is 1 to {EVENTS_LIMIT_MAX}, not {limit}")
+        check_limit(limit, EVENTS_LIMIT_MAX)
         row = self.get_row(run_id)
         return EventLog(self._reader, row.pk, max(0, after)).news(row, limit)
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from durable._core.events import Kind
 from durable._store import pages
-from durable.errors import DurableError, PayloadError, RunNotFound, UsageError
-from durable.inspection._events import Told, damaged
+from durable.errors import DurableError, PayloadError, RunNotFound
+from durable.inspection._events import Told, abandoned_step, damaged, pending_step
 from durable.inspection._looks import EVENTS_LIMIT_MAX
 from durable.inspection._talk import Talk
 from durable.inspection._texts import (
+    check_limit,
     cut,
     decoded_list,
     decoded_record,
@@ -92,8 +93,7 @@ class Pages:
         Raises:
             RunNotFound: There is none.
         """
-        if not 1 <= limit <= EVENTS_LIMIT_MAX:
-            raise UsageError(f"limit is 1 to {EVENTS_LIMIT_MAX}, not {limit}")
+        check_limit(limit, EVENTS_LIMIT_MAX)
         row = self.get_row(run_id)
         found: list[StepLine] = []
         told = self._told(row, after)
@@ -128,16 +128,17 @@ class Pages:
             RunNotFound: There is none.
         """
         row = self.get_row(run_id)
-        return [
-            StepLine(
-                seq=None, step=one.step, kind="activity", name=one.name, status=one.state,
-                tries=one.attempt - (one.state in {"retrying", "exhausted"}),
-                started=time_of(one.scheduled_us), ended=None,
-                next_try=moment(one.retry_at_us) if one.state == "retrying" else None,
-                error=one.error or "", label="",
-            )
-            for one in self._reader.steps(row.pk)
-        ]  # fmt: skip
+        found: list[StepLine] = []
+        for one in self._reader.steps(row.pk):
+            view = pending_step(one, ())
+            found.append(
+                StepLine(
+                    seq=None, step=view.step, kind=view.kind, name=view.name, status=view.status,
+                    tries=view.tries, started=time_of(one.scheduled_us), ended=None,
+                    next_try=view.next_try, error=view.error, label="",
+                )
+            )  # fmt: skip
+        return found
 
     def attempt_times(self, run_id: str) -> Sequence[AttemptTime]:
         """Return when failed attempts of a run's steps ran, step by step, at most 5,000.
@@ -184,20 +185,10 @@ class Pages:
         attempts = self._attempts_of(row.pk, step)
         for one in self._reader.steps(row.pk):
             if one.step == step:
-                return StepView(
-                    step=step, kind="activity", name=one.name, status=one.state,
-                    tries=one.attempt - (one.state in {"retrying", "exhausted"}), ended=None,
-                    took_us=None,
-                    next_try=moment(one.retry_at_us) if one.state == "retrying" else None,
-                    error=one.error or "", arguments="", result="", attempts=attempts,
-                )  # fmt: skip
+                return pending_step(one, attempts)
         if not attempts:
             raise RunNotFound(f"run {row.name} has no pending step {step!r:.60}")
-        return StepView(
-            step=step, kind="activity", name="", status="abandoned", tries=len(attempts),
-            ended=None, took_us=None, next_try=None, error=attempts[-1].error, arguments="",
-            result="", attempts=attempts,
-        )  # fmt: skip
+        return abandoned_step(step, attempts)
 
     def _attempts_of(self, pk: int, step: str) -> Sequence[AttemptView]:
         rows = pages.attempts_of_step(self._reader, pk, step, ATTEMPTS_SHOWN_MAX)
@@ -259,8 +250,7 @@ class Pages:
         Raises:
             RunNotFound: There is no such run.
         """
-        if not 1 <= limit <= EVENTS_LIMIT_MAX:
-            raise UsageError(f"limit is 1 to {EVENTS_LIMIT_MAX}, not {limit}")
+        check_limit(limit, EVENTS_LIMIT_MAX)
         row = self.get_row(run_id)
         first = from_
         if from_ < 0:
@@ -288,8 +278,7 @@ class Pages:
         Raises:
             RunNotFound: There is no such run.
         """
-        if not 1 <= limit <= EVENTS_LIMIT_MAX:
-            raise UsageError(f"limit is 1 to {EVENTS_LIMIT_MAX}, not {limit}")
+        check_limit(limit, EVENTS_LIMIT_MAX)
         row = self.get_row(run_id)
         return [
             LogView(
@@ -327,8 +316,7 @@ class Pages:
         Args:
             limit: At most so many, 1 to 1,000.
         """
-        if not 1 <= limit <= EVENTS_LIMIT_MAX:
-            raise UsageError(f"limit is 1 to {EVENTS_LIMIT_MAX}, not {limit}")
+        check_limit(limit, EVENTS_LIMIT_MAX)
         due = [
             self._reader.find_due(workflow, 1 << 62, limit) for workflow in self._reader.workflows()
         ]

@@ -17,6 +17,16 @@ _TIME_MIN = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
 _TIME_MAX = dt.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC)
 
 
+def check_limit(limit: int, most: int) -> None:
+    """Refuse a page of no size, or of too large a one.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if not 1 <= limit <= most:
+        raise UsageError(f"limit is 1 to {most}, not {limit}")
+
+
 def moment(at_us: int | None) -> dt.datetime | None:
     """Return a stored time that may be missing."""
     return None if at_us is None else time_of(at_us)

@@ -22,14 +22,15 @@ from durable._store.connection import real_path
 from durable._store.filtering import compiled
 from durable._store.locks import lock_file
 from durable._store.reader import Reader
-from durable.errors import DurableError, FileCorrupt, RunNotFound, UsageError
+from durable.errors import DurableError, FileCorrupt, RunNotFound
 from durable.filters import STATUSES, And, Filter, Term, Value, parse
-from durable.inspection._events import Told, damaged
+from durable.inspection._events import Told, abandoned_step, damaged, pending_step
 from durable.inspection._groups import LIST_LIMIT_MAX, Groups
 from durable.inspection._looks import Looks
 from durable.inspection._pages import Pages
 from durable.inspection._talk import Talk
 from durable.inspection._texts import (
+    check_limit,
     cut,
     decoded_record,
     decoded_text,
@@ -193,8 +194,7 @@ class Viewer(Groups, Pages, Looks):
             before: Only runs that come after the one of this key in a list, however it is ordered.
             is_ascending: The oldest first.
         """
-        if not 1 <= limit <= LIST_LIMIT_MAX:
-            raise UsageError(f"limit is 1 to {LIST_LIMIT_MAX}, not {limit}")
+        check_limit(limit, LIST_LIMIT_MAX)
         selection = self.selection(query)
         newest = 1 << 62 if before is None or is_ascending else before
         oldest = before if before is not None and is_ascending else 0
@@ -389,32 +389,8 @@ class Viewer(Groups, Pages, Looks):
             rows = self._reader.steps(pk)
         except FileCorrupt as error:
             return [damaged(f"what its pending steps remember does not read: {error}")]
-        pending = [
-            StepView(
-                step=row.step,
-                kind="activity",
-                name=row.name,
-                status=row.state,
-                tries=row.attempt - (row.state in {"retrying", "exhausted"}),
-                ended=None,
-                took_us=None,
-                next_try=moment(row.retry_at_us) if row.state == "retrying" else None,
-                error=row.error or "",
-                arguments="",
-                result="",
-                attempts=failed.pop(row.step, []),
-            )
-            for row in rows
-        ]
-        abandoned = [
-            StepView(
-                step=step, kind="activity", name="", status="abandoned", tries=len(attempts),
-                ended=None, took_us=None, next_try=None, error=attempts[-1].error, arguments="",
-                result="", attempts=attempts,
-            )
-            for step, attempts in failed.items()
-        ]  # fmt: skip
-        return pending + abandoned
+        pending = [pending_step(row, failed.pop(row.step, [])) for row in rows]
+        return pending + [abandoned_step(step, attempts) for step, attempts in failed.items()]
 
     def _attempts(self, pk: int) -> tuple[_Attempts, Sequence[StepView]]:
         """Return the failed attempts, and what stands for them where they do not read."""

@@ -7,7 +7,7 @@ import ipaddress
 import re
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -92,15 +92,10 @@ async def serve(
         )  # fmt: skip
         shown = f"[{host}]" if ":" in host else host
         served = Served(f"http://{shown}:{bound}/?token={chosen}", bound)
-        async with client, _announced(ready, served):
+        async with client:
+            # The socket listens already: whoever asks now is answered as soon as the loop turns.
+            ready(served)
             await uvicorn.Server(config).serve([listener])
-
-
-@contextlib.asynccontextmanager
-async def _announced(ready: Callable[[Served], object], served: Served) -> AsyncGenerator[None]:
-    # The socket listens already: whoever asks now is answered as soon as the loop turns.
-    ready(served)
-    yield
 
 
 def _listener(host: str, port: int) -> socket.socket:
