@@ -550,17 +550,18 @@ def check_run_id(run_id: object) -> str:
     """Return the id if it can be one.
 
     Raises:
-        UsageError: It is no text of 1 to 200 printable characters, or holds ``#``.
+        UsageError: It is no text of 1 to 200 printable characters, holds ``#``, or is a dot or two.
     """
     if (
         not isinstance(run_id, str)
         or not 1 <= len(run_id) <= NAME_CHARACTERS_MAX
         or not run_id.isprintable()
         or "#" in run_id
+        or run_id in {".", ".."}  # No browser has an address for it.
     ):
         raise UsageError(
             f"{run_id!r} cannot be the id of a run: an id has 1 to {NAME_CHARACTERS_MAX} printable "
-            "characters and no '#', which separates the ordinal"
+            "characters and no '#', which separates the ordinal; '.' and '..' are places"
         )
     return run_id
 

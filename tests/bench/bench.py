@@ -456,10 +456,11 @@ def bench_p(steps=20_000):
     return {**found, "target": target, "ok": is_ok}
 
 
-def bench_q(runs=4_000, steps=20):
-    """(a), four times as long, asked every second as a page asks, and beside a browser."""
-    found = pages.polling_cost(run_many, folder, runs, steps, max(7, REPEATS))
-    return {**found, "target": "asked_of_alone >= 0.98", "ok": found["asked_of_alone"] >= 0.98}
+def bench_q(pairs=40):
+    """An engine with 300 runs in flight, asked every second as a page asks, against not asked."""
+    found = pages.polling_cost(folder, pairs)
+    is_ok = found["asked_of_not_asked"] >= 0.98
+    return {**found, "target": "asked_of_not_asked >= 0.98", "ok": is_ok}
 
 
 BENCHES = {

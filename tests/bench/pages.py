@@ -1,7 +1,6 @@
 """How fast the pages are: their answers over HTTP, and what a person sees in a real Chromium."""
 
 import asyncio
-import contextlib
 import http.client
 import os
 import re
@@ -166,49 +165,92 @@ def commit_to_pixels(path, times=7):
     }
 
 
-def polling_cost(run_many, folder, runs, steps, repeats):
-    """Measure the engine alone, asked as a page asks, and with a browser beside it, in turn.
+# Long enough for some polls and hundreds of commits; what a machine does besides falls on both.
+WINDOW_S = 3.0
+IN_FLIGHT = 300
 
-    The browser draws on the same cores: what it takes is not what being asked takes.
+
+def polling_cost(folder, pairs):
+    """Measure an engine under a steady load, asked as a page asks, then by a browser, and not.
+
+    The turns alternate within one process (off, on, on, off, ...), so that neither the machine's
+    moods nor the growing file fall on one side. What is asked is asked by a process of its own; it
+    and the browser compute on the same cores, which is not what being asked takes.
     """
-    found = {"alone": [], "asked": [], "watched": []}
-    for _ in range(repeats):
-        for how, times in found.items():
-            with folder() as where:
-                durable.run(where / "a.db", page_chain.options(id="first"), 1)
-                with contextlib.ExitStack() as stack:
-                    if how != "alone":
-                        port = stack.enter_context(serving(where / "a.db"))
-                        stack.enter_context(beside("browser" if how == "watched" else "asks", port))
-                    times.append(asyncio.run(run_many(where / "a.db", runs, steps)))
-    alone = statistics.median(found["alone"])
+    found = {}
+    for how in ("asks", "browser"):
+        with folder() as where:
+            durable.run(where / "a.db", page_chain.options(id="first"), 1)
+            with serving(where / "a.db") as port, beside(how, port) as switch:
+                found[how] = asyncio.run(_windows(where / "a.db", switch, pairs))
+    asked, watched = found["asks"], found["browser"]
     return {
-        "asked_of_alone": round(alone / statistics.median(found["asked"]), 3),
-        "with_a_browser_of_alone": round(alone / statistics.median(found["watched"]), 3),
+        "asked_of_not_asked": round(statistics.median(asked), 3),
+        "quarter_and_three_quarters": [round(one, 3) for one in statistics.quantiles(asked)[::2]],
+        "watched_by_a_browser": round(statistics.median(watched), 3),
     }
+
+
+async def _windows(path, switch, pairs):
+    """Return the steps of asked windows as parts of those of the unasked ones beside them."""
+    ended = 0
+
+    async with durable.Engine(path) as engine:
+
+        async def keep_going():
+            nonlocal ended
+            while True:
+                await (await engine.start(page_chain, 20)).result()
+                ended += 1
+
+        load = [asyncio.create_task(keep_going()) for _ in range(IN_FLIGHT)]
+        await asyncio.sleep(WINDOW_S)
+        ratios = []
+        for turn in range(pairs):
+            count = {}
+            for on in (False, True) if turn % 2 == 0 else (True, False):
+                await asyncio.to_thread(switch, on=on)
+                before, began = ended, time.perf_counter()
+                await asyncio.sleep(WINDOW_S)
+                count[on] = (ended - before) / (time.perf_counter() - began)
+            ratios.append(count[True] / count[False])
+        for one in load:
+            one.cancel()
+    return ratios
 
 
 @contextmanager
 def beside(what, port):
-    """Open a page, or ask as one does, in a process of its own."""
+    """Open a page, or ask as one does, in a process of its own; yield what switches it."""
     process = subprocess.Popen(
-        [sys.executable, __file__, what, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+        [sys.executable, __file__, what, str(port)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def switch(*, on):
+        process.stdin.write("on\n" if on else "off\n")
+        process.stdin.flush()
+        if process.stdout.readline() != "done\n":
+            raise RuntimeError(f"what {what} has ended")
+
     try:
         process.stdout.readline()
-        yield
+        yield switch
     finally:
         process.stdin.close()
         process.wait(20)
         process.stdout.close()
 
 
-def ask_as_a_page(port, stopped):
+def ask_as_a_page(port, is_on, stopped, asked):
     """Ask each second for what the list of runs asks for, with the tags of the last answers."""
     headers = {"authorization": f"Bearer {TOKEN}"}
     tags = {"runs?limit=100": "", "counts": "", "meta": ""}
-    with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
-        while not stopped.wait(1.0):
+    while not stopped.wait(1.0):
+        if not is_on.is_set():
+            continue
+        # One for each time: a connection that was idle is closed by the other side.
+        with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
             for path, tag in tags.items():
                 connection.request(
                     "GET", f"/api/v1/{path}", headers={**headers, "if-none-match": tag}
@@ -216,19 +258,44 @@ def ask_as_a_page(port, stopped):
                 answer = connection.getresponse()
                 answer.read()
                 tags[path] = answer.headers["etag"]
+        asked.append(time.perf_counter())
+
+
+def switched(switch):
+    """Say that it is ready, and switch it as the other process says."""
+    print("open", flush=True)
+    for line in sys.stdin:
+        switch(line.strip() == "on")
+        print("done", flush=True)
+
+
+def main(what, port):
+    if what == "browser":
+        with looking(port) as page:
+            follow = page.get_by_role("button", name=re.compile("live|paused"))
+
+            def turn(on):
+                if (follow.get_attribute("aria-pressed") == "false") != on:
+                    follow.click()
+
+            switched(turn)
+        return
+    stopped, is_on, asked = threading.Event(), threading.Event(), []
+    asking = threading.Thread(target=ask_as_a_page, args=(port, is_on, stopped, asked))
+    asking.start()
+
+    def turn(on):
+        if on:
+            asked.clear()
+            is_on.set()
+            return
+        assert len(asked) > 1 or not is_on.is_set(), "it was switched on, and nothing was asked"
+        is_on.clear()
+
+    switched(turn)
+    stopped.set()
+    asking.join()
 
 
 if __name__ == "__main__":
-    port = int(sys.argv[2])
-    if sys.argv[1] == "browser":
-        with looking(port):
-            print("open", flush=True)
-            sys.stdin.read()
-    else:
-        stopped = threading.Event()
-        asking = threading.Thread(target=ask_as_a_page, args=(port, stopped))
-        asking.start()
-        print("open", flush=True)
-        sys.stdin.read()
-        stopped.set()
-        asking.join()
+    main(sys.argv[1], int(sys.argv[2]))

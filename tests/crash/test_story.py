@@ -100,6 +100,11 @@ class Shop:
         self.kill(self.worker)
         self.worker = None
 
+    def close(self) -> None:
+        if self.worker is not None:
+            self.worker.kill()
+            self.worker.communicate()
+
     def ledger(self) -> list[str]:
         path = self.folder / "ledger"
         return path.read_text().splitlines() if path.exists() else []
@@ -119,11 +124,8 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path):
-    made = Shop(tmp_path)
-    yield made
-    if made.worker is not None:
-        made.worker.kill()
-        made.worker.communicate()
+    with contextlib.closing(Shop(tmp_path)) as made:
+        yield made
 
 
 async def start_all(path: Path) -> None:

@@ -583,6 +583,8 @@ class Holder:
         (lambda: echo.options(arguments="maybe"), "arguments="),  # type: ignore[arg-type]
         (lambda: adds.options(id="a#b"), "cannot be the id"),
         (lambda: adds.options(id=""), "cannot be the id"),
+        (lambda: adds.options(id="."), "cannot be the id"),
+        (lambda: adds.options(id=".."), "cannot be the id"),
         (lambda: adds.options(id="x" * 201), "cannot be the id"),
         (lambda: adds.options(priority="high"), "priority"),  # type: ignore[arg-type]
         (lambda: adds.options(headers={"a": 1}), "headers"),  # type: ignore[dict-item]

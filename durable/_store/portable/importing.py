@@ -236,10 +236,10 @@ class _Importer:
 
     def _refuse_id(self, line: form.RunLine) -> None:
         is_id = 1 <= len(line.id) <= RUN_ID_CHARACTERS_MAX and line.id.isprintable()
-        if not is_id or "#" in line.id:
+        if not is_id or "#" in line.id or line.id in {".", ".."}:
             raise UsageError(
                 f"{line.id!r} cannot be the id of a run: it has 1 to {RUN_ID_CHARACTERS_MAX} "
-                "printable characters and no '#'; nothing was imported"
+                "printable characters and no '#', and is no '.' or '..'; nothing was imported"
             )
         found = self._transaction.one("find_newest", id=line.id)
         if found is not None and (found[0] <= self._base or found[2] == line.ordinal):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import pytest
@@ -18,11 +19,8 @@ pytestmark = [pytest.mark.slow]
 
 @pytest.fixture
 def shop(tmp_path):
-    made = Shop(tmp_path)
-    yield made
-    if made.worker is not None:
-        made.worker.kill()
-        made.worker.communicate()
+    with contextlib.closing(Shop(tmp_path)) as made:
+        yield made
 
 
 def chip(page, status):
