@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import math
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import durable
 from durable import activity, workflow
@@ -41,14 +43,14 @@ async def page_sleeper() -> None:
 
 @contextmanager
 def serving(path):
-    """Serve a file's pages; yield the port."""
+    """Serve a file's pages; yield the port and the process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "durable_cli", "ui", str(path), "--port", "0", "--token", TOKEN,
          "--no-open"],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        yield int(re.search(r":(\d+)/", process.stdout.readline())[1])
+        yield int(re.search(r":(\d+)/", process.stdout.readline())[1]), process.pid
     finally:
         process.terminate()
         process.wait(10)
@@ -92,7 +94,7 @@ def answer_ms(port, path, times=30, *, again=False):
 
 def lists(path):
     """Measure the list of a large file."""
-    with serving(path) as port:
+    with serving(path) as (port, _):
         page, slowest_page = answer_ms(port, "runs?limit=100")
         filtered, _ = answer_ms(port, "runs?limit=100&q=status:failed")
         counts, slowest_counts = answer_ms(port, "counts")
@@ -125,7 +127,7 @@ _CLICK = """(selector) => new Promise((done) => {
 def large_run(path, steps):
     """Measure the page of a run of many steps."""
     durable.run(path, page_chain.options(id="large"), steps)
-    with serving(path) as port, looking(port) as page:
+    with serving(path) as (port, _), looking(port) as page:
         first = []
         for _ in range(3):
             page.goto("about:blank")
@@ -151,7 +153,7 @@ def commit_to_pixels(path, times=7):
     found = []
     with (
         durable.Client(path, create=True).blocking() as client,
-        serving(path) as port,
+        serving(path) as (port, _),
         looking(port) as page,
     ):
         for number in range(times):
@@ -181,18 +183,22 @@ def polling_cost(folder, pairs):
     for how in ("asks", "browser"):
         with folder() as where:
             durable.run(where / "a.db", page_chain.options(id="first"), 1)
-            with serving(where / "a.db") as port, beside(how, port) as switch:
-                found[how] = asyncio.run(_windows(where / "a.db", switch, pairs))
-    asked, watched = found["asks"], found["browser"]
+            with serving(where / "a.db") as (port, pid), beside(how, port) as switch:
+                found[how] = asyncio.run(_windows(where / "a.db", switch, pairs, pid))
+    (asked, share), (watched, _) = found["asks"], found["browser"]
     return {
         "asked_of_not_asked": round(statistics.median(asked), 3),
         "quarter_and_three_quarters": [round(one, 3) for one in statistics.quantiles(asked)[::2]],
+        "of_a_core_for_answers": round(share, 4),
         "watched_by_a_browser": round(statistics.median(watched), 3),
     }
 
 
-async def _windows(path, switch, pairs):
-    """Return the steps of asked windows as parts of those of the unasked ones beside them."""
+async def _windows(path, switch, pairs, pid):
+    """Return the steps of asked windows as parts of those of the unasked ones beside them.
+
+    And how much of a core the process ``pid`` took in the asked ones; NaN where nobody knows.
+    """
     ended = 0
 
     async with durable.Engine(path) as engine:
@@ -205,18 +211,28 @@ async def _windows(path, switch, pairs):
 
         load = [asyncio.create_task(keep_going()) for _ in range(IN_FLIGHT)]
         await asyncio.sleep(WINDOW_S)
-        ratios = []
+        ratios, busy_s = [], 0.0
         for turn in range(pairs):
             count = {}
             for on in (False, True) if turn % 2 == 0 else (True, False):
                 await asyncio.to_thread(switch, on=on)
-                before, began = ended, time.perf_counter()
+                before, began, computed = ended, time.perf_counter(), cpu_s(pid)
                 await asyncio.sleep(WINDOW_S)
                 count[on] = (ended - before) / (time.perf_counter() - began)
+                busy_s += (cpu_s(pid) - computed) * on
             ratios.append(count[True] / count[False])
         for one in load:
             one.cancel()
-    return ratios
+    return ratios, busy_s / (pairs * WINDOW_S)
+
+
+def cpu_s(pid):
+    """Return the seconds a process has computed; NaN where the kernel does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return math.nan
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
