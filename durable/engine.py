@@ -343,17 +343,17 @@ class Engine(Client):
         kwargs: dict[str, Any],
         encoded: bytes,
         letter: Letter | None,
-    ) -> tuple[int, bool, bool]:
+    ) -> tuple[RunRow, bool, bool]:
         if letter is not None:  # Its code is to find the message before its first step.
             return await super()._insert(workflow, args, kwargs, encoded, letter)
-        pk = await self._running().start(workflow, args, kwargs, encoded)
-        if pk is not None:
-            return pk, True, False
+        row = await self._running().start(workflow, args, kwargs, encoded)
+        if row is not None:
+            return row, True, False
         run_id = workflow.start_options.id
         assert run_id is not None, "an id of chance was taken"
         existing = self._reader.find_newest(run_id)  # Another process was faster.
         assert existing is not None
-        return existing.pk, False, False
+        return existing, False, False
 
     async def transaction(
         self,
@@ -425,6 +425,9 @@ class Engine(Client):
     def workflows(self) -> Sequence[str]:
         """The stored names this engine can run now."""
         return self._names()
+
+    def _is_in_hand(self, pk: int) -> bool:
+        return pk in self._running().live
 
     def _version(self) -> int:
         return 0

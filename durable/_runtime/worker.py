@@ -424,8 +424,8 @@ class Worker:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         encoded: bytes,
-    ) -> int | None:
-        """Store a new run and begin it; return its key, or None if the id is taken."""
+    ) -> RunRow | None:
+        """Store a new run and begin it; return it, or None if the id is taken."""
         rows: Rows = []
         options, now_us = workflow.start_options, self.now_us()
         delayed = options.start_delay_us > 0
@@ -445,7 +445,7 @@ class Worker:
             None if limit_us is None else begins_us + limit_us, None, None, 1, limit_us,
             options.labels,
         )  # fmt: skip
-        future: asyncio.Future[int | None] = self._loop.create_future()
+        future: asyncio.Future[RunRow | None] = self._loop.create_future()
 
         def done(change: Change) -> None:
             if change.error is not None:
@@ -455,14 +455,15 @@ class Worker:
                     self.commit_failed(change.error)
                 return
             pk: int | None = change.value
+            row = None if pk is None else row_of(pk, values)
             if change.is_held:
                 pass  # It begins when somebody resumes its workflow or queue.
-            elif pk is not None and delayed:
+            elif row is not None and delayed:
                 self.parked_cold(wake_at_us, change)
-            elif pk is not None:
-                self.begin_started(row_of(pk, values), workflow)
+            elif row is not None:
+                self.begin_started(row, workflow)
             if not future.done():
-                future.set_result(pk)
+                future.set_result(row)
 
         self.submit(Change(rows, done, None, values))
         return await future
