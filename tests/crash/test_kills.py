@@ -56,6 +56,8 @@ class Campaign:
         self.command = command
         self.chance = random.Random(seed)
         self.kills = []
+        self.retried = 0
+        """Runs that were blamed for the deaths of their workers, which here are not their doing."""
         self.process = None
 
     def begin(self, *arguments):
@@ -91,7 +93,14 @@ class Campaign:
         self.kills.append(Kill(self.log_lines(), seen))
 
     def finish(self):
-        output, _ = self.process.communicate(timeout=LIFE_S_MAX)
+        deadline = time.monotonic() + LIFE_S_MAX
+        while True:
+            try:
+                output, _ = self.process.communicate(timeout=5)
+                break
+            except subprocess.TimeoutExpired:
+                assert time.monotonic() < deadline, "the process does not end"
+                self.retried += asyncio.run(retry_suspects(self.path))
         assert self.process.returncode == 0, output.decode()
 
     def live(self, life, lines_max, *arguments, during=lambda: None):
@@ -116,7 +125,8 @@ class Campaign:
         with capsys.disabled():
             print(
                 f"\n  {len(self.kills)} kills, {len(end.runs)} runs, {len(end.steps)} steps; "
-                f"{repeats} attempts made again, {in_flight} were in flight at a kill"
+                f"{repeats} attempts made again, {in_flight} were in flight at a kill; "
+                f"{self.retried} runs retried that were blamed for kills"
             )
         return end, lines
 
@@ -135,6 +145,16 @@ async def cancel(path, ids, *, must):
                 except durable.RunClosed:
                     pass
                 break
+
+
+async def retry_suspects(path):
+    """Do what an operator does about runs whose workers died again and again: retry them."""
+    async with durable.Client(path) as client:
+        blamed = await client.list("status:blocked")
+        for one in blamed:
+            assert "the worker died" in one.why, one
+            await (await client.get(one.id)).retry()
+    return len(blamed)
 
 
 def expected_of(lives):
