@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import re
 import secrets
 import socket
@@ -69,6 +70,12 @@ async def serve(
     """
     import uvicorn
 
+    class _Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Who is cut off after its second knows why; a traceback would tell nobody more.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            await super().shutdown(sockets)
+
     if not host:
         raise UsageError("say where to listen: 127.0.0.1, for example")
     if token is None and not _is_loopback(host):
@@ -95,7 +102,7 @@ async def serve(
         async with client:
             # The socket listens already: whoever asks now is answered as soon as the loop turns.
             ready(served)
-            await uvicorn.Server(config).serve([listener])
+            await _Server(config).serve([listener])
 
 
 def _listener(host: str, port: int) -> socket.socket:

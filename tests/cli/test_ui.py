@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import durable
 from tests.cli.conftest import Command
 
 TOKEN = "sixteen-letters-and-more"
@@ -85,6 +87,51 @@ def test_a_signal_ends_it_although_a_connection_is_open(
 
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
+
+
+SLOW = """
+import os, time, durable
+
+@durable.workflow
+async def slow():
+    if "REPLAYED" in os.environ:
+        os.mkdir(os.environ["REPLAYED"])
+        time.sleep(10)
+    await durable.sleep("1h")
+
+engine = durable.Engine("slow.db", functions=[slow])
+"""
+
+
+def test_a_signal_ends_it_in_the_middle_of_a_slow_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, path, replayed = tmp_path / "slow_app.py", tmp_path / "slow.db", tmp_path / "replayed"
+    app.write_text(SLOW)
+    asyncio.run(_begin(path))
+    monkeypatch.setenv("REPLAYED", str(replayed))
+
+    with served(path, "--token", TOKEN, "--app", f"{app}:engine") as (_, port, process):
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+            token = {"authorization": f"Bearer {TOKEN}"}
+            connection.request("GET", "/api/v1/runs/one/stack", headers=token)
+            while not replayed.exists():
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+
+            process.wait(timeout=8)
+
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+async def _begin(path: Path) -> None:
+    @durable.workflow
+    async def slow() -> None:
+        await durable.sleep("1h")
+
+    async with durable.Engine(path, functions=[slow]) as engine:
+        await engine.start(slow.options(id="one"))
 
 
 def test_another_address_needs_a_token(durable_: Command, shop_file: Path) -> None:
