@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+import durable
 from durable import Signal, workflow
 from durable.testing.harness import MODES, Harness
 
@@ -17,15 +18,22 @@ async def adds_two() -> int:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_run_is_finished_whose_end_is_in_the_file_before_its_engine_knows(tmp_path, mode):
-    async with Harness(tmp_path / "app.db", mode) as harness:
-        handle = await harness.start(adds_two)
-        worker = harness.engine._worker
-        assert worker is not None
-        # Both events are in one commit, and the engine vanishes after the first of them.
-        await asyncio.gather(handle.signal(go, 3), handle.signal(go, 4))
-        while handle._pk not in worker.live or worker.live[handle._pk].uncommitted < 2:
-            await asyncio.sleep(0)
-        while harness.engine._get_row(handle._pk).is_open:
-            pass  # The loop stands still here: only the writer's thread goes on.
+    path = tmp_path / "app.db"
+    async with durable.Client(path, create=True) as client:
+        told = await client.start(adds_two)
+        await told.signal(go, 3)
+        await told.signal(go, 4)
+    harness = Harness(path, mode, functions=[adds_two])
+    opening = asyncio.create_task(harness.__aenter__())
+    # Both events are made in one turn of the loop, and the engine vanishes after the first of them.
+    while (worker := harness.engine._worker) is None or told._pk not in worker.live:
+        await asyncio.sleep(0)
+    assert worker.live[told._pk].uncommitted == 2
+    while worker.store.reader.find_run(told._pk).is_open:
+        pass  # The loop stands still here: only the writer's thread goes on.
 
-        assert await harness.finish(handle) == 7
+    try:
+        assert await harness.finish(told) == 7
+    finally:
+        await opening
+        await harness.__aexit__(None, None, None)
