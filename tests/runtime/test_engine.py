@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import gc
 import logging
 import multiprocessing
 import os
@@ -636,6 +637,31 @@ async def test_a_sleeping_run_is_a_row_and_wakes_after_a_restart(tmp_path):
         harness.engine._worker.look_idle()
 
         assert await harness.finish(run) == "awake"
+
+
+async def test_runs_that_leave_memory_while_they_wait_need_no_collection(tmp_path):
+    whole = []
+
+    def note(phase, info):
+        if phase == "start" and info["generation"] == 2:
+            whole.append(phase)
+
+    limits = durable.Limits(warm_runs_max=1)
+    async with Harness(tmp_path / "app.db", limits=limits) as harness:
+        harness.clock.jumps = False
+        runs = [await harness.start(sleeps, 30 * 86_400) for _ in range(5)]
+        gc.disable()
+        gc.callbacks.append(note)
+        try:
+            while {await run.status() for run in runs} != {"sleeping"}:
+                harness.clock.advance(1)
+                harness.engine._worker.timers.fire_due()
+                await asyncio.sleep(0.001)
+        finally:
+            gc.callbacks.remove(note)
+            gc.enable()
+
+    assert whole == []
 
 
 async def test_overdue_timers_fire_at_start_in_due_order(tmp_path):
