@@ -650,6 +650,8 @@ class Activities:
         """Nobody waits for the step any more: end its attempt without an event."""
         attempt = run.attempts.get(step.step_id)
         if attempt is None:
+            if run.steps.pop(step.step_id, None) is not None:  # It was to be begun again.
+                self._worker.submit(Change([("delete_step", (run.row.pk, step.step_id))]))
             return
         rows = self.give_up(attempt, "the workflow no longer waits for this step")
         if rows:

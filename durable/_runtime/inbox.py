@@ -31,10 +31,12 @@ from durable.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from durable._runtime.worker import Worker
     from durable._store.rows import RunRow
 
-__all__ = ["Inbox"]
+__all__ = ["Inbox", "may_end"]
 
 # Requests read at once; the rest in the next turn of the loop.
 REQUESTS_PER_LOOK = 1_000
@@ -101,6 +103,7 @@ class Inbox:
             payload = self._worker.store.reader.payload(request.payload)
         except PayloadError as error:
             self._bury(run, request, rows, str(error))
+            run.asked()
             return
         if isinstance(request.payload, int):
             # The order is the writer's: what is shared is not unshared and then deleted.
@@ -110,6 +113,7 @@ class Inbox:
             self._take(run, request, payload, rows)
         except msgspec.MsgspecError as error:  # Nobody of ours wrote this row.
             self._bury(run, request, rows, str(error))
+        run.asked()
 
     def _take(self, run: LiveRun, request: InboxRow, payload: bytes, rows: Rows) -> None:
         match request.kind:
@@ -289,6 +293,8 @@ class Inbox:
         attempt = run.attempts.get(request.key)
         if attempt is not None:
             rows += self._worker.activities.give_up(attempt, "it was ended by hand")
+        elif run.steps.pop(request.key, None) is not None:
+            rows.append(("delete_step", (run.row.pk, request.key)))
         run.deliver(
             step.kind + fails, step.step_id, step.name, step.fingerprint, step.arguments, payload,
             0, rows,
@@ -320,6 +326,14 @@ class Inbox:
 
 # What a run takes that waits for its running attempts before it is paused.
 _WHILE_PAUSING = {"terminate", "restart", "resume"}
+
+
+def may_end(requests: Sequence[InboxRow], step_id: str) -> bool:
+    """Say whether what was asked of a run may end a step before its code is called again."""
+    return any(
+        one.kind == "cancel" or (one.kind in {"skip", "fail"} and one.key == step_id)
+        for one in requests
+    )
 
 
 def _ring(worker: Worker, pk: int, change: Change) -> None:

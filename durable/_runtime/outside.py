@@ -23,6 +23,8 @@ from durable.errors import IdConflict, UsageError
 from durable.payloads import checksum
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from durable._core.loop import Step
     from durable._runtime.worker import Worker
 
@@ -155,7 +157,8 @@ class Outside:
                 self._child_is_there(run, step, change.value)
                 worker.look_soon()
 
-        operation = partial(_take_over_child, run.row, call, values, now_us)
+        is_alive = worker.store.locks.is_held
+        operation = partial(_take_over_child, run.row, call, values, now_us, is_alive)
         worker.submit(Change((), done, None, None, operation))
 
     def _child_is_there(self, run: LiveRun, step: Step, pk: int) -> None:
@@ -215,6 +218,7 @@ def _take_over_child(
     call: ChildCall,
     values: tuple[Any, ...],
     now_us: int,
+    is_alive: Callable[[int], bool],
     transaction: Transaction,
 ) -> int:
     """Find or make the child of a step whose id is taken; return its key.
@@ -222,10 +226,10 @@ def _take_over_child(
     A retried parent goes on with the children of its earlier ordinal, or, retried in place, with
     its own: with an open one's end, a completed one's result; one that failed is retried from the
     step that failed. A parent that began anew (``continue_as_new``, a restart) gets a new ordinal
-    of the id.
+    of the id; after a restart the one that an earlier ordinal left open is ended.
 
     Raises:
-        IdConflict: The id is somebody else's.
+        IdConflict: The id is somebody else's, or its run was started with other arguments.
     """
     found = transaction.one("find_newest", id=values[0])
     if found is None:  # It was deleted a moment ago.
@@ -247,11 +251,32 @@ def _take_over_child(
     elif above.salt != parent.salt or not parent.adopts:
         if child.is_open and above.is_open:
             raise conflict
-        again = (values[0], child.ordinal + 1, *values[2:4], None, *values[5:])
-        return transaction.insert_runs([again])[0][0]
-    if child.workflow != values[2] or child.fingerprint != values[11]:
+        return _begin_anew(transaction, parent, child, values, now_us, is_alive)
+    if child.workflow == values[2] and child.fingerprint != values[11]:
+        raise IdConflict(
+            f"the child run {child.id} of {parent.name} cannot start: {child.name} was started "
+            "with other arguments. Restart its parent with --children again to have a new one, or "
+            "choose another id"
+        )
+    if child.workflow != values[2]:
         raise conflict
     return _go_on_with(transaction, parent, call.end_step, child, now_us)
+
+
+def _begin_anew(
+    transaction: Transaction,
+    parent: RunRow,
+    child: RunRow,
+    values: tuple[Any, ...],
+    now_us: int,
+    is_alive: Callable[[int], bool],
+) -> int:
+    """Make the next ordinal of a child's id for a parent that has begun anew."""
+    if child.is_open and parent.cause != "continued":
+        why = f"{parent.name} has begun it anew"
+        requests.terminate(child.pk, why, now_us, is_alive)(transaction)
+    again = (values[0], child.ordinal + 1, *values[2:4], None, *values[5:])
+    return transaction.insert_runs([again])[0][0]
 
 
 def _go_on_with(

@@ -64,6 +64,9 @@ LOST_MAX = 5
 RUN_TIMEOUT_GRACE_US = 60_000_000
 GRACE_TEXT = "60 s"
 
+# Steps whose code is not called again: an answer is waited for, or the end is in the file.
+_ENDED_OR_LATER = {"later", "done"}
+
 
 class LiveRun:
     """A run this worker owns and holds in memory."""
@@ -72,7 +75,7 @@ class LiveRun:
         "alone", "attempts", "clock_us", "driver", "gone", "has_issue", "headers",
         "inbox_taken", "inside", "limit_timer", "lost", "needs_rebuild", "new_code", "park_timer",
         "pausing", "policies", "positions", "postponed", "redone", "row", "steps", "stored_state",
-        "timers", "uncommitted", "worker", "workflow",
+        "timers", "uncommitted", "withheld", "worker", "workflow",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
@@ -86,6 +89,7 @@ class LiveRun:
         )
         self.attempts: dict[str, Attempt] = {}
         self.timers: dict[str, TimerHandle] = {}
+        self.withheld: list[Step] = []
         self.steps: dict[str, StepRow] = {}
         self.policies: dict[str, str] = {}
         """What a person changed of the policies of its steps, as JSON."""
@@ -209,8 +213,16 @@ class LiveRun:
         for stream, position in self.positions.items():
             self.positions[stream] = max(position, reader.next_position(pk, stream))
 
-    def resume(self, remembered: Iterable[StepRow]) -> None:
-        """After a replay: do again whatever the code waits for and has no event."""
+    def resume(
+        self, remembered: Iterable[StepRow], is_withheld: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        """After a replay: do again whatever the code waits for and has no event.
+
+        Args:
+            remembered: What the file remembers of its steps.
+            is_withheld: Whether what was asked of the run may end a step: its code is not called
+                before that is known (`begin_withheld`).
+        """
         loop = self.driver.loop
         self.policies = self.worker.store.reader.policies(self.row.pk)
         stale: Rows = []
@@ -224,7 +236,21 @@ class LiveRun:
         if self.row.deadline_us is not None:
             self._arm_limit()
         timers = sorted(loop.timers.values(), key=lambda timer: timer.due_us)
-        self.perform([*map(ArmTimer, timers), *loop.steps.values()], again=True)
+        now: list[Command] = [*map(ArmTimer, timers)]
+        for step_id, step in loop.steps.items():
+            known = self.steps.get(step_id)
+            calls = step.kind == COMPLETED and (known is None or known.state not in _ENDED_OR_LATER)
+            if calls and is_withheld(step_id):
+                self.withheld.append(step)
+            else:
+                now.append(step)
+        self.perform(now, again=True)
+
+    def begin_withheld(self) -> None:
+        """Begin the steps that nothing asked of the run has ended."""
+        withheld, self.withheld = self.withheld, []
+        steps = self.driver.loop.steps
+        self.perform([step for step in withheld if step.step_id in steps], again=True)
 
     @property
     def deadline_us(self) -> int | None:
@@ -601,6 +627,13 @@ class LiveRun:
             if attempt.is_in_hand:
                 return True
         return False
+
+    def asked(self) -> None:
+        """Something was asked of it that is no event: its row, which that woke, waits again."""
+        if self.stored_state == "parked" and not self.is_over:
+            self.stored_state = "ready"
+            self.worker.submit(Change([("update_run", self._state_row("ready", None, None))]))
+            self.look_idle()
 
     def look_idle(self) -> None:
         """See, a second from now, whether the run only waits."""

@@ -21,7 +21,7 @@ from durable._clock import Clock, new_id, new_salt
 from durable._runtime import issues, logs
 from durable._runtime.activities import Activities
 from durable._runtime.alerts import Alerts, Hook
-from durable._runtime.inbox import Inbox
+from durable._runtime.inbox import Inbox, may_end
 from durable._runtime.jobs import Jobs
 from durable._runtime.keeping import Keeper
 from durable._runtime.outside import Outside
@@ -582,13 +582,15 @@ class Worker:
                     "crash of the interpreter, or too little memory), then retry the run",
                 )
                 return
-            run.resume(self.store.reader.steps(row.pk))
+            run.resume(self.store.reader.steps(row.pk), partial(may_end, requests))
         except (PayloadError, StoreError) as error:  # One damaged row blocks one run.
             self._refuse(row, "payload", str(error))
             return
         for request in requests:
             if not run.gone:
                 self.inbox.take(run, request)
+        if not run.gone:
+            run.begin_withheld()
         self.inbox.begun(run)
 
     def _refuse(self, row: RunRow, kind: str, message: str) -> None:

@@ -6,6 +6,7 @@ its inbox, and its owner does it (law 3); any other is changed here and now.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,6 +39,8 @@ __all__ = [
 
 Operation = Callable[[Transaction], Any]
 STEPS_SHOWN = 5
+# Ids of what can be pending end with the number of a call, or say that they are a child's end.
+_STEP_ID = re.compile(r"(?:^|\.)[0-9]+(?:!end)?$")
 
 
 @attrs.frozen(kw_only=True)
@@ -110,8 +113,7 @@ def _retry(
             raise WrongState(f"run {run.name} is {run.state}; there is nothing to retry")
         case "failed" | "cancelled" | "terminated":
             restarts.require_newest(transaction, run)
-            if run.state == "failed":
-                _refuse_if_later(transaction, run, anyway=anyway)
+            _refuse_if_later(transaction, run, anyway=anyway)
             return restarts.retried(transaction, run, by.now_us, again)
         case "paused" | "blocked":
             if run.origin is not None:
@@ -145,10 +147,14 @@ def _refuse_if_later(transaction: Transaction, run: RunRow, *, anyway: bool) -> 
     if later:
         names = ", ".join(f"step {step} ({name})" for step, name in later[:STEPS_SHOWN])
         raise WrongState(
-            f"run {run.name}: {names} completed after the step that failed (clean-up or "
-            "compensation, perhaps); a retry would do the failed step again with these undone. "
+            f"run {run.name}: {names} completed after {_what_ended(run)} (clean-up or "
+            "compensation, perhaps); a retry goes on from before them, as if they had not been. "
             "Retry with --anyway if that is right, or restart --from a step"
         )
+
+
+def _what_ended(run: RunRow) -> str:
+    return "it was cancelled" if run.state == "cancelled" else "the step that failed"
 
 
 def restart(pk: int, plan: Plan, by: By) -> Callable[[Transaction], int | None]:
@@ -198,19 +204,42 @@ def skip(
 
     def operation(transaction: Transaction) -> None:
         run = requests.get_open(transaction, pk, "none of its steps is pending")
-        if transaction.one("get_end_of_step", run=run.pk, step=step) is not None:
+        key = _pending_step(transaction, run, step)
+        if transaction.one("get_end_of_step", run=run.pk, step=key) is not None:
             raise WrongState(
-                f"step {step} of run {run.name} has ended; to replace what it returned: restart "
-                f"--from {step} --step-output {step}=JSON"
+                f"step {key} of run {run.name} has ended; to replace what it returned: restart "
+                f"--from {key} --step-output {key}=JSON"
             )
         kind = "fail" if fails else "skip"
         stored = requests.packed(transaction, payload)
-        requests.put(transaction, run.pk, kind, "", step, stored, by.now_us)
-        if run.state == "paused":
+        requests.put(transaction, run.pk, kind, "", key, stored, by.now_us)
+        # What a person has paused stays so; what this very step has paused goes on.
+        pending = {row[0]: row[2] for row in transaction.all("list_steps", run=run.pk)}
+        if run.state == "paused" and pending.get(key) == "exhausted":
             transaction.one("ready_run", pk=run.pk)
-        audit(transaction, by, run.pk, kind, step=step)
+            transaction.hold([run.pk])
+        audit(transaction, by, run.pk, kind, step=key)
 
     return operation
+
+
+def _pending_step(transaction: Transaction, run: RunRow, step: str) -> str:
+    """Return the id of a step that a person names, by its id or by its name.
+
+    Raises:
+        WrongState: It is no id, and no step that is written down as pending has that name.
+    """
+    if _STEP_ID.search(step):
+        return step
+    pending = transaction.all("list_steps", run=run.pk)
+    named = [row[0] for row in pending if row[1] == step]
+    if len(named) == 1:
+        return str(named[0])
+    shown = ", ".join(f"{row[0]} ({row[1]})" for row in pending[:STEPS_SHOWN]) or "none is"
+    raise WrongState(
+        f"run {run.name}: {step!r:.60} is neither the id of a step, as in 3 or 2/1.3, nor the name "
+        f"of exactly one that is written down as pending: {shown}; `durable show` has the ids"
+    )
 
 
 def accept(pk: int, step: str, by: By) -> Callable[[Transaction], None]:
@@ -243,14 +272,15 @@ def edit(pk: int, step: str, changes: Mapping[str, Any], by: By) -> Callable[[Tr
 
     def operation(transaction: Transaction) -> None:
         run = requests.get_open(transaction, pk, "none of its steps is pending")
-        if transaction.one("get_end_of_step", run=run.pk, step=step) is not None:
-            raise WrongState(f"step {step} of run {run.name} has ended; its policy is of no use")
-        before = dict(transaction.all("list_policies", run=run.pk)).get(step, "{}")
+        key = _pending_step(transaction, run, step)
+        if transaction.one("get_end_of_step", run=run.pk, step=key) is not None:
+            raise WrongState(f"step {key} of run {run.name} has ended; its policy is of no use")
+        before = dict(transaction.all("list_policies", run=run.pk)).get(key, "{}")
         text = msgspec.json.encode({**msgspec.json.decode(before), **changes}).decode()
-        transaction.all("upsert_policy", run=run.pk, step=step, changes=text)
+        transaction.all("upsert_policy", run=run.pk, step=key, changes=text)
         if run.state in {"ready", "parked"}:  # Whoever has it in memory is told.
-            requests.put(transaction, run.pk, "edit", "", step, text, by.now_us)
-        audit(transaction, by, run.pk, "edit", step=step, **changes)
+            requests.put(transaction, run.pk, "edit", "", key, text, by.now_us)
+        audit(transaction, by, run.pk, "edit", step=key, **changes)
 
     return operation
 

@@ -15,6 +15,8 @@ Laws:
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import msgspec
@@ -39,12 +41,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How a run is restarted; as JSON it is what a run's owner is asked to do.
 
     Attributes:
-        place: ``start``, ``failed``, ``last``, ``event:N``, a step id or the name of a step.
+        place: ``start``, ``failed``, ``last``, ``event:N``, an id that is shown, or the name of a
+            step.
         arguments: Edited ones, as the codec writes them; null for those it has.
         outputs: By step id, what a kept step is said to have returned.
         keeps_messages: Whether what others said after the place is said again.
         keeps_children: Whether steps that start a child anew find the one that is there.
-        again: Steps that run at most once and may be done again.
+        again: Steps that run at most once and may be done again, and children that have such.
         begins_anew: Whether a run of which nothing is kept has another salt, and so other keys.
     """
 
@@ -66,7 +69,7 @@ def require_newest(transaction: Transaction, run: RunRow) -> None:
     ordinal = _newest(transaction, run).ordinal
     if ordinal != run.ordinal:
         raise WrongState(
-            f"run {run.name} was retried or restarted already: {run.id}#{ordinal} is the newest"
+            f"run {run.name} goes on as {run.id}#{ordinal} already, the newest of its id; name that"
         )
 
 
@@ -92,7 +95,7 @@ def restarted(transaction: Transaction, run: RunRow, plan: Plan, now_us: int) ->
     newest = _newest(transaction, run)
     if newest.is_open and newest.pk != run.pk:
         raise WrongState(
-            f"run {run.name} was restarted already, and {newest.name} is open; restart that one"
+            f"run {run.name} goes on as {newest.name} already, which is open; restart that one"
         )
     before, but = find_place(transaction, run, plan)
     return _next(transaction, run, plan, "restarted", before, but, now_us)
@@ -113,6 +116,7 @@ def rewind(transaction: Transaction, run: RunRow, now_us: int, again: tuple[str,
     redo_seq: int = drained[0]
     transaction.all("resend_messages", to=pk, run=pk, from_seq=before, but=run.origin or 0)
     transaction.all("delete_events_from", run=pk, from_seq=redo_seq + 1)
+    transaction.all("drop_accepted", run=pk)
     transaction.all("delete_items_from", run=pk, redo_seq=redo_seq)
     transaction.rows("mark_redo", [(pk, redo_seq)])
     transaction.all("renew_deadline", pk=pk, now_us=now_us)
@@ -133,6 +137,7 @@ def refuse(transaction: Transaction, run: RunRow, plan: Plan) -> None:
     """
     before, _ = find_place(transaction, run, plan)
     _refuse_once(transaction, run, before, plan.again)
+    _refuse_once_of_children(transaction, run, before, plan)
 
 
 # -- places ----------------------------------------------------------------------------------------
@@ -167,15 +172,19 @@ def find_place(transaction: Asks, run: RunRow, plan: Plan) -> tuple[int, int]:
     ends = [event for event in events if event[1] in _ENDS]
     if plan.place == "last":
         return _before(ends[-1], plan) if ends else (1, 0)
-    return _place_of_step(transaction, run, plan, ends)
+    return _place_of_step(transaction, run, plan, events)
 
 
 def _place_of_step(
-    transaction: Asks, run: RunRow, plan: Plan, ends: list[tuple[int, int, str, str]]
+    transaction: Asks, run: RunRow, plan: Plan, events: list[tuple[int, int, str, str]]
 ) -> tuple[int, int]:
+    ends = [event for event in events if event[1] in _ENDS]
     for event in (*(one for one in ends if one[2] == plan.place), *ends):
         if plan.place in {event[2], event[3]}:
             return _before(event, plan)
+    for seq, step in _shown_ids(events):
+        if step == plan.place:
+            return seq, 0
     pending = {row[0]: row[1] for row in transaction.all("list_steps", run=run.pk)}
     if plan.place in pending or plan.place in pending.values():
         return WHOLE_HISTORY, 0
@@ -187,6 +196,20 @@ def _before(event: tuple[int, int, str, str], plan: Plan) -> tuple[int, int]:
     if step in plan.outputs:  # Its result is given: the run goes on behind it.
         return seq + 1, 0
     return seq, seq
+
+
+def _shown_ids(events: list[tuple[int, int, str, str]]) -> Iterator[tuple[int, str]]:
+    """Yield the events that end no step, with the ids that they are shown by."""
+    received = Counter[str]()
+    for seq, kind, step, name in events:
+        match kind:
+            case 3:
+                yield seq, step
+            case 6:
+                received[name] += 1
+                yield seq, f"signal:{name}#{received[name]}"
+            case 7:
+                yield seq, f"update:{step}"
 
 
 def _shown(ends: list[tuple[int, int, str, str]]) -> str:
@@ -208,6 +231,7 @@ def _next(
     now_us: int,
 ) -> int:
     _refuse_once(transaction, run, before, plan.again)
+    _refuse_once_of_children(transaction, run, before, plan)
     drained = transaction.one("find_last_drained", run=run.pk, before=before)
     assert drained is not None
     redo_seq: int = drained[0]
@@ -313,6 +337,21 @@ def _refuse_once(
             f"then name it to do it again (--again {steps[0]}), or say what it returned "
             f"(restart --from {steps[0]} --step-output {steps[0]}=JSON)"
         )
+
+
+def _refuse_once_of_children(
+    transaction: Transaction, run: RunRow, before: int, plan: Plan
+) -> None:
+    """Refuse to start children anew whose steps run at most once, unless they are named."""
+    if plan.keeps_children:
+        return
+    for child, step in transaction.all("find_once_of_children", run=run.pk, before=before):
+        if child not in plan.again:
+            raise WrongState(
+                f"run {run.name}: its child {child} would be started anew, and has begun step "
+                f"{step}, which runs at most once and may have happened. Find out, then name the "
+                f"child to do it again (--again {child}), or keep it (--children keep)"
+            )
 
 
 def _take_children_along(transaction: Transaction, run: RunRow, to: int, now_us: int) -> None:

@@ -108,7 +108,7 @@ class Repairs:
         or if a step of it waits for its next attempt, which is then made now.
 
         Args:
-            anyway: Also if steps completed after the one that failed.
+            anyway: Also if steps completed after the one that failed, or after it was cancelled.
             again: Step ids of ``at_most_once`` steps that may be done again.
             reason: For the audit.
 
@@ -117,8 +117,8 @@ class Repairs:
 
         Raises:
             WrongState: It completed; or it is running, queued, waiting or sleeping, and no step of
-                it waits for a retry; or steps completed after the failure; or an ``at_most_once``
-                step would be done again that is not named.
+                it waits for a retry; or steps completed after the failure or the cancel; or an
+                ``at_most_once`` step would be done again that is not named.
         """
         client = self._client
         operation = repairs.retry(
@@ -146,7 +146,8 @@ class Repairs:
         Args:
             from_: ``"start"``; ``"failed"``, before the event that made the run fail; ``"last"``,
                 before the last step that ended; a step's id, or its name (the first so called),
-                before its end; ``"event:17"``, before that event.
+                before its end; the id of a timer, a signal or an update, as `Run.details` has it;
+                ``"event:17"``, before that event.
             input: Other arguments: a list, or ``{"args": [...], "kwargs": {...}}``. Recorded steps
                 are kept all the same; should they not fit any more, the run is blocked, and says
                 where.
@@ -156,7 +157,8 @@ class Repairs:
             children: Whether a step after the place that starts a child finds the one that is
                 there, ``"keep"``, or starts it again, ``"again"``; an open one is terminated then.
                 From the start they begin again, from anywhere else they are kept.
-            again: Step ids of ``at_most_once`` steps that may be done again.
+            again: Step ids of ``at_most_once`` steps that may be done again, and ids of children
+                that begin again and have begun such steps.
             reason: For the audit.
 
         Returns:
@@ -164,8 +166,8 @@ class Repairs:
 
         Raises:
             WrongState: There is no such place; a newer ordinal is open; an output is given for a
-                step that is not kept; an ``at_most_once`` step would be done again that is not
-                named.
+                step that is not kept; an ``at_most_once`` step, of it or of a child that begins
+                again, would be done again that is not named.
             PayloadError: The input or an output cannot be stored.
         """
         client = self._client
@@ -185,11 +187,17 @@ class Repairs:
         """Let a pending step end with a result of yours, whatever becomes of its attempts.
 
         On return the request is in the file. A result that does not fit the step is kept as a dead
-        letter, and the step stays pending.
+        letter, and the step stays pending. A run that this very step has paused goes on.
+
+        Args:
+            step: Its id, or its name where the file knows of one pending step so called: one that
+                waits for a retry, for an answer, or for long.
+            output: What it is to have returned.
+            reason: For the audit.
 
         Raises:
             RunClosed: The run has ended.
-            WrongState: The step has ended already.
+            WrongState: The step has ended already, or none can be meant by that name.
             PayloadError: The output cannot be stored.
         """
         payload = output_payload(step, output, self._client._payload_bytes_max)
@@ -197,11 +205,11 @@ class Repairs:
         await self._client._commit(repairs.skip(self._pk, step, payload, by, fails=False))
 
     async def fail(self, step: str, message: str, *, reason: str = "") -> None:
-        """Let a pending step end with an `ActivityError` of this message.
+        """Let a pending step end with an `ActivityError` of this message; see `skip`.
 
         Raises:
             RunClosed: The run has ended.
-            WrongState: The step has ended already.
+            WrongState: The step has ended already, or none can be meant by that name.
         """
         payload = failure_payload(message)
         by = self._client._by(reason)
@@ -217,14 +225,14 @@ class Repairs:
         longer. Later ordinals of the run keep it.
 
         Args:
-            step: Its id.
+            step: Its id, or its name; see `skip`.
             reason: For the audit.
             **changes: See `PolicyChanges`.
 
         Raises:
             UsageError: Nothing is changed, or to something that cannot be.
             RunClosed: The run has ended.
-            WrongState: The step has ended already.
+            WrongState: The step has ended already, or none can be meant by that name.
         """
         stored, by = policy_changes(changes), self._client._by(reason)
         await self._client._commit(repairs.edit(self._pk, step_named(step), stored, by))

@@ -71,6 +71,142 @@ async def test_a_pending_step_ends_as_a_person_says(durable_harness, verb, said)
     assert [one.verb for one in details.audit] == [verb]
 
 
+@activity
+async def pays(name: str) -> int:
+    calls.append(name)
+    await gates[0].wait()
+    return 1
+
+
+@activity(at_most_once=True)
+async def pays_once(name: str) -> int:
+    calls.append(name)
+    await gates[0].wait()
+    return 1
+
+
+@workflow
+async def bill(once: bool) -> int:
+    return await (pays_once("once") if once else pays("often"))
+
+
+@pytest.mark.parametrize("once", [False, True])
+@pytest.mark.parametrize("verb", ["skip", "cancel", "wrong"])
+async def test_what_is_said_while_no_worker_is_there_comes_before_its_steps(tmp_path, once, verb):
+    path = tmp_path / "app.db"
+    async with durable.Engine(path, grace=0) as engine:
+        await engine.start(bill.options(id="b"), once)
+        while not calls:
+            await asyncio.sleep(0)
+    async with durable.Client(path) as client:
+        run = await client.get("b")
+        if verb == "cancel":
+            await run.cancel("enough")
+        else:
+            await run.skip("1", output=7 if verb == "skip" else "no number")
+
+    gates[0].set()
+    async with durable.Engine(path) as engine:
+        run = await engine.get("b")
+        ended = await run.wait()
+
+    match verb, once:
+        case "skip", _:
+            assert (result_of(path), len(calls)) == ("7", 1)
+        case "cancel", _:
+            assert (ended.status, len(calls)) == ("cancelled", 1)
+        case _, True:  # Whether it was done is not known, and the output was of no use.
+            assert (ended.status, len(calls)) == ("failed", 1)
+        case _:
+            assert (result_of(path), len(calls)) == ("1", 2)
+
+
+def result_of(path):
+    with durable.view(path) as runs:
+        return runs.get("b").result
+
+
+@activity(retry=durable.Retry(max_attempts=1, on_exhausted="pause"))
+def pays_and_fails(name: str) -> int:
+    calls.append(name)
+    raise TimeoutError("after the money went")
+
+
+@workflow
+async def careful() -> int:
+    return await pays_and_fails("money")
+
+
+async def test_a_step_that_paused_its_run_is_skipped_without_being_done_again(engine):
+    run = await engine.start(careful.options(id="c"))
+    while await run.status() != "paused":
+        await asyncio.sleep(0)
+
+    await run.skip("1", output=5)
+
+    assert await run.result() == 5
+    assert calls == ["money"]
+
+
+async def test_what_a_person_has_paused_is_not_resumed_by_a_skip(engine):
+    run = await engine.start(needs_flaky.options(id="x"))
+    while not calls:
+        await asyncio.sleep(0)
+    await run.pause(reason="the bank is closed")
+    while await run.status() != "paused":
+        await asyncio.sleep(0)
+
+    await run.skip("1", 7)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    paused = await run.status()
+    await run.resume()
+
+    assert (paused, await run.result()) == ("paused", "got 7")
+
+
+@pytest.mark.parametrize("verb", ["skip", "edit"])
+async def test_a_step_is_named_by_its_id_or_by_the_name_of_the_one_that_is_pending(engine, verb):
+    run = await engine.start(needs_flaky.options(id="x"))
+    while await run.status() != "retrying":
+        engine._clock.advance(1)
+        engine._worker.timers.fire_due()
+        await asyncio.sleep(0.001)
+
+    for unknown in ("nosuch", "!t1", "signal:go#1"):
+        with pytest.raises(durable.WrongState, match=r"neither the id of a step.*1 \(flaky\)"):
+            await (run.skip(unknown, 7) if verb == "skip" else run.edit(unknown, max_attempts=2))
+    if verb == "skip":
+        await run.skip("flaky", 7)
+    else:
+        await run.edit("flaky", max_attempts=1, initial_interval=0.001)
+        engine._clock.advance(1)
+        engine._worker.timers.fire_due()
+
+    assert (await run.wait()).status == ("completed" if verb == "skip" else "failed")
+
+
+@pytest.mark.parametrize("verb", ["edit", "skip"])
+async def test_a_run_that_was_asked_something_is_shown_as_waiting_again(engine, verb):
+    async def pass_a_second():
+        for _ in range(3):
+            engine._clock.advance(1)
+            engine._worker.timers.fire_due()
+            await asyncio.sleep(0.01)
+
+    run = await engine.start(needs_flaky.options(id="x"))
+    while not calls:
+        await asyncio.sleep(0)
+    await pass_a_second()
+    before = await run.status()
+
+    await (run.edit("1", backoff=3) if verb == "edit" else run.skip("1", "no number"))
+    await asyncio.sleep(0.05)
+    await pass_a_second()
+
+    assert (before, await run.status()) == ("retrying", "retrying")
+
+
 async def test_an_output_of_the_wrong_type_is_a_dead_letter_and_the_step_stays_pending(engine):
     run = await engine.start(needs_flaky)
     while not calls:

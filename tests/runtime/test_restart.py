@@ -104,6 +104,49 @@ async def test_a_run_is_restarted_from_before_each_event(durable_harness, seq):
     assert await (await harness.again(run)).history() == before
 
 
+@workflow
+async def hears() -> list[int]:
+    found: list[int] = []
+
+    @add.handler
+    async def _add(value: int) -> int:
+        found.append(value)
+        return len(found)
+
+    await asyncio.sleep(60)
+    found += [await go.receive(), await go.receive()]
+    await durable.wait_until(lambda: len(found) == 3)
+    return found
+
+
+async def test_every_id_that_a_run_shows_is_a_place(durable_harness):
+    harness = durable_harness
+    run = await harness.start(hears.options(id="x"))
+    for number in (1, 2):
+        run = await harness.again(run)
+        with contextlib.suppress(durable.UsageError):
+            await run.signal(go, number)
+    run = await harness.again(run)
+    with contextlib.suppress(durable.UsageError):
+        await run.update(add, 3, id="three")
+    result = await harness.finish(run)
+    assert sorted(result) == [1, 2, 3]
+    run = await harness.again(run)
+    history = await run.history()
+    shown = [one.step for one in (await run.details()).steps]
+    assert sorted(shown) == ["!t1", "signal:go#1", "signal:go#2", "update:three"]
+
+    for seq, place in enumerate(shown, 1):
+        again = await run.restart(place)
+        assert sorted(await harness.finish(again)) == [1, 2, 3]
+        run = await harness.again(run)
+        after = await (await harness.again(again)).history()
+        assert after[: seq - 1] == history[: seq - 1]
+
+    with pytest.raises(durable.WrongState, match="has no step 'signal:go#3'"):
+        await run.restart("signal:go#3")
+
+
 @pytest.mark.parametrize("seq", range(1, EVENTS + 2))
 async def test_with_another_input_the_rest_is_right_or_the_run_says_where_it_does_not_fit(
     durable_harness, seq
@@ -300,7 +343,7 @@ async def test_only_the_newest_may_be_open(engine):
     assert await third.result() == 2
     other = await engine.start(receives.options(id="y"))
     newer = await other.restart("start")
-    with pytest.raises(durable.WrongState, match="y#2 is open"):
+    with pytest.raises(durable.WrongState, match="goes on as y#2 already, which is open"):
         await other.restart("start")
     await newer.terminate()
 
@@ -487,6 +530,60 @@ async def test_a_child_whose_start_is_kept_reports_to_the_new_run(engine):
     assert [name for name, _ in calls].count("child") == 1
 
 
+@workflow
+async def abandons(wanted: int) -> int:
+    options = kept_child.options(id="child", on_parent_close="abandon")
+    await options.start(wanted)
+    return await call("b", wanted)
+
+
+async def test_a_child_left_open_by_a_closed_parent_is_ended_when_it_is_begun_again(engine):
+    parent = await engine.start(abandons.options(id="x"), 3)
+    assert await parent.result() == 4
+
+    again = await parent.restart("start", children="again")
+
+    assert await again.result() == 4
+    assert await (await engine.get("child#1")).status() == "terminated"
+    assert await (await engine.get("child#2")).status() in {"queued", "running", "waiting"}
+
+
+async def test_a_child_that_is_kept_but_asked_with_other_arguments_says_what_to_do(engine):
+    parent = await engine.start(abandons.options(id="x"), 3)
+    await parent.result()
+
+    again = await parent.restart("start", input=(5,), children="keep")
+
+    with pytest.raises(durable.RunFailed, match=r"other arguments.*--children again") as caught:
+        await again.result()
+    assert isinstance(caught.value.__cause__, durable.IdConflict)
+    assert (await engine.get("child")).name == "child"
+
+
+@workflow
+async def has_paying_child(depth: int) -> int:
+    if depth:
+        return await has_paying_child.options(id=f"depth-{depth - 1}")(depth - 1)
+    return await charge(5)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+async def test_a_child_with_a_step_that_runs_at_most_once_begins_again_only_if_it_is_named(
+    engine, depth
+):
+    parent = await engine.start(has_paying_child.options(id="x"), depth)
+    assert await parent.result() == 5
+
+    with pytest.raises(durable.WrongState, match=r"depth-0 .*step 1.*--again depth-0"):
+        await parent.restart("start", children="again")
+    assert await (await parent.restart("start", children="keep")).result() == 5
+    assert len(calls) == 1
+    again = await parent.restart("start", children="again", again=["depth-0"])
+
+    assert await again.result() == 5
+    assert len(calls) == 2
+
+
 async def found(engine, name):
     """Wait until a run is there."""
     while True:
@@ -494,3 +591,74 @@ async def found(engine, name):
             return await engine.get(name)
         except durable.RunNotFound:
             await asyncio.sleep(0)
+
+
+# -- what was let pass, and what was undone --------------------------------------------------------
+
+
+def paying(more: int):
+    """Return a workflow whose second step gets other arguments with each version of the code."""
+
+    @workflow(name="paying")
+    async def paying(value: int) -> int:
+        first = await call("first", value)
+        second = await call("second", first + more)
+        return second + await go.receive()
+
+    return paying
+
+
+@pytest.mark.parametrize("place", ["start", "call"])
+async def test_what_was_let_pass_does_not_hold_for_a_step_that_is_done_again(tmp_path, place):
+    path, clock = tmp_path / "app.db", ManualClock(jumps=False)
+
+    def served(code):
+        return durable.Engine(path, functions=[code], clock=clock)
+
+    async def until(engine, run_id, status):
+        run = await engine.get(run_id)
+        while await run.status() != status:
+            await asyncio.sleep(0)
+        return run
+
+    first = paying(0)
+    async with served(first) as engine:
+        run = await engine.start(first.options(id="p"), 1)
+        while len(await run.history()) < 2:
+            await asyncio.sleep(0)
+    async with served(paying(1)) as engine:
+        run = await until(engine, "p", "blocked")
+        await run.accept("2")
+        new = await run.restart("2" if place == "call" else "start")
+        while len(await new.history()) < 2:
+            await asyncio.sleep(0)
+    async with served(paying(70)) as engine:
+        run = await until(engine, new.name, "blocked")
+
+        assert "step 2" in (await run.details()).why
+
+
+@workflow
+async def order_and_refund(value: int) -> int:
+    await call("charge", value)
+    try:
+        return await go.receive()
+    except asyncio.CancelledError:
+        await call("refund", value)
+        raise
+
+
+async def test_a_cancelled_run_whose_clean_up_completed_is_not_retried_just_so(engine):
+    run = await engine.start(order_and_refund.options(id="o"), 1)
+    while not calls:
+        await asyncio.sleep(0)
+    await run.cancel("enough")
+    assert (await run.wait()).status == "cancelled"
+
+    with pytest.raises(durable.WrongState, match=r"step 2 \(call\) completed after it was cancel"):
+        await run.retry()
+    again = await run.retry(anyway=True)
+    await again.signal(go, 5)
+
+    assert await again.result() == 5
+    assert [name for name, _ in calls] == ["charge", "refund"]

@@ -44,6 +44,25 @@ SELECT once.step
                       AND event.seq < :before AND event.kind IN (1, 2))
  ORDER BY once.step
 
+-- :name find_once_of_children
+-- :scan allowed (family is the rows of this statement: a run's children, and theirs)
+-- Steps that run at most once and were begun, of children whose start is not kept, and of theirs.
+WITH RECURSIVE family (pk, id) AS (
+  SELECT run.pk, run.id
+    FROM run
+   WHERE run.parent_pk = :run
+     AND run.parent_step NOT IN (SELECT event.step || '!end'
+                                   FROM event
+                                  WHERE event.run = :run AND event.kind = 10
+                                    AND event.seq < :before)
+   UNION
+  SELECT run.pk, run.id
+    FROM family JOIN run ON run.parent_pk = family.pk
+)
+SELECT family.id, once.step
+  FROM family JOIN once ON once.run = family.pk
+ ORDER BY family.pk, once.step
+
 -- :name copy_once
 -- A new ordinal knows of the steps that are kept.
 INSERT INTO once (run, step)
@@ -54,11 +73,22 @@ SELECT :to, once.step
                 WHERE event.run = :to AND event.step = once.step AND event.kind IN (1, 2))
 
 -- :name copy_accepted
--- A new ordinal lets pass what was let pass before, but has an end of its own.
+-- A new ordinal lets pass what was let pass before, of the ends that it keeps.
 INSERT INTO accepted (run, step)
 SELECT :to, step
   FROM accepted
+ WHERE run = :run
+   AND EXISTS (SELECT 1 FROM event
+                WHERE event.run = :to AND event.step = accepted.step
+                  AND event.kind IN (1, 2, 8, 9, 10, 11, 12, 13))
+
+-- :name drop_accepted
+-- What was let pass of ends that a run in place has dropped.
+DELETE FROM accepted
  WHERE run = :run AND step <> ''
+   AND NOT EXISTS (SELECT 1 FROM event
+                    WHERE event.run = :run AND event.step = accepted.step
+                      AND event.kind IN (1, 2, 8, 9, 10, 11, 12, 13))
 
 -- :name insert_accepted
 -- A person lets a recorded end pass although the code now asks with other arguments.
