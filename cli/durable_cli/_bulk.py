@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -20,7 +20,7 @@ from durable_cli._output import Screen, clean
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from durable import Client
+    from durable import Client, Run
     from durable.client import Job
     from durable.inspection import JobView, RunSummary, Viewer
 
@@ -50,6 +50,7 @@ def act_on_many(
     text: str,
     words: Words,
     many: Callable[[Client, str], Awaitable[Job]],
+    verb: Callable[[Run[Any]], Awaitable[object]] | None = None,
     *,
     yes: bool,
     dry_run: bool,
@@ -62,10 +63,13 @@ def act_on_many(
         text: RUN or QUERY, as typed.
         words: Of the verb.
         many: Asks for the job.
+        verb: Acts on one run, and is rehearsed if nothing is to be done to it; not needed where the
+            text is a filter.
         yes: Do not ask.
         dry_run: Say which, and do nothing.
 
     Raises:
+        DurableError: Of the one run that nothing is done to: it would be refused.
         Failed: For some it was refused; or the filter means no run.
         click.UsageError: Nobody is there to be asked.
     """
@@ -75,6 +79,8 @@ def act_on_many(
         if query is None:
             if dry_run:
                 name = find_run(runs, text)
+                assert verb is not None, text
+                asyncio.run(_rehearse(path, name, verb))
                 settings().outcome({"runs": 1, "first": [name]})
                 screen.line(f"would {words.verb} {clean(name)}")
             return dry_run
@@ -178,6 +184,14 @@ def _names(first: Sequence[RunSummary], total: int) -> str:
 
 def _by_status(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {status}" for status, number in counts.items())
+
+
+async def _rehearse(path: str, name: str, verb: Callable[[Run[Any]], Awaitable[object]]) -> None:
+    client: Client
+    async with durable.Client(path) as client:
+        run = await client.get(name)
+        with client._rehearsing():  # Told what it would be refused for, and undone.
+            await verb(run)
 
 
 async def _do(path: str, query: str, many: Callable[[Client, str], Awaitable[Job]]) -> JobView:

@@ -45,12 +45,12 @@ def command(run: str, step: str, reason: str, *, yes: bool, dry_run: bool) -> No
     async def many(client: Client, query: str) -> Job:
         return await client.accept_all(query, step, reason=reason)
 
-    if act_on_many(run, words, many, yes=yes, dry_run=dry_run):
-        return
-
     async def verb(handle: Run[Any]) -> Run[Any]:
         await handle.accept(step, reason=reason)
         return handle
+
+    if act_on_many(run, words, many, verb, yes=yes, dry_run=dry_run):
+        return
 
     asked = ask(run, verb)
     asked.screen.line(f"{asked.name} takes the recorded result of step {clean(step)}")

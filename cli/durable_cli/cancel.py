@@ -42,12 +42,12 @@ def command(run: str, reason: str, *, yes: bool, dry_run: bool) -> None:
     async def many(client: Client, query: str) -> Job:
         return await client.cancel_all(query, reason=reason)
 
-    if act_on_many(run, words, many, yes=yes, dry_run=dry_run):
-        return
-
     async def verb(handle: Run[Any]) -> Run[Any]:
         await handle.cancel(reason)
         return handle
+
+    if act_on_many(run, words, many, verb, yes=yes, dry_run=dry_run):
+        return
 
     asked = ask(run, verb)
     asked.screen.line(f"{asked.name} is asked to stop")

@@ -61,12 +61,12 @@ def command(run: str, step: str, reason: str, *, yes: bool, dry_run: bool, **giv
     async def many(client: Client, query: str) -> Job:
         return await client.edit_all(query, step, reason=reason, **changes)
 
-    if act_on_many(run, words, many, yes=yes, dry_run=dry_run):
-        return
-
     async def verb(handle: Run[Any]) -> Run[Any]:
         await handle.edit(step, reason=reason, **changes)
         return handle
+
+    if act_on_many(run, words, many, verb, yes=yes, dry_run=dry_run):
+        return
 
     asked = ask(run, verb)
     told = ", ".join(f"{name} {given[name]}" for name in changes)

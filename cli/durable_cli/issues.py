@@ -105,7 +105,8 @@ def retry(issue: str, reason: str, *, anyway: bool, yes: bool, dry_run: bool) ->
     async def many(client: durable.Client, query: str) -> Job:
         return await client.retry_all(query, anyway=anyway, reason=reason)
 
-    act_on_many(_meant(issue), Words("retry", "goes on", "go on"), many, yes=yes, dry_run=dry_run)
+    words = Words("retry", "goes on", "go on")
+    act_on_many(_meant(issue), words, many, yes=yes, dry_run=dry_run)
 
 
 @command.command("restart")
@@ -128,20 +129,14 @@ def restart(issue: str, place: str, reason: str, *, yes: bool, dry_run: bool) ->
     async def many(client: durable.Client, query: str) -> Job:
         return await client.restart_all(query, place, reason=reason)
 
-    act_on_many(
-        _meant(issue),
-        Words("restart", "begins again", "begin again"),
-        many,
-        yes=yes,
-        dry_run=dry_run,
-    )
+    words = Words("restart", "begins again", "begin again")
+    act_on_many(_meant(issue), words, many, yes=yes, dry_run=dry_run)
 
 
 def _meant(issue: str) -> str:
     """Return the filter of the runs of a group that need somebody."""
     with durable.view(settings().path()) as runs:
-        found = runs.issue(issue)
-    return f"issue:{found.id}"
+        return f"issue:I-{runs.issue_row(issue).id}"
 
 
 def _state_command(name: str, state: str, text: str) -> None:
@@ -154,6 +149,7 @@ def _state_command(name: str, state: str, text: str) -> None:
     def change(issue: str, reason: str) -> None:
         path = settings().path()
         with durable.view(path) as runs:
+            runs.issue_row(issue)
             found = runs.issue(issue)
         asyncio.run(_set(path, found.id, state, reason))
         settings().outcome({"issue": found.id, "state": state})

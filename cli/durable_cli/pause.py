@@ -55,12 +55,12 @@ def command(
     async def many(client: Client, query: str) -> Job:
         return await client.pause_all(query, reason=reason)
 
-    if act_on_many(run, words, many, yes=yes, dry_run=dry_run):
-        return
-
     async def verb(handle: Run[Any]) -> Run[Any]:
         await handle.pause(reason)
         return handle
+
+    if act_on_many(run, words, many, verb, yes=yes, dry_run=dry_run):
+        return
 
     asked = ask(run, verb)
     asked.screen.line(f"{asked.name} is asked to pause")

@@ -65,7 +65,7 @@ __all__ = ["command"]
     "--again",
     metavar="STEP",
     multiple=True,
-    help="An at-most-once step that may be done again. May be given again.",
+    help="An at-most-once step, or a child that has begun one, to do again. Repeatable.",
 )
 @bulk_options
 @reason_option
@@ -106,16 +106,16 @@ def command(
             again=again, reason=reason,
         )  # fmt: skip
 
-    if act_on_many(
-        run, Words("restart", "begins again", "begin again"), many, yes=yes, dry_run=dry_run
-    ):
-        return
-
     async def verb(handle: Run[Any]) -> Run[Any]:
         return await handle.restart(
             place, input=edited, outputs=replaced, messages=keeps, children=kept, again=again,
             reason=reason,
         )  # fmt: skip
+
+    if act_on_many(
+        run, Words("restart", "begins again", "begin again"), many, verb, yes=yes, dry_run=dry_run
+    ):
+        return
 
     asked = ask(run, verb)
     steps = sum(1 for step in asked.after.steps if step.ended)

@@ -60,11 +60,11 @@ def command(
     async def many(client: Client, query: str) -> Job:
         return await client.retry_all(query, anyway=anyway, again=again, reason=reason)
 
-    if act_on_many(run, words, many, yes=yes, dry_run=dry_run):
-        return
-
     async def verb(handle: Run[Any]) -> Run[Any]:
         return await handle.retry(anyway=anyway, again=again, reason=reason)
+
+    if act_on_many(run, words, many, verb, yes=yes, dry_run=dry_run):
+        return
 
     asked = ask(run, verb)
     asked.screen.line(f"{asked.name} goes on{_from_where(asked)}")

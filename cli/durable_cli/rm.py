@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +22,9 @@ from durable_cli._output import clean
 from durable_cli._verbs import look
 
 if TYPE_CHECKING:
-    from durable import Client
+    from collections.abc import Awaitable, Callable
+
+    from durable import Client, Run
     from durable.client import Job
 
 __all__ = ["command"]
@@ -47,18 +49,22 @@ def command(run: str, reason: str, *, children: bool, yes: bool, dry_run: bool) 
     async def many(client: Client, query: str) -> Job:
         return await client.remove_all(query, children=children, reason=reason)
 
-    if act_on_many(run, Words("rm", "is deleted", "are deleted"), many, yes=yes, dry_run=dry_run):
+    async def verb(handle: Run[Any]) -> int:
+        return await handle.remove(children=children, reason=reason)
+
+    words = Words("rm", "is deleted", "are deleted")
+    if act_on_many(run, words, many, verb, yes=yes, dry_run=dry_run):
         return
     path, name, found = look(run)
     what = f"{clean(found.id)} ({clean(found.workflow)}, {clean(found.status)})"
     confirmed(f"delete {what}", yes=yes)
-    removed = asyncio.run(_remove(path, name, reason, children=children))
-    verb = "is" if removed == 1 else "are"
+    removed = asyncio.run(_remove(path, name, verb))
+    noun = "is" if removed == 1 else "are"
     settings().outcome({"deleted": removed})
-    settings().words().line(f"{runs_text(removed)} {verb} deleted")
+    settings().words().line(f"{runs_text(removed)} {noun} deleted")
 
 
-async def _remove(path: str, name: str, reason: str, *, children: bool) -> int:
+async def _remove(path: str, name: str, verb: Callable[[Run[Any]], Awaitable[int]]) -> int:
     client: durable.Client
     async with durable.Client(path) as client:
-        return await (await client.get(name)).remove(children=children, reason=reason)
+        return await verb(await client.get(name))

@@ -58,12 +58,12 @@ def command(
     async def many(client: Client, query: str) -> Job:
         return await client.signal_all(query, signal, value)
 
-    if act_on_many(run, words, many, yes=yes, dry_run=dry_run):
-        return
-
     async def verb(handle: Run[Any]) -> Run[Any]:
         await handle.signal(signal, value, id=message_id)
         return handle
+
+    if act_on_many(run, words, many, verb, yes=yes, dry_run=dry_run):
+        return
 
     asked = ask(run, verb)
     asked.screen.line(f"signal {clean(name)} is sent to {asked.name}")

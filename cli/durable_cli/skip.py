@@ -46,7 +46,7 @@ def command(
     yes: bool,
     dry_run: bool,
 ) -> None:
-    """End a pending STEP by hand, with a result or an error of yours.
+    """End a pending STEP, its id or its name, by hand: with a result or an error of yours.
 
     Whatever becomes of its attempts does not count. An output that does not fit the step's type is
     kept as a dead letter (durable show), and the step stays pending.
@@ -64,15 +64,15 @@ def command(
             return await client.skip_all(query, step, value, reason=reason)
         return await client.fail_all(query, step, error, reason=reason)
 
-    if act_on_many(run, words, many, yes=yes, dry_run=dry_run):
-        return
-
     async def verb(handle: Run[Any]) -> Run[Any]:
         if error is None:
             await handle.skip(step, value, reason=reason)
         else:
             await handle.fail(step, error, reason=reason)
         return handle
+
+    if act_on_many(run, words, many, verb, yes=yes, dry_run=dry_run):
+        return
 
     asked = ask(run, verb)
     how = "with your output" if error is None else "as failed"

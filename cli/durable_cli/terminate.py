@@ -42,12 +42,12 @@ def command(run: str, reason: str, *, yes: bool, dry_run: bool) -> None:
     async def many(client: Client, query: str) -> Job:
         return await client.terminate_all(query, reason=reason)
 
-    if act_on_many(run, words, many, yes=yes, dry_run=dry_run):
-        return
-
     async def verb(handle: Run[Any]) -> Run[Any]:
         await handle.terminate(reason)
         return handle
+
+    if act_on_many(run, words, many, verb, yes=yes, dry_run=dry_run):
+        return
 
     asked = ask(run, verb)
     if asked.after.status in CLOSED:

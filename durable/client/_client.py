@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 import msgspec
@@ -79,6 +79,7 @@ class Client(Bulk, Keeping):
         self._payload_bytes_max = Limits().payload_bytes_max
         self._starting: dict[str, asyncio.Lock] = {}
         self._who = user_name()
+        self._rehearses = False
 
     async def __aenter__(self) -> Self:
         self._opened = Store(
@@ -317,9 +318,25 @@ class Client(Bulk, Keeping):
 
     # -- inside ----------------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def _rehearsing(self) -> Iterator[None]:
+        """Undo what the verb inside does, in the transaction that does it, and end the verb there.
+
+        What it would be refused for is raised as ever.
+        """
+        self._rehearses = True
+        try:
+            yield
+        except _Rehearsed:
+            pass
+        finally:
+            self._rehearses = False
+
     async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
         from anyio import to_thread
 
+        if self._rehearses:
+            operation = _undone(operation)
         return await to_thread.run_sync(self._store.writer.commit_now, Change(operation=operation))
 
     async def _look(self, look: Callable[[Viewer], T]) -> T:
@@ -611,3 +628,17 @@ class Client(Bulk, Keeping):
 
 def _ignore(*_: object) -> None:
     """Nobody waits for news."""
+
+
+class _Rehearsed(Exception):
+    """What was rehearsed would be done."""
+
+
+def _undone(operation: Callable[[Transaction], Any]) -> Callable[[Transaction], None]:
+    """Return an operation that does what another does, and raises, so that it is undone."""
+
+    def rehearse(transaction: Transaction) -> None:
+        operation(transaction)
+        raise _Rehearsed
+
+    return rehearse

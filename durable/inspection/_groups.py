@@ -181,6 +181,13 @@ class Groups:
         number = name.upper().removeprefix("I-")
         is_number = number.isdecimal() and number.isascii() and len(number) < 16
         row = self._reader.find_issue(int(number) if is_number else -1, name)
+        if row is None and name.startswith(NO_WORKER):
+            workflow = name.removeprefix(NO_WORKER)
+            raise RunNotFound(
+                f"issue {name} is not in the file: it is there while no living worker knows "
+                f"{workflow} and goes by itself when one starts (`durable worker APP:ENGINE`); its "
+                f"runs are workflow:{workflow}"
+            )
         if row is None:
             raise RunNotFound(f"no issue {name!r} is in the file; `durable issues` lists them")
         return row

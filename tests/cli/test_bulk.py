@@ -1,6 +1,7 @@
 """Verbs on many runs: how many and which, a question, progress, what was refused."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,38 @@ def test_a_dry_run_of_one_run_does_nothing_either(durable_: Command, shop_file: 
 
     assert (done.code, done.out) == (0, "would terminate nap\n")
     assert statuses(shop_file)["sleeping"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["retry", "nap"], 4, "nap is sleeping"),
+        (["restart", "order-7", "--from", "nothing"], 4, "nothing"),
+        (["restart", "order-7", "--messages", "drop"], 0, "would restart order-7"),
+        (["rm", "nap"], 4, "nap"),
+        (["accept", "nap", "1"], 4, "nap is sleeping, not blocked"),
+        (["skip", "order-7", "1", "--output", "1"], 4, "none of its steps is pending"),
+        (["signal", "nap", "go"], 0, "would signal nap"),
+        (["pause", "nap"], 0, "would pause nap"),
+        (["edit", "video-1", "1", "--max-attempts", "3"], 0, "would edit video-1"),
+        (["cancel", "nap"], 0, "would cancel nap"),
+        (["rm", "order-7"], 0, "would rm order-7"),
+    ],
+)
+def test_a_dry_run_of_one_run_says_what_it_would_be_refused_for(
+    durable_: Command, shop_file: Path, words: list[str], code: int, said: str
+) -> None:
+    def tables() -> list[str]:
+        with sqlite3.connect(shop_file) as file:
+            return list(file.iterdump())
+
+    before = tables()
+
+    done = durable_("-d", shop_file, *words, "--dry-run")
+
+    assert done.code == code, done.err
+    assert said in done.out + done.err
+    assert tables() == before
 
 
 def test_without_a_terminal_nobody_is_asked(durable_: Command, shop_file: Path) -> None:

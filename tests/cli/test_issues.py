@@ -54,6 +54,15 @@ def test_a_group_is_retried(durable_: Command, shop_file: Path) -> None:
     assert "no run to restart is meant by status:open,failed (issue:I-1)" in rest.err
 
 
+@pytest.mark.parametrize("verb", ["mute", "resolve", "reopen", "retry", "restart"])
+def test_a_group_that_goes_by_itself_says_so(durable_: Command, shop_file: Path, verb: str) -> None:
+    done = durable_("-d", shop_file, "issues", verb, "no-worker:video")
+
+    assert done.code == 3
+    assert "goes by itself when one starts" in done.err
+    assert "its runs are workflow:video" in done.err
+
+
 def test_a_group_is_resolved_muted_and_opened_again(durable_: Command, shop_file: Path) -> None:
     for verb, state in (("resolve", "resolved"), ("mute", "muted"), ("reopen", "open")):
         done = durable_("-d", shop_file, "issues", verb, "I-1", "--reason", "so")

@@ -56,7 +56,7 @@ def test_restart_takes_input_and_outputs_from_files(durable_: Command, shop_file
     )
 
     assert done.code == 0
-    assert (again.code, "order-8812#2 is open" in again.err) == (4, True)
+    assert (again.code, "as order-8812#2 already, which is open" in again.err) == (4, True)
     durable_("-d", shop_file, "terminate", "order-8812#2")
     durable_(
         "-d", shop_file, "restart", "order-8812#1", "--from", "2", "--step-output", "2=@out.json"
