@@ -161,6 +161,13 @@ def _pointed(error: errors.FilterError) -> str:
     return f"{shown}{clean(after[:POINTED_CELLS])}\n      {' ' * cells(shown)}^"
 
 
+def _may_be_filter(error: click.NoSuchOption) -> bool:
+    """Say whether an unknown option of one letter stands where a filter may: ``-status:failed``."""
+    takes = () if error.ctx is None else error.ctx.command.params
+    is_letter = not error.option_name.startswith("--")
+    return is_letter and any("QUERY" in f"{one.metavar} {one.name}".upper() for one in takes)
+
+
 def _explain(error: BaseException) -> tuple[str | None, str]:
     """Return the line and a hint; no line for what should not have happened."""
     match error:
@@ -168,6 +175,10 @@ def _explain(error: BaseException) -> tuple[str | None, str]:
             return error.message, error.hint
         case errors.FilterError():
             return error.message, _pointed(error)
+        case click.NoSuchOption() if _may_be_filter(error):
+            path = error.ctx.command_path if error.ctx is not None else "durable"
+            where = "a filter that begins with - goes after --: durable ls -- -status:failed"
+            return error.format_message(), f"{path} --help; {where}"
         case click.UsageError():
             path = error.ctx.command_path if error.ctx is not None else "durable"
             return error.format_message(), f"{path} --help"

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from durable import Client, Run, RunDetails, RunSummary
+    from durable.inspection import StepView
 
 __all__ = ["Asked", "ask", "code_of_end", "ended", "look", "look_at", "tell_why", "write_end"]
 
+# What was said to a run is no step of it.
+SAID = frozenset({"signal", "update", "cancel", "run_timeout", "patch"})
 # After so long without an answer it is said why: perhaps nobody serves the file.
 QUIET_S = 1.0
 
@@ -37,6 +40,16 @@ class Asked:
     def name(self) -> str:
         """The run's name, clean and bold."""
         return self.screen.style(clean(self.after.id), "bold")
+
+    def kept(self) -> Sequence[StepView]:
+        """Return the recorded steps that the later run took over from the earlier one."""
+        # What was copied kept its time; what was done since then has another one.
+        copied = {(step.step, step.ended) for step in self.after.steps}
+        return [
+            step
+            for step in self.before.steps
+            if step.ended and step.kind not in SAID and (step.step, step.ended) in copied
+        ]
 
     def say_status(self) -> None:
         """Say how the run is now, and why it waits."""

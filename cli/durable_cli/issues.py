@@ -63,7 +63,13 @@ def command(context: click.Context, state: str, watch: float | None, *, as_json:
             if as_json:
                 screen.json(found)
                 return
-            screen.listing(TITLES, [_row(one, screen, now) for one in found], yielding=(7,))
+            rows = [_row(one, screen, now) for one in found]
+            if state != "all":
+                screen.listing(TITLES, rows, yielding=(7,))
+                return
+            states = [Cell(one.state) for one in found]
+            rows = [(*row[:2], of, *row[2:]) for row, of in zip(rows, states, strict=True)]
+            screen.listing((*TITLES[:2], "STATE", *TITLES[2:]), rows, yielding=(8,))
 
         repeated(screen, runs, once, watch)
 
@@ -183,7 +189,7 @@ async def _set(path: str, issue: str, state: str, reason: str) -> None:
                 await client.set_issue(issue, "open", reason=reason)
 
 
-def _row(one: IssueView, screen: Screen, now: dt.datetime) -> Sequence[Cell]:
+def _row(one: IssueView, screen: Screen, now: dt.datetime) -> tuple[Cell, ...]:
     where = f"{clean(one.function)}  {clean(one.place.rpartition('/')[2])}".strip()
     return (
         Cell(clean(one.id), ("bold",)),

@@ -118,7 +118,7 @@ def command(
         return
 
     asked = ask(run, verb)
-    steps = sum(1 for step in asked.after.steps if step.ended)
+    steps = len(asked.kept())
     noun = "step" if steps == 1 else "steps"
     asked.screen.line(
         f"{asked.name} begins from {clean(place)} of {clean(asked.before.id)}, with {steps:,} "

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-# What was said to a run is no step of it.
-SAID = frozenset({"signal", "update", "cancel", "run_timeout", "patch"})
-
 
 @click.command("retry")
 @target_argument
@@ -75,13 +72,7 @@ def _from_where(asked: Asked) -> str:
     before, after = asked.before, asked.after
     if after.id == before.id:
         return ""
-    # What was copied kept its time; what was done since then has another one.
-    copied = {(step.step, step.ended) for step in after.steps}
-    kept = [
-        step
-        for step in before.steps
-        if step.ended and step.kind not in SAID and (step.step, step.ended) in copied
-    ]
+    kept = asked.kept()
     failed = [step for step in before.steps if step not in kept and step.status == "failed"]
     noun = "step" if len(kept) == 1 else "steps"
     if failed:

@@ -100,9 +100,15 @@ def failure(kind: str, record: dict[str, Any], function: str) -> Likeness:
 def blocked(workflow: str, why: str, message: str, difference: dict[str, Any]) -> Likeness:
     """Return what a run that is blocked is like: the same edit blocks many."""
     if difference:
-        names = [re.split(r"[(\[{]", str(difference[side]))[0] for side in ("recorded", "code")]
-        step, (was, now) = str(difference["step"]), names
-        title = f"code changed at step {step}: recorded {was}, code has {now}"
+        step, was, now = (str(difference[side]) for side in ("step", "recorded", "code"))
+        if why == "payload":
+            was, now = was.partition(" -> ")[0], normalise(now)
+            title = f"the recorded result of step {step} ({was}) does not decode: {now}"
+        else:
+            was, now = (re.split(r"[(\[{]", side)[0] for side in (was, now))
+            title = f"code changed at step {step}: recorded {was}, code has {now}"
+            if was == now:
+                title = f"code changed at step {step}: {now} gets other arguments"
         place = str(difference["where"]).rpartition(":")[0]
         parts = ["blocked", workflow, why, step, was, now]
         return Likeness(_digest(parts), "blocked", why, title, workflow, place)

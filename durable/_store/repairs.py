@@ -280,9 +280,23 @@ def edit(pk: int, step: str, changes: Mapping[str, Any], by: By) -> Callable[[Tr
         transaction.all("upsert_policy", run=run.pk, step=key, changes=text)
         if run.state in {"ready", "parked"}:  # Whoever has it in memory is told.
             requests.put(transaction, run.pk, "edit", "", key, text, by.now_us)
-        audit(transaction, by, run.pk, "edit", step=key, **changes)
+        said = dict(_said(name, value) for name, value in changes.items())
+        audit(transaction, by, run.pk, "edit", step=key, **said)
 
     return operation
+
+
+def _said(name: str, value: object) -> tuple[str, object]:
+    """Return a change of a policy in the words of who made it: times in seconds."""
+    if isinstance(value, str) and value.endswith("us"):
+        return name, _seconds(int(value[:-2]))
+    if name.endswith("_us") and isinstance(value, int):
+        return name.removesuffix("_us"), _seconds(value)
+    return name.removesuffix("_us"), "none" if value is None else value
+
+
+def _seconds(span_us: int) -> str:
+    return f"{span_us / 1_000_000:.6f}".rstrip("0").rstrip(".") + "s"
 
 
 class Pausing(msgspec.Struct, kw_only=True, omit_defaults=True):

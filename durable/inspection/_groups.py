@@ -184,9 +184,9 @@ class Groups:
         if row is None and name.startswith(NO_WORKER):
             workflow = name.removeprefix(NO_WORKER)
             raise RunNotFound(
-                f"issue {name} is not in the file: it is there while no living worker knows "
-                f"{workflow} and goes by itself when one starts (`durable worker APP:ENGINE`); its "
-                f"runs are workflow:{workflow}"
+                f"no issue {name!r} is kept in the file: such a one is there while no living "
+                f"worker knows {workflow}, and goes by itself when one starts (`durable worker "
+                f"APP:ENGINE`); its runs are workflow:{workflow}"
             )
         if row is None:
             raise RunNotFound(f"no issue {name!r} is in the file; `durable issues` lists them")

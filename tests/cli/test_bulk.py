@@ -263,3 +263,24 @@ def test_accept_is_about_blocked_runs(durable_: Command, shop_file: Path) -> Non
 
     assert done.code == 3
     assert "status:blocked (workflow:video)" in done.err
+
+
+@pytest.mark.parametrize("verb", ["ls", "retry", "terminate", "check"])
+def test_a_filter_that_looks_like_an_option_is_told_where_it_goes(
+    durable_: Command, shop_file: Path, verb: str
+) -> None:
+    done = durable_("-d", shop_file, verb, "-status:failed")
+
+    assert done.code == 2
+    assert "durable ls -- -status:failed" in done.err
+
+
+def test_a_filter_that_begins_with_a_minus_goes_after_two(
+    durable_: Command, shop_file: Path
+) -> None:
+    done = durable_("-d", shop_file, "ls", "--", "-status:failed", "-status:completed")
+
+    assert done.code == 0
+    shown = {line.split("\t")[0] for line in done.out.splitlines()}
+    assert shown
+    assert not shown & {"failed", "completed"}

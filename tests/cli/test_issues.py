@@ -67,9 +67,11 @@ def test_a_group_is_resolved_muted_and_opened_again(durable_: Command, shop_file
     for verb, state in (("resolve", "resolved"), ("mute", "muted"), ("reopen", "open")):
         done = durable_("-d", shop_file, "issues", verb, "I-1", "--reason", "so")
         listed = durable_("-d", shop_file, "issues", "--state", state)
+        of_all = durable_("-d", shop_file, "issues", "--state", "all").out
 
         assert done.out.startswith(f"I-1 is {state}: ")
         assert "I-1\t" in listed.out
+        assert f"I-1\tfailed\t{state}\t2\t2\t" in of_all
 
 
 @pytest.mark.parametrize("verb", ["show", "retry", "mute", "resolve", "reopen"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -93,6 +94,23 @@ async def test_a_wait_gets_shorter_and_attempts_count_by_the_new_policy(playing)
     (row,) = (await run.details()).audit
     assert (row.verb, row.why) == ("edit", "it is urgent")
     assert '"max_attempts":3' in row.details
+
+
+async def test_the_audit_of_an_edit_says_times_as_people_do(playing):
+    engine, _ = playing
+    run = await engine.start(tries.options(id="x"))
+    await until(lambda: attempts and engine._reader.steps(run._pk))
+
+    await run.edit("1", start_to_close="30d", heartbeat=None, max_interval=1.5, backoff=2.0)
+
+    (row,) = (await run.details()).audit
+    assert json.loads(row.details) == {
+        "step": "1",
+        "start_to_close": "2592000s",
+        "heartbeat": "none",
+        "max_interval": "1.5s",
+        "backoff": 2.0,
+    }
 
 
 async def test_a_wait_never_gets_longer(playing):
