@@ -110,6 +110,33 @@ async def test_each_ordinal_of_a_run_that_goes_on_has_its_own_children(durable_h
         assert [one.name for one in await run.children()] == [child]
 
 
+@workflow
+async def waits_for_go() -> bool:
+    return await go.receive()
+
+
+@workflow
+async def goes_on_beside_a_child(left: int) -> int:
+    await waits_for_go.options(on_parent_close="terminate").start()
+    if left:
+        durable.continue_as_new(left - 1)
+    return left
+
+
+async def test_an_open_child_lives_on_when_its_parent_goes_on_as_new(durable_harness):
+    harness = durable_harness
+    handle = await harness.start(goes_on_beside_a_child.options(id="on"), 1)
+
+    assert await harness.finish(handle) == 0
+
+    await harness.again(handle)
+    (first,) = await (await harness.engine.get("on#1")).children()
+    (second,) = await (await harness.engine.get("on#2")).children()
+    assert (first.name, second.name) == ("on/1", "on/1#2")
+    assert await (await harness.engine.get("on/1#1")).status() in {"queued", "running", "waiting"}
+    assert await second.status() == "terminated"
+
+
 # -- other engines ---------------------------------------------------------------------------------
 
 
