@@ -30,7 +30,9 @@ from durable.filters import (
     span_of,
 )
 
-__all__ = ["COLUMNS", "Selection", "Source", "as_bytes", "compiled", "select"]
+__all__ = [
+    "COLUMNS", "Selection", "Sort", "Source", "as_bytes", "compiled", "select", "select_sorted"
+]  # fmt: skip
 
 COLUMNS = ", ".join(f"run.{field.name}" for field in attrs.fields(RunRow))
 """Those of a `RunRow`, in its order."""
@@ -60,6 +62,7 @@ _TIMES = {
     "created": "created_us", "started": "started_us", "finished": "closed_us", "wakes": "wake_at_us"
 }  # fmt: skip
 _TIME_INDEXES = {"started": "run_started", "finished": "run_closed"}
+_TOOK = "(COALESCE(run.closed_us, ?) - run.started_us)"
 _NUMBERS = {
     "worker": "run.worker_id",
     "priority": "run.priority",
@@ -103,6 +106,35 @@ def as_bytes(text: str, values: Sequence[object]) -> tuple[str, Sequence[object]
 
 
 _ALL = Source("run NOT INDEXED", "run.pk > 0", ())
+
+
+@attrs.frozen
+class Sort:
+    """An order of runs other than that of their keys.
+
+    Attributes:
+        column: What they are sorted by, a number; it is null where a run has none.
+        index: The index that has it in order, or an empty text.
+        values: Bound in the column.
+        is_descending: Whether the largest comes first.
+    """
+
+    column: str
+    index: str
+    values: Sequence[object]
+    is_descending: bool
+
+    @classmethod
+    def by(cls, name: str, now_us: int, *, is_descending: bool) -> Sort:
+        """Return the order by ``started``, ``finished``, ``wakes`` or ``took``."""
+        if name == "took":
+            return cls(_TOOK, "", (now_us,), is_descending)
+        return cls(f"run.{_TIMES[name]}", _TIME_INDEXES.get(name, ""), (), is_descending)
+
+    def of_run(self, key: int) -> tuple[str, Sequence[object]]:
+        """Return the statement that reads what a run is sorted by."""
+        text = f"SELECT {self.column} FROM run WHERE run.pk = ?"  # noqa: S608  see the law
+        return text, (*self.values, key)
 
 
 @attrs.frozen
@@ -158,6 +190,38 @@ class Selection:
         )
         return text, (*source.values, after, before, *self.values, limit)
 
+    def sorted_page(
+        self, source: Source, sort: Sort, place: Sequence[int] | None, limit: int
+    ) -> tuple[str, Sequence[object]]:
+        """Return the statement for runs that have what they are sorted by, from one source.
+
+        Args:
+            source: Where they come from.
+            sort: By what.
+            place: Only those behind this value and key; None for all.
+            limit: At most so many.
+        """
+        sign, order = ("<", "DESC") if sort.is_descending else (">", "ASC")
+        column, bound = sort.column, sort.values
+        behind, values = "", [*bound, *source.values, *bound]
+        if place is not None:
+            behind = f"AND {column} {sign}= ? AND ({column} {sign} ? OR run.pk {sign} ?) "
+            values += [*bound, place[0], *bound, *place]
+        text = (
+            f"SELECT {COLUMNS}, {column} AS place FROM {source.table} "  # noqa: S608  see the law
+            f"WHERE {source.where} AND {column} IS NOT NULL {behind}AND ({self.where}) "
+            f"ORDER BY place {order}, run.pk {order} LIMIT ?"
+        )
+        return text, (*values, *self.values, limit)
+
+    def without(self, sort: Sort) -> Selection:
+        """Return what is meant of it that has nothing to be sorted by."""
+        return attrs.evolve(
+            self,
+            where=f"({self.where}) AND {sort.column} IS NULL",
+            values=(*self.values, *sort.values),
+        )
+
     def tally(self, source: Source) -> tuple[str, Sequence[object]]:
         """Return the statement that counts what matches of one source.
 
@@ -201,6 +265,69 @@ def select(
         statement = selection.page(source, after, before, limit, is_ascending=is_ascending)
         found.update((row[0], RunRow(*row)) for row in execute(*statement))
     return [found[pk] for pk in sorted(found, reverse=not is_ascending)][:limit]
+
+
+def select_sorted(
+    execute: Callable[[str, Sequence[object]], list[Any]],
+    selection: Selection,
+    sort: Sort,
+    *,
+    before: int | None,
+    limit: int,
+) -> list[RunRow] | None:
+    """Return a page of what a filter means, in an order of its own; None if its place is gone.
+
+    Like values are in the order of the keys. Runs that have no such value come last, either way.
+
+    Args:
+        execute: Runs a statement that counts, one of a run's place, or a page's.
+        selection: The compiled filter.
+        sort: By what.
+        before: Only runs that come after the one of this key, as it is now.
+        limit: At most so many.
+    """
+    place: Sequence[int] | None = None
+    key = None
+    if before is not None:
+        rows = execute(*sort.of_run(before))
+        if not rows:
+            return None
+        (value,) = rows[0]
+        place, key = (None, before) if value is None else ((value, before), None)
+    found: dict[int, tuple[int, RunRow]] = {}
+    if key is None:
+        for source in _sources_of(execute, selection, sort):
+            for row in execute(*selection.sorted_page(source, sort, place, limit)):
+                found[row[0]] = row[-1], RunRow(*row[:-1])
+    ordered = sorted(found.items(), key=lambda one: (one[1][0], one[0]), reverse=sort.is_descending)
+    page = [row for _, (_, row) in ordered[:limit]]
+    if len(page) < limit:
+        is_ascending = not sort.is_descending
+        page += select(
+            execute, selection.without(sort), limit=limit - len(page), is_ascending=is_ascending,
+            after=key if key is not None and is_ascending else 0,
+            before=key if key is not None and not is_ascending else LARGEST,
+        )  # fmt: skip
+    return page
+
+
+def _sources_of(
+    execute: Callable[[str, Sequence[object]], list[Any]], selection: Selection, sort: Sort
+) -> Sequence[Source]:
+    """Return few candidates, which are then sorted, or else what is in the order already."""
+
+    def count(text: str, values: Sequence[object]) -> int:
+        number: int = execute(text, values)[0][0]
+        return number
+
+    sources = selection.choose(count)
+    if not sort.index:
+        return sources
+    if sources != (_ALL,):
+        most = RANGE_RUNS_MAX + 1
+        if sum(count(*source.probe(most)) for source in sources) < most:
+            return sources
+    return [Source(f"run INDEXED BY {sort.index}", f"{sort.column} IS NOT NULL", ())]
 
 
 def compiled(
@@ -304,7 +431,7 @@ class _Compiler:
             case "input" | "output":
                 return self._payload(field, path, term)
             case "took":
-                spent = self._bound("(COALESCE(run.closed_us, ?) - run.started_us)", self._now_us)
+                spent = self._bound(_TOOK, self._now_us)
                 return self._compared(spent, term, span_of)
             case _ if field in _TIMES:
                 return self._time(field, term)

@@ -14,7 +14,7 @@ import apsw
 
 from durable._core.events import Event, Kind
 from durable._store.connection import connect, explain, moved, moved_probe
-from durable._store.filtering import as_bytes, select
+from durable._store.filtering import as_bytes, select, select_sorted
 from durable._store.queries import QUERIES
 from durable._store.rows import (
     AlertRow,
@@ -39,7 +39,7 @@ from durable.errors import FileCorrupt, ForkedEngine, PayloadError
 from durable.payloads import checksum, decompress
 
 if TYPE_CHECKING:
-    from durable._store.filtering import Selection
+    from durable._store.filtering import Selection, Sort
 
 __all__ = ["Reader"]
 
@@ -165,6 +165,13 @@ class Reader:
             limit=min(limit, RUNS_PER_PAGE_MAX),
             is_ascending=is_ascending,
         )
+
+    def select_sorted(
+        self, selection: Selection, sort: Sort, *, before: int | None, limit: int
+    ) -> list[RunRow] | None:
+        """Return a page of the runs that a filter means, sorted; see `filtering.select_sorted`."""
+        limit = min(limit, RUNS_PER_PAGE_MAX)
+        return select_sorted(self._rows_or_bytes, selection, sort, before=before, limit=limit)
 
     def _rows_or_bytes(self, text: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         try:

@@ -132,22 +132,32 @@ class Client(Bulk, Keeping):
         return Run(self, self._viewer.get_row(run_id))
 
     async def list(
-        self, query: str = "", *, limit: int = 100, before: int | None = None
+        self,
+        query: str = "",
+        *,
+        limit: int = 100,
+        before: int | None = None,
+        sort: str = "-created",
     ) -> Sequence[RunSummary]:
-        """Return runs, newest first.
+        """Return runs, newest first, or sorted otherwise.
 
         Args:
             query: A filter, as in ``"status:failed workflow:invoice.* started:<2d"``; see
                 `durable.filters`. Runs of which a newer ordinal exists are left out, unless it asks
                 for them (``superseded:any``).
             limit: At most so many, 1 to 1,000.
-            before: Only runs with a smaller `RunSummary.key`: the next page begins before the last
-                one's.
+            before: Only runs that come after the one of this `RunSummary.key`: the next page begins
+                behind the last one.
+            sort: By ``created``, ``started``, ``finished``, ``wakes`` or ``took``, the smallest
+                first; with a ``-`` before it the largest. Runs that have no such value come last.
+                By ``wakes`` and ``took`` all that the filter means are walked.
 
         Raises:
             FilterError: The query is no filter.
+            UsageError: Runs are not sorted by that.
+            RunNotFound: The run of the key was deleted, and the order is another than the usual.
         """
-        return self._viewer.list(query, limit=limit, before=before)
+        return self._viewer.list(query, limit=limit, before=before, sort=sort)
 
     async def count(self, query: str = "") -> dict[str, int]:
         """Count runs by the status they are shown with; a status of which there is none is missing.

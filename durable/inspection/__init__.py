@@ -13,7 +13,7 @@ from durable.inspection._groups import LIST_LIMIT_MAX
 from durable.inspection._log import EventLog
 from durable.inspection._stats import DurationView, HourView, StatsView
 from durable.inspection._texts import duration
-from durable.inspection._viewer import Viewer, view
+from durable.inspection._viewer import SORTS, Viewer, view
 from durable.inspection._views import (
     AttemptTime,
     AttemptView,
@@ -48,6 +48,7 @@ __all__ = [
     "CLOSED",
     "LIST_LIMIT_MAX",
     "OPEN",
+    "SORTS",
     "STATUSES",
     "AttemptTime",
     "AttemptView",

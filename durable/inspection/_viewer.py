@@ -19,10 +19,10 @@ from durable._core.events import Kind
 from durable._core.summaries import summary
 from durable._store import pages
 from durable._store.connection import real_path
-from durable._store.filtering import compiled
+from durable._store.filtering import Sort, compiled
 from durable._store.locks import lock_file
 from durable._store.reader import Reader
-from durable.errors import DurableError, FileCorrupt, RunNotFound
+from durable.errors import DurableError, FileCorrupt, RunNotFound, UsageError
 from durable.filters import STATUSES, And, Filter, Term, Value, parse
 from durable.inspection._events import Told, abandoned_step, damaged, pending_step
 from durable.inspection._groups import LIST_LIMIT_MAX, Groups
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from durable._store.filtering import Selection
     from durable._store.rows import RunRow
 
+# What a list of runs can be sorted by.
+SORTS = ("created", "started", "finished", "wakes", "took")
 # How often the file is asked whether anybody has committed: a read of one page in memory.
 LOOK_S = 0.05
 # Shorter ends of ids mean nothing; of several ids with one end so many are told.
@@ -184,24 +186,40 @@ class Viewer(Groups, Pages, Looks):
         *,
         limit: int = 100,
         before: int | None = None,
-        is_ascending: bool = False,
+        sort: str = "-created",
     ) -> list[RunSummary]:
         """Return runs, newest first; see `Client.list`.
 
         Args:
             query: A filter.
             limit: At most so many, 1 to 1,000.
-            before: Only runs that come after the one of this key in a list, however it is ordered.
-            is_ascending: The oldest first.
+            before: Only runs that come after the one of this key in the list, as it is sorted.
+            sort: See `Client.list`.
         """
         check_limit(limit, LIST_LIMIT_MAX)
-        selection = self.selection(query)
-        newest = 1 << 62 if before is None or is_ascending else before
-        oldest = before if before is not None and is_ascending else 0
-        rows = self._reader.select(
-            selection, after=oldest, before=newest, limit=limit, is_ascending=is_ascending
-        )
-        return [self.summary_of(row) for row in rows]
+        name = sort.removeprefix("-")
+        if name not in SORTS:
+            raise UsageError(
+                f"runs are sorted by {', '.join(SORTS)}, with a - before it the other way round, "
+                f"not by {sort!r:.60}"
+            )
+        selection, is_descending = self.selection(query), sort != name
+        if name == "created":
+            newest = 1 << 62 if before is None or not is_descending else before
+            oldest = before if before is not None and not is_descending else 0
+            rows = self._reader.select(
+                selection,
+                after=oldest,
+                before=newest,
+                limit=limit,
+                is_ascending=not is_descending,
+            )
+            return [self.summary_of(row) for row in rows]
+        order = Sort.by(name, self._clock.wall_us(), is_descending=is_descending)
+        found = self._reader.select_sorted(selection, order, before=before, limit=limit)
+        if found is None:
+            raise RunNotFound(f"the run of the key {before} is gone; list from the first page")
+        return [self.summary_of(row) for row in found]
 
     def selection(self, query: str) -> Selection:
         """Return a filter as this moment, and the workers that live now, would have it.

@@ -322,12 +322,11 @@ class Checks:
 def runs(asked: Asked) -> RunPage:
     """Return a page of runs."""
     limit = asked.number("limit", PAGE, LIST_LIMIT_MAX)
-    order = asked.text("order", "newest")
-    if order not in {"newest", "oldest"}:
-        raise UsageError(f"order is newest or oldest, not {order!r:.60}")
-    place = asked.number("before", 0)
     found = asked.viewer.list(
-        asked.text("q"), limit=limit, before=place or None, is_ascending=order == "oldest"
+        asked.text("q"),
+        limit=limit,
+        before=asked.number("before", 0) or None,
+        sort=asked.text("sort", "-created"),
     )
     return RunPage(items=found, next=str(found[-1].key) if len(found) == limit else None)
 
@@ -571,7 +570,7 @@ LOOKS: Mapping[str, Look] = {
     "forms": _look(forms),
     "runs": _look(
         runs, q="a filter", limit=_LIMIT, before="the next of the page before",
-        order="newest, the default, or oldest",
+        sort="by created, started, finished, wakes or took; with - the largest first; -created",
     ),
     "counts": _look(counts, q="a filter"),
     "runs/{id}": _look(run),

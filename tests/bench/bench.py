@@ -417,8 +417,8 @@ def bench_n(count=million.COUNT):
     """Pages of 100 runs out of a million, by filters: with an index, and without one."""
     with folder() as where:
         million.make(where / "million.db", count)
-        indexed = million.ask(where / "million.db", million.INDEXED)
-        walking = million.ask(where / "million.db", million.WALKING)
+        indexed = million.ask(where / "million.db", million.INDEXED + million.SORTED)
+        walking = million.ask(where / "million.db", million.WALKING + million.SORTED_WALKING)
         counted = million.counts(where / "million.db")
     return {
         "runs": count,

@@ -1,5 +1,6 @@
 """`durable ls`: a table for people, lines for programs, JSON for both, and a quick start."""
 
+import datetime as dt
 import json
 import re
 import signal
@@ -33,6 +34,54 @@ def test_runs_come_newest_first_in_six_columns(durable_: Command, shop_file: Pat
     assert (done.code, done.err) == (0, "")
     assert columns(done.out, 2) == NEWEST_FIRST
     assert {line.count("\t") for line in done.out.splitlines()} == {5}
+
+
+@pytest.mark.parametrize("field", ["created", "started", "finished", "wakes", "took"])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_runs_are_sorted_by_a_field(
+    durable_: Command, shop_file: Path, field: str, sign: str
+) -> None:
+    of_json = {"finished": "closed"}.get(field, field)
+
+    done = durable_("-d", shop_file, "ls", "status:closed", "--sort", f"{sign}{field}", "--json")
+
+    found = json.loads(done.out)
+    assert len(found) > 3
+    if field == "took":
+        spans = [
+            dt.datetime.fromisoformat(one["closed"]) - dt.datetime.fromisoformat(one["started"])
+            for one in found
+        ]
+        assert spans == sorted(spans, reverse=bool(sign))
+    else:
+        times = [one[of_json] for one in found if one[of_json] is not None]
+        assert times == sorted(times, reverse=bool(sign))
+        assert all(one[of_json] is None for one in found[len(times) :])
+    first, *rest = [one["id"] for one in found]
+    behind = durable_(
+        "-d", shop_file, "ls", "status:closed", f"--sort={sign}{field}", "--ids",
+        "--before", found[0]["key"],
+    )  # fmt: skip
+    assert behind.out.splitlines() == rest
+    assert first not in rest
+
+
+def test_columns_are_chosen(durable_: Command, on_terminal: Command, shop_file: Path) -> None:
+    every = "key,run,status,workflow,created,age,started,finished,wakes,took,cause,tags,why"
+    done = durable_(
+        "-d", shop_file, "ls", "id:hello-1,video-1", "--cols", "run, status,wakes,cause"
+    )
+    shown = on_terminal("-d", shop_file, "ls", "--cols", every, "--color", "never")
+    wrong = durable_("-d", shop_file, "ls", "--cols", "run,error")
+    unsorted = durable_("-d", shop_file, "ls", "--sort", "error")
+
+    lines = [line.split("\t") for line in done.out.splitlines()]
+    assert [line[:2] for line in lines] == [["video-1", "retrying"], ["hello-1", "completed"]]
+    assert lines[0][2].startswith("in ")
+    assert [line[2:] for line in lines[1:]] == [["", "started"]]
+    assert shown.out.split("\n")[0].split()[:4] == ["KEY", "RUN", "STATUS", "WORKFLOW"]
+    assert (wrong.code, "--cols takes status, workflow" in wrong.err) == (2, True)
+    assert (unsorted.code, "sorted by created, started" in unsorted.err) == (2, True)
 
 
 def test_a_pipe_gets_no_title_no_colour_and_no_symbol(durable_: Command, shop_file: Path) -> None:

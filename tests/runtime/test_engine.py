@@ -173,7 +173,7 @@ async def test_retry_refuses_when_a_compensation_completed_after_the_failure(tmp
 
         assert await harness.finish(again) == 1
         assert [event.step for event in await again.history()] == ["1", "2"]
-        with pytest.raises(durable.WrongState, match="x#2 is the newest"):
+        with pytest.raises(durable.WrongState, match="goes on as x#2 already, the newest"):
             await run.retry()
 
 

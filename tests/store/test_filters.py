@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from durable._clock import new_salt
-from durable._store.filtering import Selection, compiled
+from durable._store.filtering import Selection, Sort, _sources_of, compiled
 from durable._store.rows import RunRow, new_run
 from durable._store.writer import Change, Transaction
 from durable.errors import FilterError, UsageError
@@ -533,3 +533,112 @@ def test_a_row_that_is_not_utf8_hides_no_other(store) -> None:
     assert [row.name for row in rows] == NEWEST
     assert rows[-1].workflow == r"ok\xff"
     assert rows[0].arguments == "[]"
+
+
+# -- other orders ----------------------------------------------------------------------------------
+
+
+def sorted_by(store, query: str, name: str, *, is_descending: bool, step: int) -> list[str]:
+    """Return the names in an order, read in pages."""
+    sort = Sort.by(name, NOW_US, is_descending=is_descending)
+    found: list[RunRow] = []
+    while True:
+        page = store.reader.select_sorted(
+            selected(store, query), sort, before=found[-1].pk if found else None, limit=step
+        )
+        found += page
+        if len(page) < step:
+            return [row.name for row in found]
+
+
+def in_order(store, names: list[str], name: str, *, is_descending: bool) -> list[str]:
+    """Return what the order should be: by the value, then by the key; without one at the end."""
+    rows = [store.reader.find_ordinal(one.partition("#")[0], int(one.partition("#")[2] or 1))
+            for one in names]  # fmt: skip
+
+    def value(row: RunRow) -> int | None:
+        match name:
+            case "took":
+                if row.started_us is None:
+                    return None
+                return (NOW_US if row.closed_us is None else row.closed_us) - row.started_us
+            case "started":
+                return row.started_us
+            case "finished":
+                return row.closed_us
+            case _:
+                return row.wake_at_us
+
+    having = sorted((value(row), row.pk, row.name) for row in rows if value(row) is not None)
+    rest = sorted((row.pk, row.name) for row in rows if value(row) is None)
+    if is_descending:
+        having, rest = having[::-1], rest[::-1]
+    return [one[-1] for one in (*having, *rest)]
+
+
+@pytest.mark.parametrize("most", [0, 5_000])
+@pytest.mark.parametrize("is_descending", [True, False])
+@pytest.mark.parametrize("name", ["started", "finished", "wakes", "took"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "", "superseded:any", "status:open", "status:failed,completed", "workflow:invoice.*",
+        "started:<1d", "finished:<1d status:completed", "tag:urgent", "id:order-1,vip", "order",
+        "took:>1h", "-status:completed", "status:failed or status:blocked", "parent:order-3",
+        "id:nobody", "input.customer.id:42 superseded:any",
+    ],
+)  # fmt: skip
+def test_runs_are_sorted_page_by_page(
+    store, monkeypatch, query: str, name: str, is_descending: bool, most: int
+) -> None:
+    plant(store)
+    names = found_by(store, query)
+    monkeypatch.setattr("durable._store.filtering.RANGE_RUNS_MAX", most)
+
+    expected = in_order(store, names, name, is_descending=is_descending)
+
+    for step in (1, 3, 1_000):
+        found = sorted_by(store, query, name, is_descending=is_descending, step=step)
+        assert found == expected
+
+
+def test_a_page_behind_a_run_that_is_gone_is_none(store) -> None:
+    plant(store)
+    sort = Sort.by("took", NOW_US, is_descending=True)
+
+    assert store.reader.select_sorted(selected(store, ""), sort, before=7_777, limit=1) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "index"), [("started", "run_started"), ("finished", "run_closed")]
+)
+@pytest.mark.parametrize("is_descending", [True, False])
+@pytest.mark.parametrize("place", [None, (7, 7)])
+def test_an_order_with_an_index_sorts_nothing(
+    store, name: str, index: str, is_descending: bool, place: tuple[int, int] | None
+) -> None:
+    plant(store)
+    sort = Sort.by(name, NOW_US, is_descending=is_descending)
+    selection = selected(store, "-order")
+    (source,) = _sources_of(store.reader._rows, selection, sort)
+
+    text, values = selection.sorted_page(source, sort, place, 100)
+
+    plan = "\n".join(
+        str(row[3]) for row in store.reader._rows(f"EXPLAIN QUERY PLAN {text}", values)
+    )
+    assert index in plan
+    assert "TEMP B-TREE" not in plan
+    bound = "<?" if is_descending and place is not None else ">?"
+    assert f"{sort.column.removeprefix('run.')}{bound}" in plan  # It begins at the place.
+
+
+def test_a_sorted_page_with_a_row_that_is_not_utf8_hides_no_other(store) -> None:
+    plant(store)
+    store.writer._connection.execute(
+        "UPDATE run SET workflow = CAST(x'6f6bff' AS TEXT) WHERE id = 'plain'"
+    )
+
+    found = sorted_by(store, "", "took", is_descending=True, step=1_000)
+
+    assert sorted(found) == sorted(NEWEST)

@@ -83,6 +83,16 @@ async def test_runs_are_listed_filtered_and_paged(served):
     assert [one["id"] for one in failed["items"]] == ["order/42?"]
     assert (first["items"][0]["id"], second["items"][0]["id"]) == ("waits", "order/42?")
     assert every["items"][0]["created"].endswith("Z")
+    oldest = (await web.get(path("runs"), params={"sort": "started", "limit": "1"})).json()
+    behind = {"sort": "started", "before": oldest["next"]}
+    assert [one["id"] for one in oldest["items"]] == ["order/42?"]
+    assert [one["id"] for one in (await web.get(path("runs"), params=behind)).json()["items"]] == [
+        "waits"
+    ]
+    gone = await web.get(path("runs"), params={"sort": "-took", "before": "7777"})
+    assert (gone.status_code, "list from the first page" in gone.json()["detail"]) == (404, True)
+    wrong = await web.get(path("runs"), params={"sort": "why"})
+    assert (wrong.status_code, "not by 'why'" in wrong.json()["detail"]) == (400, True)
     counts = (await web.get(path("counts"))).json()
     assert counts == {"counts": {"running": 1, "failed": 1}, "total": 2}
 

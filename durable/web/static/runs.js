@@ -5,7 +5,8 @@ import { Ago, Button, CLOSED, Empty, Failure, Loading, OPEN, RunLink, Status, To
 import { VERBS, actOnMany, actOnRun, bulkVerbs, verbsFor } from "./acts.js";
 
 const PAGE = 100;
-const COLUMNS = { workflow: "Workflow", started: "Started", took: "Took", why: "Waits for / error", created: "Created", wakes: "Wakes", tags: "Tags", cause: "Cause" };
+const COLUMNS = { workflow: "Workflow", started: "Started", took: "Took", why: "Waits for / error", created: "Created", finished: "Finished", wakes: "Wakes", tags: "Tags", cause: "Cause" };
+const SORTS = ["created", "started", "finished", "wakes", "took"];
 const USUAL = ["workflow", "started", "took", "why"];
 const VIEWS_KEY = "durable.views";
 const COLUMNS_KEY = "durable.columns";
@@ -133,6 +134,7 @@ const cells = {
   workflow: (run) => html`<td class="c-workflow"><span class="clip" title=${run.workflow}>${run.workflow}</span></td>`,
   started: (run) => html`<td class="c-time"><${Ago} time=${run.started} /></td>`,
   created: (run) => html`<td class="c-time"><${Ago} time=${run.created} /></td>`,
+  finished: (run) => html`<td class="c-time"><${Ago} time=${run.closed} /></td>`,
   wakes: (run) => html`<td class="c-time"><${Ago} time=${run.wakes} /></td>`,
   took: (run) => html`<td class="c-time num"><${Took} from=${run.started} to=${run.closed} /></td>`,
   why: (run) => html`<td class="c-why"><span class="clip" title=${run.why}>${run.why}</span></td>`,
@@ -140,17 +142,11 @@ const cells = {
   cause: (run) => html`<td>${run.cause}</td>`,
 };
 
-const sorts = {
-  workflow: (run) => run.workflow, started: (run) => run.started || "", created: (run) => run.created, wakes: (run) => run.wakes || "~",
-  took: (run) => (run.started ? Date.parse(run.closed || new Date().toISOString()) - Date.parse(run.started) : -1), why: (run) => run.why, cause: (run) => run.cause, tags: (run) => run.tags.join(), status: (run) => run.status,
-};
-
 export function Runs() {
   const query = route.value.query.get("q") || "";
   const before = route.value.query.get("before") || "";
-  const order = route.value.query.get("order") || "";
   const sort = route.value.query.get("sort") || "";
-  const list = useLook(asked("runs", { q: query, before, order, limit: PAGE }));
+  const list = useLook(asked("runs", { q: query, before, sort, limit: PAGE }));
   const counts = useLook(asked("counts", { q: termsOf(query).rest }));
   const language = useLook("language", 0);
   const forms = useLook("forms", 0);
@@ -162,15 +158,9 @@ export function Runs() {
   const table = useRef();
   const place = useRef("");  // Keys come faster than pages are drawn; rows move, runs do not.
   const setCursor = (next) => { place.current = next; showCursor(next); };
-  useEffect(() => { setSelected(new Set()); setAll(false); setCursor(""); }, [query, before, order]);
+  useEffect(() => { setSelected(new Set()); setAll(false); setCursor(""); }, [query, before, sort]);
 
-  const items = useMemo(() => {
-    const found = list.data?.items || [];
-    const by = sorts[sort.replace(/^-/, "")];
-    if (!by) return found;
-    const sorted = [...found].sort((a, b) => (by(a) < by(b) ? -1 : by(a) > by(b) ? 1 : 0));
-    return sort.startsWith("-") ? sorted.reverse() : sorted;
-  }, [list.data, sort]);
+  const items = list.data?.items || [];
   const words = useMemo(() => language.data && { ...language.data, workflows: (forms.data?.workflows || []).map((one) => one.name) }, [language.data, forms.data]);
 
   const toggle = (id) => { setSelected((before) => { const next = new Set(before); if (!next.delete(id)) next.add(id); return next; }); setAll(false); };
@@ -200,8 +190,10 @@ export function Runs() {
     actOnMany(isAll ? query || "status:open,closed" : `(${meant})`, verb, () => { setSelected(new Set()); setAll(false); });
   };
   const headOf = (name, label) => {
-    const by = sort === name ? "ascending" : sort === "-" + name ? "descending" : "none";
-    return html`<th key=${name} aria-sort=${by} class=${"c-" + name}><${Button} class="sort" title="Sorts this page" onClick=${() => setQuery({ sort: sort === name ? "-" + name : sort === "-" + name ? "" : name })}>${label}${by === "ascending" ? " ↑" : by === "descending" ? " ↓" : ""}<//></th>`;
+    if (!SORTS.includes(name)) return html`<th key=${name} class=${"c-" + name}>${label}</th>`;
+    const now = sort || "-created";
+    const by = now === name ? "ascending" : now === "-" + name ? "descending" : "none";
+    return html`<th key=${name} aria-sort=${by} class=${"c-" + name}><${Button} class="sort" onClick=${() => setQuery({ before: "", sort: by === "none" ? "-" + name : by === "descending" ? name : "" })}>${label}${by === "ascending" ? " ↑" : by === "descending" ? " ↓" : ""}<//></th>`;
   };
   const isEmpty = list.data && items.length === 0;
   const chosen = new Set(items.filter((one) => selected.has(one.id)).map((one) => one.status));
@@ -224,10 +216,10 @@ export function Runs() {
         <td class="c-check"><input type="checkbox" aria-label=${`Select ${run.id}`} checked=${selected.has(run.id)} onChange=${() => toggle(run.id)} /></td>
         <td class="c-status"><${Status} of=${run.status} /></td><td class="c-run"><${RunLink} id=${run.id} /></td>${columns.map((name) => cells[name](run))}</tr>`)}</tbody></table></div>
       <div class="pages"><${ColumnMenu} columns=${columns} setColumns=${setColumns} />
-        <${Button} onClick=${() => go([], { q: query, order: order ? "" : "oldest" })}>${order ? "Oldest first" : "Newest first"}<//><span class="grow"></span>
-        ${before && html`<${Button} onClick=${() => history.back()}>‹ back<//><a class="button" href=${href([], { q: query, order })}>first page</a>`}
+        <${Button} onClick=${() => setQuery({ before: "", sort: sort ? "" : "created" })}>${!sort ? "Newest first" : sort === "created" ? "Oldest first" : `By ${sort.replace("-", "")}`}<//><span class="grow"></span>
+        ${before && html`<${Button} onClick=${() => history.back()}>‹ back<//><a class="button" href=${href([], { q: query, sort })}>first page</a>`}
         <span class="dim" aria-live="polite">${num(items.length)} of ${total?.toLocaleString("en") ?? "…"}</span>
-        ${list.data.next && html`<a class="button" href=${href([], { q: query, order, before: list.data.next })}>${order ? "newer" : "older"} ›</a>`}</div>`}`;
+        ${list.data.next && html`<a class="button" href=${href([], { q: query, sort, before: list.data.next })}>${!sort ? "older" : sort === "created" ? "newer" : "next"} ›</a>`}</div>`}`;
 }
 
 function totalOf(counts, query) {

@@ -5,9 +5,10 @@ import { Ago, Empty, RunLink, Status, href, html, num } from "./parts.js";
 const GROUPS = [["blocked", "Blocked: code and history do not fit"], ["retrying", "Tried again"], ["waiting", "For a message, a child or an answer"], ["queued", "For a worker"], ["paused", "Until somebody resumes them"]];
 
 function Group({ status, title, count }) {
-  const { data } = useLook(asked("runs", { q: `status:${status}`, limit: 15, order: "oldest" }), 2000);
+  const sort = status === "retrying" ? "wakes" : "created";
+  const { data } = useLook(asked("runs", { q: `status:${status}`, limit: 15, sort }), 2000);
   return html`<section><h2><${Status} of=${status} /> ${title} <a class="count" href=${href([], { q: `status:${status}` })}>${num(count)}</a></h2>
-    <${Lines} items=${data?.items || []} />${data?.next && html`<p><a href=${href([], { q: `status:${status}`, order: "oldest" })}>all of them</a></p>`}</section>`;
+    <${Lines} items=${data?.items || []} />${data?.next && html`<p><a href=${href([], { q: `status:${status}`, sort })}>all of them</a></p>`}</section>`;
 }
 
 const Lines = ({ items }) => html`<table class="plain"><tbody>${items.map((run) => html`<tr key=${run.key}><td class="c-run"><${RunLink} id=${run.id} /></td><td class="dim clip">${run.workflow}</td><td class="c-time">${run.wakes ? html`<${Ago} time=${run.wakes} />` : html`<span class="dim">since <${Ago} time=${run.started || run.created} /></span>`}</td><td class="c-why"><span class="clip" title=${run.why}>${run.why}</span></td></tr>`)}</tbody></table>`;
