@@ -10,6 +10,8 @@ import click
 
 import durable
 from durable.inspection import duration
+from durable_cli._errors import NOT_FOUND, Failed
+from durable_cli._events import plain, write_event
 from durable_cli._options import (
     color_option,
     file_option,
@@ -28,13 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from durable import RunDetails
-    from durable.inspection import AttemptView, DifferenceView, SourceView, StepView
+    from durable.inspection import AttemptView, DifferenceView, SourceView, StepView, Viewer
 
 __all__ = ["command"]
 
 # Of a fingerprint so much tells two versions apart.
 CODE_SHOWN = 8
 
+# Of a run that has not the one that was asked for.
+STEPS_SHOWN = 8
 TITLES = ("STEP", "NAME", "STATUS", "TRIES", "TOOK", "ENDED", "ERROR")
 # What one line shows of a payload where no terminal gives a width.
 PAYLOAD_CELLS = 160
@@ -52,6 +56,10 @@ INDENT = "  "
 )
 @click.option("--code", "sources", is_flag=True, help="The source of the workflow's code that ran.")
 @click.option("--attempts", is_flag=True, help="Each failed attempt with its whole traceback.")
+@click.option(
+    "--step", metavar="STEP", help="One step, by its id or name, with payloads and attempts."
+)
+@click.option("--events", is_flag=True, help="The recorded events, with their numbers.")
 @watch_option
 @json_option
 @file_option
@@ -59,17 +67,21 @@ INDENT = "  "
 def command(
     run: str,
     app: str | None,
+    step: str | None,
     watch: float | None,
     *,
     sources: bool,
     payloads: bool,
     attempts: bool,
+    events: bool,
     as_json: bool,
 ) -> None:
     """Show one run: why it waits, its steps, its error.
 
     RUN is an id (its newest run), id#2 (exactly that one), or last (the newest of all).
     """
+    if sum((app is not None, sources, step is not None, events)) > 1:
+        raise click.UsageError("--stack, --code, --step and --events exclude each other")
     path, screen = settings().path(), settings().screen()
     with durable.view(path) as runs:
         name = find_run(runs, run)
@@ -81,6 +93,10 @@ def command(
                 screen.text(find_engine(app).stack(name, path) + "\n")
             elif sources:
                 _write_sources(screen, runs.sources(name), as_json=as_json)
+            elif events:
+                _write_events(screen, runs, name, as_json=as_json)
+            elif step is not None:
+                _write_steps(screen, runs, name, step, as_json=as_json)
             elif as_json:
                 screen.json(_plain(runs.get(name)))
             else:
@@ -100,6 +116,38 @@ def _write_sources(screen: Screen, found: Sequence[SourceView], *, as_json: bool
         screen.line(screen.style(place, "bold"))
         screen.line(clean_lines(one.text.rstrip("\n")))
         screen.line()
+
+
+def _write_events(screen: Screen, runs: Viewer, name: str, *, as_json: bool) -> None:
+    found: list[dict[str, Any]] = []
+    after = 0
+    while page := runs.events(name, after=after):
+        after = page[-1].seq
+        for event in page:
+            if as_json:
+                found.append(plain(event))
+            else:
+                write_event(screen, event)
+    if as_json:
+        screen.json(found)
+
+
+def _write_steps(screen: Screen, runs: Viewer, name: str, step: str, *, as_json: bool) -> None:
+    """Write what goes by an id or a name: one step, or all that are called so."""
+    run = runs.get(name)
+    meant = [one for one in run.steps if one.step == step]
+    meant = meant or [one for one in run.steps if one.name == step]
+    if not meant:
+        known = ", ".join(f"{one.step} ({one.name})" for one in run.steps[:STEPS_SHOWN] if one.step)
+        raise Failed(
+            f"run {run.id} has no step {step!r:.60}; it has {known or 'none'}", code=NOT_FOUND
+        )
+    if as_json:
+        screen.json(_plain(meant))
+        return
+    _steps(screen, attrs.evolve(run, steps=meant), runs.now())
+    _payloads_of_steps(screen, meant)
+    _attempts(screen, meant)
 
 
 def _write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import durable
+from durable.filters import interval_of, span_of
 from durable_cli._apps import find_workflow
 from durable_cli._errors import OPEN_STILL, Failed
 from durable_cli._options import (
     color_option,
     file_option,
+    find_run,
     json_option,
     json_value,
     seconds_of,
@@ -25,9 +28,11 @@ from durable_cli._output import clean
 from durable_cli._verbs import code_of_end, ended, tell_why, write_end
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping, Sequence
 
     from durable import Run, Workflow
+    from durable.inspection import Viewer
 
 __all__ = ["command"]
 
@@ -40,12 +45,15 @@ __all__ = ["command"]
     "--arg", "named", metavar="NAME=JSON", multiple=True,
     help="An argument by its name; NAME=@FILE reads it. May be given again.",
 )  # fmt: skip
+@click.option("--like", metavar="RUN", help="With the arguments of this run.")
 @click.option("--delay", metavar="TIME", help="Begin after so long, as in 5m.")
+@click.option("--at", metavar="TIME", help="Begin then, as in 2026-12-01T09:00 (UTC).")
 @click.option(
     "--on-closed",
     type=click.Choice(["return", "retry", "restart", "error"]),
     help="If the run of this id has ended: return it (the default), or something else.",
 )
+@click.option("--dry-run", is_flag=True, help="Say what would be started, and store nothing.")
 @click.option("--wait", "waits", is_flag=True, help="Until it has ended; the exit code says how.")
 @timeout_option("With --wait: at most so long")
 @json_option
@@ -56,10 +64,13 @@ def command(
     arguments: str | None,
     run_id: str | None,
     named: Sequence[str],
+    like: str | None,
     delay: str | None,
+    at: str | None,
     on_closed: str | None,
     limit_s: float | None,
     *,
+    dry_run: bool,
     waits: bool,
     as_json: bool,
 ) -> int:
@@ -70,20 +81,85 @@ def command(
     """
     if limit_s is not None and not waits:
         raise click.UsageError("--timeout is for --wait")
+    if like is not None and (arguments is not None or named):
+        raise click.UsageError("--like takes the arguments of another run; give it, or arguments")
+    if delay is not None and at is not None:
+        raise click.UsageError("say when it begins by --delay or by --at")
+    args, kwargs = _given(arguments, named)
+    workflow = find_workflow(app)
+    path = settings().path()
+    with durable.view(path) as runs:  # What is no file of ours is refused before it is written to.
+        options = _options(run_id, delay, at, on_closed, runs.now())
+        if like is not None:
+            args, kwargs = _of_run(runs, find_run(runs, like), workflow)
+        workflow = workflow.options(**options)
+        args, kwargs = _fitting(workflow, args, kwargs)
+        if dry_run:
+            return _rehearse(runs, workflow, run_id, args, kwargs, as_json=as_json)
+    return asyncio.run(_start(path, workflow, args, kwargs, limit_s, waits=waits, as_json=as_json))
+
+
+def _options(
+    run_id: str | None, delay: str | None, at: str | None, on_closed: str | None, now: dt.datetime
+) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if run_id is not None:
         options["id"] = run_id
     if delay is not None:
         options["start_delay"] = seconds_of(delay, "--delay")
+    if at is not None:
+        options["start_delay"] = _until(at, now)
     if on_closed is not None:
         options["on_closed"] = on_closed
-    args, kwargs = _given(arguments, named)
-    workflow = find_workflow(app).options(**options)
-    args, kwargs = _fitting(workflow, args, kwargs)
-    path = settings().path()
-    with durable.view(path):  # What is no file of ours is refused before anything could write.
-        pass
-    return asyncio.run(_start(path, workflow, args, kwargs, limit_s, waits=waits, as_json=as_json))
+    return options
+
+
+def _until(text: str, now: dt.datetime) -> float:
+    """Return the seconds until a moment that somebody names."""
+    now_us = round(now.timestamp() * 1e6)
+    found = None if span_of(text) is not None else interval_of(text, now_us)
+    if found is None or found[0] < now_us:
+        raise click.UsageError(
+            f"--at takes a moment to come, as in 2026-12-01T09:00 (UTC), not {clean(text)!r:.60}"
+        )
+    return (found[0] - now_us) / 1e6
+
+
+def _of_run(
+    runs: Viewer, name: str, workflow: Workflow[..., Any]
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Return the arguments that another run has, as plain data."""
+    other = runs.get_row(name).workflow
+    if other not in {workflow.name, *workflow.aliases}:
+        raise click.UsageError(
+            f"run {clean(name)} is of the workflow {clean(other)}, not of {workflow.name}"
+        )
+    return _given(runs.payload(name, "arguments").decode(), ())
+
+
+def _rehearse(
+    runs: Viewer,
+    workflow: Workflow[..., Any],
+    run_id: str | None,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    as_json: bool,
+) -> int:
+    """Say what would be started; everything but the commit has been tried."""
+    workflow.codec.encode(tuple(args), dict(kwargs))
+    status = ""
+    if run_id is not None:
+        with contextlib.suppress(durable.RunNotFound):
+            status = runs.header(run_id).status
+    screen = settings().screen()
+    if as_json:
+        screen.json({"id": run_id, "workflow": workflow.name, "status": status or None})
+        return 0
+    name = "" if run_id is None else f" {clean(run_id)}"
+    is_there = f"; there is one of this id: {status}" if status else ""
+    screen.line(f"would start{name} ({clean(workflow.name)}){is_there}")
+    return 0
 
 
 def _given(text: str | None, named: Sequence[str]) -> tuple[Sequence[Any], dict[str, Any]]:

@@ -5,28 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 import durable
 from durable_cli._errors import NOT_FOUND, Failed
+from durable_cli._events import plain, write_event
 from durable_cli._options import color_option, file_option, json_option, run_argument, settings
-from durable_cli._output import Cell, clean, to_json
-from durable_cli._output import cells as cells_of
-from durable_cli._talk import decoded
+from durable_cli._output import clean, to_json
 from durable_cli._verbs import look, write_end
 
 if TYPE_CHECKING:
     from durable import Item
-    from durable.inspection import EventView
     from durable_cli._output import Screen
 
 __all__ = ["command"]
-
-# Of what an event says; `durable show RUN --payloads` shows it whole.
-CONTENT_CELLS = 100
-# Of an event's line on a terminal: time, run, number, status, kind, step, name, content.
-WIDTHS = (24, 10, 3, 11, 8, 4, 10, 0)
 
 
 @click.command("tail", epilog="Example: durable tail chat-1 tokens --join")
@@ -95,44 +87,12 @@ async def _follow_events(path: str, run: str, after: int, *, as_json: bool) -> N
         handle = await client.get(run)
         async for event in handle.events(after=after):
             if as_json:
-                screen.json(_plain(event), is_line=True)
+                screen.json(plain(event), is_line=True)
             else:
-                _write_event(screen, event)
+                write_event(screen, event)
             screen.flush()
         if screen.is_terminal and not as_json:
             write_end(screen, await handle.wait())
-
-
-def _plain(event: EventView) -> dict[str, Any]:
-    fields = attrs.asdict(event)
-    return fields | {name: decoded(fields[name]) for name in ("arguments", "result")}
-
-
-def _write_event(screen: Screen, event: EventView) -> None:
-    status = screen.status(event.status)
-    content = clean(event.error or event.result or event.arguments)
-    cells = (
-        Cell(f"{event.at:%Y-%m-%d %H:%M:%S}.{event.at.microsecond // 1000:03}Z", ("dim",)),
-        Cell(clean(event.run)),
-        Cell(str(event.seq)),
-        status,
-        Cell(clean(event.kind)),
-        Cell(clean(event.step)),
-        Cell(clean(event.name)),
-        Cell(screen.cut(content, CONTENT_CELLS)),
-    )
-    if not screen.is_terminal:
-        screen.rows([cells])
-        return
-    # Lines come one by one, so the columns cannot know how wide they will be.
-    shown: list[str] = []
-    room = screen.columns
-    for cell, width in zip(cells, WIDTHS, strict=True):
-        text = screen.cut(cell.text, max(0, room - 1))
-        padded = text + " " * (width - cells_of(text))
-        room -= cells_of(padded) + 1
-        shown.append(screen.style(padded, *cell.styles))
-    screen.line(" ".join(shown).rstrip(" "))
 
 
 # -- a stream --------------------------------------------------------------------------------------

@@ -188,3 +188,37 @@ def test_a_run_that_is_not_there_is_exit_code_3(
     assert (done.code, done.out) == (3, "")
     assert done.err.startswith("error: no run ")
     assert done.err.removesuffix("\n").isprintable()
+
+
+def test_one_step_is_shown_with_all_it_has(durable_: Command, shop_file: Path) -> None:
+    by_id = durable_("-d", shop_file, "show", "order-8812", "--step", "2")
+    by_name = durable_("-d", shop_file, "show", "order-8812", "--step", "charge")
+    as_json = json.loads(
+        durable_("-d", shop_file, "show", "order-8812", "--step", "charge", "--json").out
+    )
+    missing = durable_("-d", shop_file, "show", "order-8812", "--step", "chrage")
+
+    assert by_id.code == 0
+    assert by_id.out == by_name.out
+    assert "reserve" not in by_id.out
+    assert "step 2 (charge)\narguments  " in by_id.out
+    assert by_id.out.count("Traceback (most recent call last):") == 2
+    assert [(one["step"], one["tries"], len(one["attempts"])) for one in as_json] == [("2", 2, 2)]
+    assert missing.code == 3
+    assert "has no step 'chrage'; it has 1 (reserve), 2 (charge)" in missing.err
+
+
+def test_the_recorded_events_are_shown_with_their_numbers(
+    durable_: Command, shop_file: Path
+) -> None:
+    done = durable_("-d", shop_file, "show", "order-8812", "--events")
+    as_json = json.loads(durable_("-d", shop_file, "show", "order-8812", "--events", "--json").out)
+    both = durable_("-d", shop_file, "show", "order-8812", "--events", "--code")
+
+    rows = [line.split("\t") for line in done.out.splitlines()]
+    assert [(row[2], row[3], row[6]) for row in rows] == [
+        ("1", "completed", "reserve"), ("2", "failed", "charge"),
+    ]  # fmt: skip
+    assert "\x1b" not in done.out
+    assert [one["seq"] for one in as_json] == [1, 2]
+    assert (both.code, "exclude each other" in both.err) == (2, True)

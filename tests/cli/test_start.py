@@ -1,6 +1,7 @@
 """`durable start`: finds the workflow, refuses what does not fit, and executes nothing."""
 
 import asyncio
+import datetime as dt
 import json
 import sys
 from pathlib import Path
@@ -214,3 +215,66 @@ async def test_waiting_for_a_worker_gives_the_result(
         assert await asyncio.to_thread(main, given) == code
 
     assert json.loads(capsys.readouterr().out)["result"] == result
+
+
+def test_a_run_like_another_is_started(durable_: Command, empty_file: Path) -> None:
+    given = ["app:fulfil", '{"args": [{"number": 7, "items": ["tea"]}], "kwargs": {"fast": true}}']
+    first = durable_("-d", empty_file, "start", *given, "--id", "first")
+
+    again = durable_("-d", empty_file, "start", "app:fulfil", "--like", "first", "--id", "again")
+    other = durable_("-d", empty_file, "start", "app:greet", "--like", "first")
+    both = durable_("-d", empty_file, "start", "app:fulfil", "[1]", "--like", "first")
+    nobody = durable_("-d", empty_file, "start", "app:fulfil", "--like", "nobody")
+
+    assert (first.code, again.code, again.out) == (0, 0, "again\n")
+    one, two = started(empty_file)
+    assert one.arguments == two.arguments
+    assert json.loads(one.arguments)["kwargs"] == {"fast": True}
+    assert (other.code, "run first is of the workflow fulfil, not of greeting" in other.err) == (
+        2, True,
+    )  # fmt: skip
+    assert (both.code, nobody.code) == (2, 3)
+
+
+def test_a_run_begins_at_a_moment(durable_: Command, empty_file: Path) -> None:
+    done = durable_("-d", empty_file, "start", "app:nothing", "--at", "2126-12-01T09:00:30")
+
+    assert done.code == 0
+    (run,) = started(empty_file)
+    assert run.status == "sleeping"
+    assert run.wakes is not None
+    assert abs(run.wakes - dt.datetime(2126, 12, 1, 9, 0, 30, tzinfo=dt.UTC)).total_seconds() < 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--at", "2001-01-01T00:00"], ["--at", "5m"], ["--at", "soon"],
+        ["--at", "2126-12-01T09:00", "--delay", "5m"],
+    ],
+)  # fmt: skip
+def test_a_moment_that_is_none_is_refused(
+    durable_: Command, empty_file: Path, words: list[str]
+) -> None:
+    done = durable_("-d", empty_file, "start", "app:nothing", *words)
+
+    assert done.code == 2
+    assert "--at" in done.err
+    assert started(empty_file) == []
+
+
+def test_a_dry_run_of_a_start_stores_nothing(durable_: Command, empty_file: Path) -> None:
+    durable_("-d", empty_file, "start", "app:nothing", "--id", "there")
+
+    new = durable_("-d", empty_file, "start", "app:greet", '["ada"]', "--dry-run")
+    there = durable_("-d", empty_file, "start", "app:nothing", "--id", "there", "--dry-run")
+    wrong = durable_("-d", empty_file, "start", "app:greet", "[1]", "--dry-run")
+    as_json = durable_(
+        "-d", empty_file, "start", "app:nothing", "--id", "there", "--dry-run", "--json"
+    )
+
+    assert (new.code, new.out) == (0, "would start (greeting)\n")
+    assert there.out == "would start there (nothing); there is one of this id: queued\n"
+    assert (wrong.code, "do not fit greet(name: str)" in wrong.err) == (2, True)
+    assert json.loads(as_json.out) == {"id": "there", "workflow": "nothing", "status": "queued"}
+    assert len(started(empty_file)) == 1
