@@ -52,12 +52,13 @@ __all__ = [
     "span_of",
 ]
 
-# Texts longer than this are no filters.
-FILTER_CHARACTERS_MAX = 4_000
+# Texts longer than this are no filters: a hundred ids of the greatest length fit.
+FILTER_CHARACTERS_MAX = 32_000
 # Nested deeper, a text is no filter either.
 DEPTH_MAX = 30
-# SQLite takes 32,766 bound values, and expressions 1,000 deep.
+# SQLite takes 32,766 bound values; one of these has at most ten.
 TERMS_MAX = 200
+VALUES_MAX = 500
 
 OPEN = ("blocked", "paused", "running", "retrying", "queued", "waiting", "sleeping")
 CLOSED = ("completed", "failed", "cancelled", "terminated", "continued")
@@ -321,6 +322,7 @@ class _Parser:
         self._at = 0
         self._depth = 0
         self._terms = 0
+        self._values_seen = 0
 
     def _split(self) -> Iterator[_Token]:
         position, end = 0, len(self._text.rstrip())
@@ -434,6 +436,9 @@ class _Parser:
 
     def _values(self, kind: str, text: str, position: int) -> Iterator[Value]:
         for one in _members(text):
+            self._values_seen += 1
+            if self._values_seen > VALUES_MAX:
+                raise self._error(f"a filter has at most {VALUES_MAX} values", position)
             yield self._value(kind, one, position)
             position += len(one) + 1
 

@@ -111,10 +111,10 @@ class Retry:
     def __attrs_post_init__(self) -> None:
         if not (math.isfinite(self.backoff) and self.backoff >= 1):
             raise UsageError(f"Retry.backoff is {self.backoff!r}; it must be 1 or more")
-        if self.max_attempts is not None and self.max_attempts < 1:
+        if self.max_attempts is not None and not _counts(self.max_attempts):
             raise UsageError(
                 f"Retry.max_attempts is {self.max_attempts!r}; it counts the first attempt too, so "
-                "it must be 1 or more, or None for no limit"
+                "it must be a whole number of 1 or more, or None for no limit"
             )
         if not 0 <= self.jitter <= 1:
             raise UsageError(f"Retry.jitter is {self.jitter!r}; it must be between 0 and 1")
@@ -183,6 +183,10 @@ class ActivityPolicy:
 # What a person may change of a pending step, as it is stored: of its retry policy, and its limits.
 _RETRY_EDITS = ("max_attempts", "initial_interval", "backoff", "max_interval", "on_exhausted")
 _LIMIT_EDITS = ("start_to_close_us", "schedule_to_close_us", "heartbeat_us")
+
+
+def _counts(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
 
 
 def edited(policy: ActivityPolicy, changes: Mapping[str, Any]) -> ActivityPolicy:

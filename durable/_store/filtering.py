@@ -394,9 +394,9 @@ class _Compiler:
         """Return the condition of a filter, or of a part of one."""
         match one:
             case And():
-                return " AND ".join(f"({self.condition(part)})" for part in one.parts) or "1"
+                return _joined("AND", list(map(self.condition, one.parts))) or "1"
             case Or():
-                return " OR ".join(f"({self.condition(part)})" for part in one.parts)
+                return _joined("OR", list(map(self.condition, one.parts)))
             case Not():  # What is unknown (NULL) does not hold.
                 return f"NOT COALESCE(({self.condition(one.inner)}), 0)"
             case Words():
@@ -411,7 +411,7 @@ class _Compiler:
         return text
 
     def _any(self, condition: Callable[[Value], str], term: Term) -> str:
-        return " OR ".join(f"({condition(value)})" for value in term.values)
+        return _joined("OR", list(map(condition, term.values)))
 
     def _words(self, value: Value) -> str:
         pattern = _like(value)
@@ -537,7 +537,7 @@ class _Compiler:
                 parts.append(self._compared_by_type(value, term, one))
             else:
                 parts += [self._is_at(value, one, wanted) for wanted in term.values]
-        found = " OR ".join(f"({part})" for part in parts)
+        found = _joined("OR", parts)
         # A large payload is the number of its blob.
         is_json = f"typeof({column}) = 'text' AND json_valid({column})"
         return f"CASE WHEN {is_json} THEN ({found}) END"
@@ -710,6 +710,14 @@ def _by_labels(term: Term) -> Iterator[Source]:
                     (term.field, one),
                     key="label.run",
                 )
+
+
+def _joined(word: str, parts: Sequence[str]) -> str:
+    """Return conditions joined in halves: SQLite takes no expression deeper than 1,000."""
+    if len(parts) < 2:
+        return f"({parts[0]})" if parts else ""
+    middle = len(parts) // 2
+    return f"({_joined(word, parts[:middle])}) {word} ({_joined(word, parts[middle:])})"
 
 
 def _superseded(value: Value) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 import msgspec
@@ -329,7 +329,7 @@ class Client(Bulk, Keeping):
     # -- inside ----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _rehearsing(self) -> Iterator[None]:
+    def _rehearsing(self) -> Generator[None]:
         """Undo what the verb inside does, in the transaction that does it, and end the verb there.
 
         What it would be refused for is raised as ever.

@@ -43,6 +43,7 @@ T = TypeVar("T")
 FRESH_S = 10
 # An act sent again under its key is answered again; the newest so many keys are known.
 KEYS_MAX = 1_000
+KEPT_BYTES_MAX = 16 * 1024 * 1024
 KEY_CHARACTERS_MAX = 200
 # What an act waits for, when its run is in the hands of a worker.
 ACT_WAIT_S = 30
@@ -166,6 +167,7 @@ class _Site:
         self._opened = contextlib.ExitStack()
         self._doing: dict[tuple[str, str, str], _Doing] = {}
         self._done: OrderedDict[tuple[str, str, str], tuple[str, Response]] = OrderedDict()
+        self._kept_bytes = 0
 
     async def answer(self, request: Request, who: str) -> Response:
         """Answer a request that has been judged."""
@@ -278,8 +280,12 @@ class _Site:
                 if mark not in self._done:
                     answer = await self._performed(client, places, said)
                     self._done[mark] = (said_now, answer)
-                    if len(self._done) > KEYS_MAX:
-                        self._done.popitem(last=False)
+                    self._kept_bytes += len(answer.body)
+                    while len(self._done) > 1 and (
+                        len(self._done) > KEYS_MAX or self._kept_bytes > KEPT_BYTES_MAX
+                    ):
+                        _, (_, oldest) = self._done.popitem(last=False)
+                        self._kept_bytes -= len(oldest.body)
         finally:
             doing.waiting -= 1
             if not doing.waiting:

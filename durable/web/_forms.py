@@ -35,7 +35,8 @@ class ParameterForm:
 
     Attributes:
         name: As it is passed by name.
-        kind: ``one``; ``many``: what is left of the positions; ``named``: of the names.
+        kind: ``one``; ``positional`` or ``keyword``: that way alone; ``many``: what is left of the
+            positions; ``named``: of the names.
         is_required: Whether it has no default.
         default: The default, where it is plain data.
         schema: A JSON schema of it; ``{}`` allows anything.
@@ -110,19 +111,25 @@ def promise_form(name: str) -> MessageForm | None:
     return None if hint is None else MessageForm(kind="promise", name=name, schema=_schema(hint))
 
 
+_KINDS = {
+    inspect.Parameter.POSITIONAL_ONLY: "positional",
+    inspect.Parameter.POSITIONAL_OR_KEYWORD: "one",
+    inspect.Parameter.VAR_POSITIONAL: "many",
+    inspect.Parameter.KEYWORD_ONLY: "keyword",
+    inspect.Parameter.VAR_KEYWORD: "named",
+}
+
+
 def _form_of(name: str, made: Workflow[Any, Any]) -> WorkflowForm:
     hints = _hints_of(made.fn)
     found: list[ParameterForm] = []
     for one in inspect.signature(made.fn).parameters.values():
-        kind = "one"
-        if one.kind is inspect.Parameter.VAR_POSITIONAL:
-            kind = "many"
-        elif one.kind is inspect.Parameter.VAR_KEYWORD:
-            kind = "named"
+        kind = _KINDS[one.kind]
         has_default = one.default is not inspect.Parameter.empty
+        may_be_missing = has_default or kind in {"many", "named"}
         found.append(
             ParameterForm(
-                name=one.name, kind=kind, is_required=kind == "one" and not has_default,
+                name=one.name, kind=kind, is_required=not may_be_missing,
                 default=_plain(one.default) if has_default else None,
                 schema=_schema(hints.get(one.name, Any)),
             )

@@ -224,8 +224,10 @@ async def test_what_does_not_go_with_the_step_changes_nothing(playing, caplog):
     ("changes", "message"),
     [
         ({}, "say what of the step"),
-        ({"max_attempts": 0}, "must be 1 or more"),
-        ({"max_attempts": "many"}, "no policy"),
+        ({"max_attempts": 0}, "must be a whole number of 1 or more"),
+        ({"max_attempts": "many"}, "must be a whole number"),
+        ({"max_attempts": 4.5}, "must be a whole number"),
+        ({"max_attempts": True}, "must be a whole number"),
         ({"backoff": 0.5}, "must be 1 or more"),
         ({"backoff": "x"}, "no policy"),
         ({"initial_interval": "soon"}, "no duration"),

@@ -23,6 +23,7 @@ from durable.filters import (
     FILTER_CHARACTERS_MAX,
     STATUSES,
     TERMS_MAX,
+    VALUES_MAX,
     And,
     Not,
     Or,
@@ -137,13 +138,26 @@ def nested(depth: int) -> str:
         (nested(DEPTH_MAX), nested(DEPTH_MAX + 1)),
         ("not " * DEPTH_MAX + "x", "not " * (DEPTH_MAX + 1) + "x"),
         ("x " * TERMS_MAX, "x " * (TERMS_MAX + 1)),
+        ("id:" + ",".join("x" * VALUES_MAX), "id:" + ",".join("x" * (VALUES_MAX + 1))),
     ],
-    ids=["characters", "depth", "negations", "terms"],
+    ids=["characters", "depth", "negations", "terms", "values"],
 )  # fmt: skip
 def test_limits_hold_at_their_edge(at_most: str, over: str) -> None:
     parse(at_most)
     with pytest.raises(FilterError, match="at most"):
         parse(over)
+
+
+@pytest.mark.parametrize("between", [" ", " or "])
+@pytest.mark.parametrize("field", ["error", "id", "step", "input.a", "tag", "issue"])
+def test_the_largest_filter_is_none_too_large_for_sqlite(store, between: str, field: str) -> None:
+    others = ["-error:y"] * (TERMS_MAX - DEPTH_MAX)  # What is in parentheses is a term too.
+    values = f"{field}:" + ",".join("x" * (VALUES_MAX - len(others)))
+    for terms in ([values, *others], [*others, values], [f"{field}:" + ",".join("x" * VALUES_MAX)]):
+        query = "(" * (DEPTH_MAX - 2) + between.join(terms) + ")" * (DEPTH_MAX - 2)
+
+        store.reader.select(selected(store, query))
+        store.reader.tally(selected(store, query))
 
 
 PIECES = [*'abit:,"()-*<>. \\', " or ", "not ", "status:", "started:", "1h", "failed"]

@@ -194,7 +194,7 @@ async def test_forms_are_made_of_signatures_and_declarations(served):
     form = next(one for one in found["workflows"] if one["name"] == "looks_at")
     assert form["text"] == "Look at a box.\n\nAnd at the rest."
     assert [(one["name"], one["kind"], one["is_required"]) for one in form["parameters"]] == [
-        ("box", "one", True), ("rest", "many", False), ("note", "one", False),
+        ("box", "one", True), ("rest", "many", False), ("note", "keyword", False),
     ]  # fmt: skip
     assert form["parameters"][2]["default"] == "none"
     assert form["parameters"][0]["schema"]["$ref"] == "#/$defs/Box"
@@ -335,6 +335,23 @@ async def test_a_file_that_was_replaced_is_told_and_not_shown_on(tmp_path):
         assert "does not exist" in details[-1]
         (tmp_path / "moved.db").rename(file)
         assert (await web.get(path("runs"))).status_code == 200
+
+
+async def test_answers_kept_by_key_have_a_limit_in_bytes(served, monkeypatch):
+    monkeypatch.setattr("durable.web._app.KEPT_BYTES_MAX", 1)
+    _, web = served
+    said = {"workflow": "looks_long", "args": ["x"]}
+
+    async def started(key):
+        answer = await web.post(path("runs:start"), json=said, headers={"idempotency-key": key})
+        return answer.json()["run"]["id"]
+
+    one, same = await started("k1"), await started("k1")
+    two = await started("k2")
+    forgotten = await started("k1")
+
+    assert one == same
+    assert len({one, two, forgotten}) == 3
 
 
 async def test_something_else_under_the_same_key_is_refused(served):

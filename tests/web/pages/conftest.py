@@ -101,10 +101,12 @@ def serving(path: Path, *options: str) -> Iterator[Site]:
 
 
 @contextmanager
-def working(path: Path, broken: str = "") -> Iterator[subprocess.Popen[str]]:
+def working(
+    path: Path, broken: str = "", app: str = "shop.py:engine"
+) -> Iterator[subprocess.Popen[str]]:
     """Let a worker serve a file until the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "durable_cli", "worker", "shop.py:engine"],
+        [sys.executable, "-m", "durable_cli", "worker", app],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=HERE,
         env={**os.environ, "SHOP_DB": str(path), "SHOP_BROKEN": broken},
     )  # fmt: skip

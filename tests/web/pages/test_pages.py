@@ -122,7 +122,7 @@ def test_issues_are_groups_with_what_repairs_them(looked_at, open_page):
     page = open_page(looked_at.address("#/issues"))
 
     page.get_by_role("button", name="Retry 6").wait_for()
-    page.locator(".issue-title").first.click()
+    page.locator(".issue-title", has_text="ConnectionError").first.click()
     page.locator("pre", has_text="ConnectionError").wait_for()
 
 
