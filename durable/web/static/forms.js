@@ -86,7 +86,8 @@ export function SchemaField({ label, schema, root = schema, value, onChange, dep
 	const [typed, setTyped] = useState(null);  // As typed: "1." and "-" are on their way to numbers.
 	const errors = useRef({});
 	const one = resolved(schema, root);
-	const kind = depth > DEPTH_MAX ? "json" : kindOf(one);
+	const of = kindOf(one);
+	const kind = depth > DEPTH_MAX && (of === "object" || of === "optional") ? "json" : of;
 	const about = hint || one.description;
 	switch (kind) {
 		case "enum":
