@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import durable
+from durable_cli._bulk import query_of
 from durable_cli._errors import NOT_FOUND, Failed
 from durable_cli._events import plain, write_event
-from durable_cli._options import color_option, file_option, json_option, run_argument, settings
+from durable_cli._options import color_option, file_option, json_option, settings
 from durable_cli._output import clean, to_json
 from durable_cli._verbs import look, write_end
 
@@ -22,7 +23,7 @@ __all__ = ["command"]
 
 
 @click.command("tail", epilog="Example: durable tail chat-1 tokens --join")
-@run_argument
+@click.argument("run", metavar="[RUN|QUERY]", required=False, default="")
 @click.argument("stream", required=False)
 @click.option(
     "--from",
@@ -54,6 +55,9 @@ def command(
 ) -> None:
     """Follow a run's events, or a stream of it, until the run ends; from the beginning.
 
+    Of a QUERY, or of nothing, the events of all runs that it means are followed, from now on, until
+    Ctrl-C.
+
     Without STREAM: a line for each event as it is committed. With STREAM: an item a line. An
     activity that is tried again appends again: a line says so, and with --json each item has its
     step, attempt and index, from 0 in each attempt.
@@ -61,6 +65,12 @@ def command(
     if stream is None:
         if first is not None or join:
             raise click.UsageError("--from and --join are of a stream; name one, or use --since")
+        path, query = _meant(run)
+        if query is not None:
+            if since is not None:
+                raise click.UsageError("--since is of one run; many are followed from now on")
+            asyncio.run(_follow_many(path, query, as_json=as_json))
+            return
         path, name_of_run, _ = look(run)
         asyncio.run(_follow_events(path, name_of_run, since or 0, as_json=as_json))
         return
@@ -79,6 +89,25 @@ def command(
 
 
 # -- events ----------------------------------------------------------------------------------------
+
+
+def _meant(text: str) -> tuple[str, str | None]:
+    """Return the path of the file, and the filter that a text is; None if it is a run."""
+    path = settings().path()
+    with durable.view(path) as runs:
+        return path, query_of(runs, text) if text else ""
+
+
+async def _follow_many(path: str, query: str, *, as_json: bool) -> None:
+    screen = settings().screen()
+    client: durable.Client
+    async with durable.Client(path) as client:
+        async for event in client.events(query):
+            if as_json:
+                screen.json(plain(event), is_line=True)
+            else:
+                write_event(screen, event)
+            screen.flush()
 
 
 async def _follow_events(path: str, run: str, after: int, *, as_json: bool) -> None:

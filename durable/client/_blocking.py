@@ -291,6 +291,10 @@ class BlockingClient:
     def list(self) -> None:
         """See `Client.list`."""
 
+    def events(self, query: str = "") -> Iterator[EventView]:
+        """See `Client.events`."""
+        return self._iterate(self._client.events(query))
+
     @_of_client(Client.count)
     def count(self) -> None:
         """See `Client.count`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 import msgspec
@@ -37,7 +37,7 @@ from durable.errors import (
     RunNotFound,
     UsageError,
 )
-from durable.inspection import IssueView, RunSummary, Viewer
+from durable.inspection import EventsOfMany, EventView, IssueView, RunSummary, Viewer
 from durable.payloads import INLINE_BYTES_MAX, check_size
 from durable.policies import Limits
 
@@ -57,6 +57,9 @@ P = ParamSpec("P")
 
 # How often a client looks for commits of other processes while it waits.
 POLL_S = 0.005
+# How often events of many runs are looked for, at most; and which runs, beside the open ones.
+EVENTS_LOOK_S = 0.05
+ENDED = "finished:<1m"
 # How long a query waits for the worker that has the run in hand.
 QUERY_DEADLINE_S = 10.0
 
@@ -169,6 +172,30 @@ class Client(Bulk, Keeping):
             FilterError: The query is no filter.
         """
         return self._viewer.count(query)
+
+    async def events(self, query: str = "") -> AsyncIterator[EventView]:
+        """Yield the events of all runs that a filter means, from now on, as they are committed.
+
+        It never ends. A run is followed once it is meant; `Run.events` has what was before. Of more
+        than 1,000 open runs the newest are followed. What several runs have recorded since the last
+        look comes in the order of its times.
+
+        Args:
+            query: A filter; see `list`. All runs if it is empty.
+
+        Raises:
+            FilterError: The query is no filter.
+        """
+        self._viewer.selection(query)
+        meant = f"({query}) superseded:any" if query.strip() else "superseded:any"
+        many = EventsOfMany(self._reader, self._clock.wall_us())
+        while True:
+            version = self._reader.data_version()
+            looks = [self._viewer.selection(f"{meant} {which}") for which in ("status:open", ENDED)]
+            for one in many.news(looks, self._clock.wall_us()):
+                yield one
+            await asyncio.sleep(EVENTS_LOOK_S)
+            await self._wait_commit(version)
 
     async def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Start a run; on return it is in the file, and survives the process.

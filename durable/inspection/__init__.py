@@ -10,7 +10,7 @@ from durable._store.portable import ExportView, ImportView, PortableView, look_i
 from durable.filters import CLOSED, OPEN, STATUSES
 from durable.inspection._compare import ComparisonView, StepDifference
 from durable.inspection._groups import LIST_LIMIT_MAX
-from durable.inspection._log import EventLog
+from durable.inspection._log import EventLog, EventsOfMany
 from durable.inspection._stats import DurationView, HourView, StatsView
 from durable.inspection._texts import duration
 from durable.inspection._viewer import SORTS, Viewer, view
@@ -62,6 +62,7 @@ __all__ = [
     "DurationView",
     "EventLog",
     "EventView",
+    "EventsOfMany",
     "ExportView",
     "FamilyView",
     "HoldView",

@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import json
 import re
+import signal
+import sys
 from pathlib import Path
 
 import apsw
@@ -229,3 +231,39 @@ def test_pages_follow_each_other(desk_file: Path) -> None:
             after = pages[-1]
 
     assert pages == whole == list(itertools.islice(itertools.count(1), len(whole)))
+
+
+@pytest.mark.parametrize("query", ["workflow:leg", None])
+async def test_the_events_of_many_runs_are_followed_until_ctrl_c(
+    tmp_path: Path, query: str | None
+) -> None:
+    path = tmp_path / "legs.db"
+    command = [sys.executable, "-m", "durable", "-d", str(path), "tail", "--json"]
+    async with durable.Engine(path, functions=[leg]) as engine:
+        following = await asyncio.create_subprocess_exec(
+            *command, *([] if query is None else [query]), stdout=asyncio.subprocess.PIPE
+        )
+        assert following.stdout is not None
+        reading = asyncio.ensure_future(following.stdout.readline())
+        names = []
+        while not reading.done():  # It begins to follow when it is up.
+            run = await engine.start(leg, 0)
+            names.append(run.name)
+            await run.signal(go, 1)
+            await run.result()
+            await asyncio.wait([reading], timeout=0.05)
+        following.send_signal(signal.SIGINT)
+        await following.communicate()
+
+    assert json.loads(await reading)["run"] in names
+    assert following.returncode == 130
+
+
+def test_events_of_many_are_followed_from_now_on_alone(durable_: Command, shop_file: Path) -> None:
+    since = durable_("-d", shop_file, "tail", "status:open", "--since", "1")
+    wrong = durable_("-d", shop_file, "tail", "stauts:open")
+    nobody = durable_("-d", shop_file, "tail", "nobody")
+
+    assert (since.code, "--since is of one run" in since.err) == (2, True)
+    assert (wrong.code, "did you mean status?" in wrong.err) == (2, True)
+    assert nobody.code == 3
