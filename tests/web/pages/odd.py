@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 import durable
-from durable import Signal, Update, activity, workflow
+from durable import Signal, Stream, Update, activity, workflow
 
 
 @attrs.define
@@ -39,6 +39,7 @@ approval = Signal("approval", bool)
 order = Signal("order", Order)
 numbers = Update("numbers", list[int], str)
 step_on = Signal("step_on", int)
+lines = Stream("lines", str)
 
 
 @activity
@@ -95,6 +96,16 @@ async def loops(turn: int) -> int:
     for number in range(3):
         await told(f"turn {turn} step {number}")
     durable.continue_as_new(await step_on.receive())
+
+
+@workflow
+async def writes() -> None:
+    """Append as many lines as it is told."""
+    total = 0
+    while True:
+        for _ in range(await step_on.receive()):
+            lines.append(f"line {total}")
+            total += 1
 
 
 engine = durable.Engine(os.environ.get("SHOP_DB", "odd.db"))

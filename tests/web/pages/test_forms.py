@@ -346,3 +346,22 @@ def test_keys_go_past_a_folded_row_and_work_after_a_click_on_a_box(looked_at, op
     page.keyboard.press("?")
 
     dialog(page).wait_for()
+
+
+def test_a_stream_that_grows_fast_loses_no_line(served):
+    site, page = served
+    with durable.Client(site.path).blocking() as client:
+        run = client.start(odd.writes.options(id="lines"))
+        run.signal(odd.step_on, 300)
+        show(page, site, "runs/lines?tab=values")
+        lines = page.locator(".stream li")
+        expect(lines.last).to_contain_text("line 299")
+        page.get_by_role("button", name="earlier").click()
+        expect(lines).to_have_count(300)
+
+        run.signal(odd.step_on, 1_250)
+
+        expect(lines.last).to_contain_text("line 1549")
+        expect(lines).to_have_count(1_550)
+    texts = lines.all_inner_texts()
+    assert [int(one.rpartition(" ")[2]) for one in texts] == list(range(1_550))
