@@ -213,6 +213,8 @@ def parse(text: str) -> Filter:
         raise UsageError(f"a filter is a text, not {text!r:.80}")
     if len(text) > FILTER_CHARACTERS_MAX:
         raise FilterError(f"a filter has at most {FILTER_CHARACTERS_MAX:,} characters", text, 0)
+    if "\0" in text:  # SQLite's patterns end there, and would match everything.
+        raise FilterError("a filter holds no NUL character", text, text.index("\0"))
     return _Parser(text).parse()
 
 

@@ -160,6 +160,13 @@ def test_the_largest_filter_is_none_too_large_for_sqlite(store, between: str, fi
         store.reader.tally(selected(store, query))
 
 
+@pytest.mark.parametrize("text", ["\0", "error:a\0b", 'id:"\0"'])
+def test_a_filter_with_a_nul_matches_nothing_but_is_refused(text: str) -> None:
+    with pytest.raises(FilterError, match="NUL") as caught:
+        parse(text)
+    assert caught.value.position == text.index("\0")
+
+
 PIECES = [*'abit:,"()-*<>. \\', " or ", "not ", "status:", "started:", "1h", "failed"]
 
 
