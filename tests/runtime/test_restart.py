@@ -548,6 +548,33 @@ async def test_a_child_left_open_by_a_closed_parent_is_ended_when_it_is_begun_ag
     assert await (await engine.get("child#2")).status() in {"queued", "running", "waiting"}
 
 
+@workflow
+async def abandons_later() -> int:
+    await call("breaks", 1)
+    return await abandons_now()
+
+
+async def abandons_now() -> int:
+    await kept_child.options(id="child", on_parent_close="abandon").start(3)
+    return 4
+
+
+async def test_a_child_of_an_ordinal_before_the_last_is_ended_too_when_it_is_begun_again(engine):
+    first = await engine.start(abandons_later.options(id="x"))
+    assert await first.result() == 4
+    is_broken[0] = True
+    second = await first.restart("start", children="keep")
+    with pytest.raises(durable.RunFailed):  # Before it has come to its child.
+        await second.result()
+    is_broken[0] = False
+
+    third = await second.restart("start", children="again")
+
+    assert await third.result() == 4
+    assert await (await engine.get("child#1")).status() == "terminated"
+    assert (await engine.get("child")).name == "child#2"
+
+
 async def test_a_child_that_is_kept_but_asked_with_other_arguments_says_what_to_do(engine):
     parent = await engine.start(abandons.options(id="x"), 3)
     await parent.result()
