@@ -17,7 +17,7 @@ PYTEST ?=
 QUICK := not long and not bench and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo check format test browser browser-tools screenshots coverage crash bench vendor build clean
+.PHONY: help dev demo check format test browser screenshots coverage crash bench vendor build clean
 
 help:  ## say what there is
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z]+:.*##/ {printf "make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,6 @@ test: $(VENV)/test.stamp  ## run the tests; PYTEST="-k retry -x" is passed on
 browser: $(VENV)/test.stamp $(VENV)/browser.stamp  ## run the tests of the pages in a real browser, which is installed where apt can
 	@$(BIN)/python -m pytest -m browser tests/web/pages $(PYTEST)
 
-browser-tools: $(VENV)/browser.stamp  # what it needs, without running anything
-
 screenshots: $(VENV)/browser.stamp  ## make the pictures of the README anew, in docs/pictures
 	@PYTHONPATH=. $(BIN)/python tests/web/pages/screenshots.py docs/pictures
 
@@ -71,7 +69,7 @@ build: $(VENV)/build.stamp  ## make the wheel and the source archive in dist/
 	@ls -l dist
 
 clean:  ## remove everything that was made, .venv too
-	rm -rf $(VENV) dist build demo-out .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-browser dist build demo-out .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- stamps: an environment is made once, and again when pyproject.toml changes ------------------

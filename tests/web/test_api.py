@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-import httpx
 import pytest
+
+pytest.importorskip("starlette", reason="NOT CHECKED: no starlette; it is in the group `test`")
+pytest.importorskip("httpx", reason="NOT CHECKED: no httpx; it is in the group `test`")
+
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -18,6 +20,7 @@ from durable.errors import RunFailed
 from durable.web import api
 from durable.web._app import guarded_app
 from durable.web._guard import BODY_BYTES_MAX, HEADERS, URL_BYTES_MAX, Guard
+from tests.web.browsing import browser, path
 
 go = Signal("go", bool)
 is_broken = [True]
@@ -40,15 +43,7 @@ async def web_waits() -> bool:
     return await go.receive()
 
 
-Web = httpx.AsyncClient
 FUNCTIONS = [web_pays, web_waits]
-
-
-@asynccontextmanager
-async def browser(app, base: str = "http://127.0.0.1:8080") -> AsyncIterator[Web]:
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url=base) as made:
-        yield made
 
 
 @pytest.fixture
@@ -62,10 +57,6 @@ async def served(tmp_path):
         await engine.start(web_waits.options(id="waits", tags=["urgent"]))
         async with browser(durable.web.app(engine)) as web:
             yield engine, web
-
-
-def path(*parts: str) -> str:
-    return "/api/v1/" + "/".join(parts)
 
 
 # -- looks -----------------------------------------------------------------------------------------

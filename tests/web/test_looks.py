@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import jsonschema
 import pytest
+
+pytest.importorskip("starlette", reason="NOT CHECKED: no starlette; it is in the group `test`")
+pytest.importorskip("httpx", reason="NOT CHECKED: no httpx; it is in the group `test`")
+pytest.importorskip("jsonschema", reason="NOT CHECKED: no jsonschema; it is in the group `test`")
+
+import jsonschema
 
 import durable.web
 from durable import Engine, Retry, Signal, Stream, Update, Value, activity, workflow
@@ -19,7 +24,7 @@ from durable.web._app import FRESH_S
 from durable.web._assets import ASSET_BYTES_MAX, assets
 from durable.web._openapi import document
 from durable.web.api import LOOKS
-from tests.web.test_api import browser, path
+from tests.web.browsing import browser, path
 
 log = logging.getLogger("tests.looks")
 go = Signal("looks-go", bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -186,3 +187,22 @@ def copied(filled: Path, tmp_path: Path) -> Path:
     with durable.view(filled) as runs:
         runs.backup(path)
     return path
+
+
+# -- what the tests of several pages look for ------------------------------------------------------
+
+
+def show(page: Any, site: Site, place: str) -> None:
+    page.goto(f"{site.origin}/#/{place}")
+
+
+def run_of(site: Site, run: str) -> Any:
+    return json.loads(site.get(f"runs/{run}"))
+
+
+def dialog(page: Any) -> Any:
+    return page.get_by_role("dialog")
+
+
+def status(page: Any) -> Any:
+    return page.locator(".run-title .status")

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import durable
-from tests.web.pages.conftest import serving, working
+from tests.web.pages.conftest import dialog, run_of, serving, show, status, working
 
 expect = pytest.importorskip("playwright.sync_api", reason="NOT CHECKED: no playwright").expect
 
@@ -25,27 +25,11 @@ def alone(copied, open_page):
         yield site, open_page(site.address())
 
 
-def show(page, site, place):
-    page.goto(f"{site.origin}/#/{place}")
-
-
-def run_of(site, run):
-    return json.loads(site.get(f"runs/{run}"))
-
-
-def dialog(page):
-    return page.get_by_role("dialog")
-
-
 def press(page, verb, *, in_dialog=None, why=""):
     page.get_by_role("button", name=verb, exact=True).first.click()
     if why:
         dialog(page).get_by_label("Why").fill(why)
     dialog(page).get_by_role("button", name=in_dialog or verb, exact=True).click()
-
-
-def status(page):
-    return page.locator(".run-title .status")
 
 
 def test_a_failed_run_is_retried_from_the_step_that_failed(mended):

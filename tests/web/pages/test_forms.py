@@ -7,8 +7,7 @@ import pytest
 
 import durable
 from tests.web.pages import odd
-from tests.web.pages.conftest import serving, working
-from tests.web.pages.test_acts import dialog, run_of, show, status
+from tests.web.pages.conftest import dialog, run_of, serving, show, status, working
 
 expect = pytest.importorskip("playwright.sync_api", reason="NOT CHECKED: no playwright").expect
 
