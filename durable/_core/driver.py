@@ -251,6 +251,7 @@ class Driver:
     def evict(self) -> None:
         """Drop the code from memory; nothing is asked for any more."""
         self.main = None
+        self.mailbox.forget_code()
         # A copy: each task is closed in its own context, and the main one's is this one.
         self._context.copy().run(self.loop.evict)
 

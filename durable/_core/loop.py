@@ -10,6 +10,8 @@ Laws:
   in asyncio's process-wide table of tasks.
 * Whatever the collector may do at its own moment waits for the run's end.
 * Cancellation passes through at once: a cancelled step is dropped, nothing shields it.
+* Eviction asks for nothing and always ends: a refused call raises once per task, and is from then
+  on something that never ends, for code that swallows every exception would spin otherwise.
 * What cannot be replayed raises, and swallowing the error does not hide it.
 
 Sources: asyncio's base_events.py and tasks.py of CPython 3.11 to 3.14; PEP 525 (hooks).
@@ -190,6 +192,25 @@ class Timer(asyncio.TimerHandle):
     due_us: int
 
 
+class _Never(Coroutine[Any, Any, Any]):
+    """The code of a task that never runs; unlike a coroutine, it need not be closed."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, Any]:
+        while True:
+            yield
+
+    def send(self, _value: Any, /) -> Any:
+        """Wait on."""
+
+    def throw(self, *_error: Any) -> Any:
+        """Wait on."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 class WorkflowTask(asyncio.Task[Any]):
     """A task with a lineage, which hashes by creation."""
 
@@ -320,6 +341,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._tasks: list[WorkflowTask] = []
         self._tasks_swept_at = 64
         self._evicting = self._reading = False
+        self._has_refused = False
         self.read_only_broken = False
         self.conditions: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
         self._late_generators: list[AsyncGenerator[Any, Any]] = []
@@ -360,6 +382,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Ask for a step; the returned future ends with its result."""
         if self._evicting or self._reading:
             self._bar(name)
+            return Step(self, "", name, fingerprint, arguments, spec, decode, checked, kind)
         step_id = step_id or self.lineage().next_call()
         step = Step(self, step_id, name, fingerprint, arguments, spec, decode, checked, kind)
         self.steps[step_id] = step
@@ -371,6 +394,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Let a row go out with the commit of this drain."""
         if self._evicting or self._reading:
             self._bar(what)
+            return
         self.commands.append(command)
 
     def refuse_reader(self, what: str) -> None:
@@ -382,8 +406,16 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if self._reading:
             self._bar(what)
 
-    def _bar(self, what: str) -> NoReturn:
+    def _bar(self, what: str) -> None:
+        """Refuse a call by raising. Code that is evicted is told once per task.
+
+        From the second time on the caller hands out what never ends, or does nothing at all: code
+        that swallows everything and asks again comes to rest there, inside ``coro.close()``.
+        """
         if self._evicting:
+            if self._has_refused:
+                return
+            self._has_refused = True
             raise Evicted
         error = ReadOnly(
             f"{what}: a query, the validator of an update and the predicate of wait_until may only "
@@ -419,6 +451,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self, coro: Coroutine[Any, Any, Any], path: str, context: contextvars.Context
     ) -> asyncio.Task[Any]:
         """Make the task of a handler, whose path is not its maker's."""
+        if self._evicting:
+            coro.close()
+            return self._make_idle_task()
         return self._make_task(coro, Lineage(path), None, context)
 
     def drop_step(self, step: Step) -> None:
@@ -468,6 +503,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if self._evicting or self._reading:
             coro.close()
             self._bar("a new task")
+            return self._make_idle_task()
         parent = self.lineage()
         if sys.version_info < (3, 12) and _asked_by_wait_for():
             lineage = parent
@@ -494,6 +530,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._tasks = [task for task in self._tasks if not task.done()]
             self._tasks_swept_at = 2 * len(self._tasks) + 64
         return task
+
+    def _make_idle_task(self) -> WorkflowTask:
+        """Make a task that never runs."""
+        return WorkflowTask(_Never(), self, self._root, None, None)
 
     def get_task_factory(self) -> None:
         return None
@@ -531,7 +571,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if not math.isfinite(when):
             raise ValueError(f"a timer cannot be due at {when}")
         timer = Timer(when, callback, args, self, context)
-        if when <= self._now:  # Due when asked for: it runs in this drain and needs no row.
+        if when <= self._now or self._evicting:
+            # Due when asked for: it runs in this drain and needs no row. Evicted: it never runs.
             timer.step_id, timer.armed_us, timer.due_us = "", 0, 0
             self._ready.append(timer)
             return timer
@@ -623,6 +664,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Wait until a predicate holds: looked at whenever no callback is ready, in order."""
         if self._evicting or self._reading:
             self._bar("wait_until")
+            await self.create_future()
         self._reading = True
         try:
             holds = predicate()
@@ -747,34 +789,48 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             unfinished = [task for task in reversed(self._tasks) if not task.done()]
             closed = [self._close_task(task) for task in unfinished]
             unfinished.clear()
-            self._tasks.clear()
-            self._close_generators()
-            self.steps.clear()
-            self.timers.clear()
-            self.commands.clear()
-            self._ready.clear()
-            left_over = bool(self._late_generators) or not all(closed)
-            self._late_generators.clear()
-            if left_over:  # Whatever still has code to run does so now, not in another run's drain.
-                gc.collect()
+            # What is closed from here on has no task of its own any more; code that looks for the
+            # current one, as `asyncio.timeout` does, would fail and might try for ever.
+            with self._current(self._make_idle_task()):
+                self._drop_everything(left_over=bool(self._late_generators) or not all(closed))
         finally:
             sys.unraisablehook = unraisable
 
+    def _drop_everything(self, *, left_over: bool) -> None:
+        self._tasks.clear()
+        self._close_generators()
+        self.steps.clear()
+        self.timers.clear()
+        self.conditions.clear()
+        self.commands.clear()
+        self._ready.clear()
+        self._late_generators.clear()
+        if left_over:  # Whatever still has code to run does so now, not in another run's drain.
+            gc.collect()
+
+    @contextlib.contextmanager
+    def _current(self, task: WorkflowTask) -> Generator[None]:
+        """Let a task be the current one."""
+        asyncio_tasks._enter_task(self, task)
+        try:
+            yield
+        finally:
+            asyncio_tasks._leave_task(self, task)
+
     def _close_task(self, task: WorkflowTask) -> bool:
         coro: Any = task.get_coro()
-        for _ in range(CLOSE_TRIES):
-            asyncio_tasks._enter_task(self, task)
-            try:
-                # In its own context: elsewhere a durable call in it would be a plain one, and run.
-                task.context.run(coro.close)
-            except RuntimeError:
-                continue
-            except BaseException:  # noqa: BLE001  user clean-up may raise anything here
-                return True
-            else:
-                return True
-            finally:
-                asyncio_tasks._leave_task(self, task)
+        self._has_refused = False
+        with self._current(task):
+            for _ in range(CLOSE_TRIES):
+                try:
+                    # In its own context: elsewhere a durable call in it would be a plain one.
+                    task.context.run(coro.close)
+                except RuntimeError:
+                    continue
+                except BaseException:  # noqa: BLE001  user clean-up may raise anything here
+                    return True
+                else:
+                    return True
         return False
 
     def _close_generators(self) -> None:

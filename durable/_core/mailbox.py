@@ -225,6 +225,11 @@ class Mailbox:
         for task in self._tasks:
             task.cancel(message)
 
+    def forget_code(self) -> None:
+        """Let go of the code that listens: it is about to be dropped from memory."""
+        self._tasks.clear()
+        self._getters.clear()
+
     # -- updates ---------------------------------------------------------------------------------
 
     def validate(self, name: str, payload: bytes) -> None:

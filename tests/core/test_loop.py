@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import gc
 import sys
+import weakref
 
 import anyio
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from durable._core.commands import SetValue
 from durable._core.driver import Completed, Driver, Failed
 from durable._core.events import Kind
+from durable._core.loop import Evicted
 from durable.errors import Blocked
 from tests.core.feeding import SECOND_US, Fed, act, listener, loop, mailbox, replayed, started
 
@@ -458,6 +460,159 @@ def test_clean_up_code_of_an_evicted_run_asks_for_nothing(ask):
     assert fed.evict() == []
     assert ended == ["clean up"]
     assert (fed.waits, fed.loop.frames()) == ([], {})
+
+
+async def in_a_timeout():
+    async with asyncio.timeout(5):
+        await act("a")
+
+
+async def in_a_task_group():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(5))
+
+
+async def in_a_scope():
+    with anyio.move_on_after(5):
+        await act("a")
+
+
+async def in_a_group_of_anyio():
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep, 5)
+
+
+async def in_a_task():
+    await asyncio.create_task(asyncio.sleep(5))
+
+
+async def after_a_value():
+    loop().record(SetValue("state", b"1"), "value")
+    await act("a")
+
+
+WAITS = {
+    "step": lambda: act("a"),
+    "sleep": lambda: asyncio.sleep(5),
+    "receive": lambda: mailbox().receive("s", bytes),
+    "child": lambda: act("child", kind=int(Kind.CHILD_COMPLETED)),
+    "wait_until": lambda: loop().wait_until(lambda: False),
+    "timeout": in_a_timeout,
+    "wait_for": lambda: asyncio.wait_for(asyncio.sleep(5), 9),
+    "task group": in_a_task_group,
+    "task": in_a_task,
+    "gather": lambda: asyncio.gather(asyncio.sleep(5), act("a")),
+    "scope": in_a_scope,
+    "anyio group": in_a_group_of_anyio,
+    "value": after_a_value,
+    "turn": lambda: asyncio.sleep(0),
+}
+
+
+@pytest.mark.parametrize("place", ["main", "task", "handler", "finally", "nested"])
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+def test_code_that_swallows_everything_is_evicted_all_the_same(wait, place):
+    async def swallows():
+        while True:
+            with contextlib.suppress(BaseException):
+                await wait()
+
+    async def nested():
+        while True:
+            with contextlib.suppress(BaseException):
+                await swallows()
+
+    async def code():
+        match place:
+            case "main":
+                await act("first")
+                await swallows()
+            case "nested":
+                await act("first")
+                await nested()
+            case "task":
+                task = asyncio.create_task(swallows())
+                await act("first")
+                await task
+            case "handler":
+                mailbox().on_signal("go", listener(lambda _: swallows()))
+                await act("first")
+            case "finally":
+                try:
+                    await act("first")
+                finally:
+                    await swallows()
+
+    fed = Fed(code)
+    with contextlib.suppress(Blocked):  # One that only turns is endless.
+        fed.start()
+        if place == "handler":
+            fed.signal("go", 1)
+        elif place in ("main", "nested"):
+            fed.complete("1")
+
+    assert fed.evict() == []
+    assert (fed.waits, fed.loop.frames()) == ([], {})
+
+
+def test_code_that_tries_again_until_it_is_not_refused_is_evicted_all_the_same():
+    async def insists(ask):
+        while True:
+            try:
+                ask()
+                return
+            except BaseException:
+                continue
+
+    async def code():
+        try:
+            await act("a")
+        finally:
+            await insists(lambda: loop().record(SetValue("state", b"1"), "value"))
+            await insists(lambda: loop().call_later(5, print))
+            await insists(lambda: asyncio.create_task(asyncio.sleep(0)))
+
+    assert started(code).evict() == []
+
+
+def test_each_task_of_an_evicted_run_is_refused_by_an_exception_first():
+    refused = []
+
+    async def branch(name):
+        try:
+            await act(name)
+        finally:
+            try:
+                await act("clean up")
+            except BaseException as error:
+                refused.append((name, type(error)))
+                raise
+
+    async def code():
+        await asyncio.gather(branch("a"), branch("b"))
+
+    started(code).evict()
+
+    assert refused == [("b", Evicted), ("a", Evicted)]
+
+
+def test_nothing_of_an_evicted_run_is_left_to_the_collector():
+    async def swallows():
+        while True:
+            with contextlib.suppress(BaseException):
+                await in_a_timeout()
+
+    async def code():
+        mailbox().on_signal("s", listener(lambda _: swallows()))
+        await asyncio.gather(swallows(), mailbox().receive("t", bytes))
+
+    fed = started(code)
+    fed.signal("s", 1)
+    left = [weakref.ref(task.get_coro()) for task in fed.loop._tasks]
+    fed.evict()
+
+    assert len(left) == 4
+    assert [one() for one in left] == [None] * 4
 
 
 def test_tasks_of_an_evicted_run_are_closed_newest_first_each_as_its_own_current_task():

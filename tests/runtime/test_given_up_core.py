@@ -1,0 +1,113 @@
+"""Code that is dropped from memory, at whatever it waits for and whatever it swallows."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+
+import durable
+from durable import Signal, Value, activity, workflow
+from durable.testing import MODES, Harness, ManualClock
+from tests.runtime.insist import insist, reach
+
+go = Signal("go", int)
+never = Signal("never", int)
+state = Value("state", int)
+
+
+@pytest.fixture(params=MODES)
+async def harness(request, tmp_path):
+    clock = ManualClock(jumps=False)  # What sleeps sleeps on.
+    async with Harness(tmp_path / "app.db", request.param, clock=clock) as opened:
+        yield opened
+
+
+@activity
+async def hang() -> None:
+    await asyncio.Event().wait()
+
+
+@workflow
+async def hanging_child() -> None:
+    await never.receive()
+
+
+async def in_a_timeout() -> None:
+    async with asyncio.timeout(3600):
+        await never.receive()
+
+
+async def in_a_scope() -> None:
+    with anyio.move_on_after(3600):
+        await hang()
+
+
+async def in_a_task_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hang())
+
+
+async def after_a_value() -> None:
+    state.set(1)
+    await durable.sleep(3600)
+
+
+WAITS: dict[str, Callable[[], Awaitable[object]]] = {
+    "activity": hang,
+    "sleep": lambda: durable.sleep(3600),
+    "receive": never.receive,
+    "child": hanging_child,
+    "wait_until": lambda: durable.wait_until(lambda: False),
+    "timeout": in_a_timeout,
+    "scope": in_a_scope,
+    "task group": in_a_task_group,
+    "value": after_a_value,
+    "map": lambda: durable.map(lambda _: durable.sleep(3600), [1, 2]),
+}
+
+
+async def swallow(what: str) -> None:
+    while True:
+        with contextlib.suppress(BaseException):
+            await WAITS[what]()
+
+
+@workflow
+async def swallows(what: str, place: str) -> None:
+    match place:
+        case "main":
+            waiting = asyncio.create_task(never.receive())
+            await swallow(what)
+            await waiting
+        case "handler":
+            go.handler(lambda _: swallow(what))
+            await never.receive()
+        case "finally":
+            try:
+                await never.receive()
+            finally:
+                await swallow(what)
+
+
+@pytest.mark.parametrize("place", ["main", "finally"])
+@pytest.mark.parametrize("what", WAITS)
+async def test_a_run_that_swallows_everything_is_terminated(harness, what, place):
+    run = await harness.start(swallows.options(id="x"), what, place)
+
+    await insist(harness, run, lambda one: one.terminate())
+
+    with pytest.raises(durable.RunTerminated):
+        await harness.finish(run)
+
+
+@pytest.mark.parametrize("what", WAITS)
+async def test_an_engine_closes_though_its_runs_swallow_everything(tmp_path, what):
+    async with Harness(tmp_path / "app.db", clock=ManualClock(jumps=False)) as harness:
+        run = await harness.start(swallows, what, "handler")
+        await run.signal(go, 1)
+        await reach(harness, run, lambda kinds: "received" in kinds)
+
+    async with durable.Client(tmp_path / "app.db") as client:
+        assert await (await client.get(run.id)).status() in ("queued", "waiting", "sleeping")
