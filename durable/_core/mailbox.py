@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -300,12 +300,11 @@ class Mailbox:
         return listener.encode(answer)
 
 
-def _call(fn: Callable[..., Any], args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
-    if inspect.iscoroutinefunction(fn):
-        coroutine: Coroutine[Any, Any, Any] = fn(*args)
-        return coroutine
-    return _call_plain(fn, args)
+async def _call(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Call a handler, and wait for what it returns if that can be awaited.
 
-
-async def _call_plain(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    return fn(*args)
+    What kind of function it is does not tell: a lambda around an async function, or an object with
+    an async ``__call__``, is none.
+    """
+    found = fn(*args)
+    return await found if inspect.isawaitable(found) else found

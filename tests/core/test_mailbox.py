@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 
 import pytest
 
@@ -152,6 +153,42 @@ def test_each_signal_begins_its_handler_in_a_task_of_its_own():
 
     assert fed.signal("s", 1) == ["run signal:s#1.1 noted 1"]
     assert fed.signal("s", 2) == ["run signal:s#2.1 noted 2"]
+
+
+async def note(value):
+    return await act(f"noted {value}")
+
+
+class Notes:
+    async def __call__(self, value):
+        return await note(value)
+
+
+ASYNC_HANDLERS = {
+    "async function": note,
+    "lambda": lambda value: note(value=value),
+    "partial": functools.partial(note),
+    "object": Notes(),
+    "future": lambda value: act(f"noted {value}"),
+    "task": lambda value: asyncio.create_task(note(value)),
+}
+
+
+@pytest.mark.parametrize("handler", ASYNC_HANDLERS.values(), ids=ASYNC_HANDLERS)
+def test_whatever_awaitable_a_handler_returns_is_awaited(handler):
+    async def code():
+        mailbox().on_signal("s", listener(handler))
+        mailbox().on_update("u", listener(handler))
+        await act("end")
+
+    fed = started(code)
+    (signalled,) = fed.signal("s", 1)
+    (updated,) = fed.update("x", "u", 2)
+
+    assert signalled.endswith(" noted 1")
+    assert updated.endswith(" noted 2")
+    assert fed.complete(updated.split()[1], 5) == ["answer x u 5"]
+    assert fed.outcome is None
 
 
 def test_a_new_handler_gets_the_signals_that_wait_oldest_first():

@@ -1,18 +1,20 @@
-"""Code that is dropped from memory, at whatever it waits for and whatever it swallows."""
+"""What the core makes of code that is unusual: it swallows, forgets, or waits for nothing."""
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 import pytest
 
 import durable
-from durable import Signal, Value, activity, workflow
+from durable import Signal, Update, Value, activity, workflow
 from durable.testing import MODES, Harness, ManualClock
 from tests.runtime.insist import insist, reach
 
 go = Signal("go", int)
+double = Update("double", int, int)
 never = Signal("never", int)
 state = Value("state", int)
 
@@ -111,3 +113,41 @@ async def test_an_engine_closes_though_its_runs_swallow_everything(tmp_path, wha
 
     async with durable.Client(tmp_path / "app.db") as client:
         assert await (await client.get(run.id)).status() in ("queued", "waiting", "sleeping")
+
+
+# -- handlers of all kinds -------------------------------------------------------------------------
+
+
+@activity
+async def doubled(value: int) -> int:
+    return 2 * value
+
+
+class Doubles:
+    async def __call__(self, value: int) -> int:
+        return await doubled(value)
+
+
+@workflow
+async def listens(kind: str) -> list[int]:
+    heard: list[int] = []
+
+    async def hear(value: int) -> None:
+        heard.append(await doubled(value))
+
+    handlers: dict[str, Any] = {"lambda": lambda value: doubled(value=value), "object": Doubles()}
+    double.handler(handlers[kind])
+    go.handler(lambda value: hear(value=value))
+    await durable.wait_until(lambda: bool(heard))
+    return heard
+
+
+@pytest.mark.parametrize("kind", ["lambda", "object"])
+async def test_handlers_that_are_no_async_functions_are_awaited(harness, kind):
+    run = await harness.start(listens.options(id="x"), kind)
+
+    answer = await insist(harness, run, lambda one: one.update(double, 4, id="u"))
+    await insist(harness, run, lambda one: one.signal(go, 5, id="s"))
+
+    assert answer == 8
+    assert await harness.finish(run) == [10]
