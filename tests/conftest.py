@@ -1,6 +1,12 @@
 import gc
+import signal
 
 import pytest
+
+# A shell without job control starts what it puts into the background with SIGINT ignored, and so
+# would each process that a test starts and interrupts: it would wait for its end for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish():

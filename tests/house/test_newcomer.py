@@ -1,6 +1,8 @@
 """`.ci/run` begins as a newcomer does: with the README's commands, in its order."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -22,3 +24,13 @@ def test_nothing_more_is_installed_where_the_tests_run() -> None:
     assert asked[-1] == "check"  # After the tests have ended.
     assert asked[:-1]
     assert all(target.startswith("VENV=") for target in asked[:-1])
+
+
+def test_tests_in_the_background_can_interrupt_what_they_start() -> None:
+    told = "import signal, tests.conftest; print(signal.getsignal(signal.SIGINT).__name__)"
+    done = subprocess.run(
+        ["sh", "-c", f"trap '' INT; exec {sys.executable} -c '{told}'"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert done.stdout.strip() == "default_int_handler"
