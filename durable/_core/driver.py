@@ -144,6 +144,8 @@ class Driver:
     def start(self) -> list[Command]:
         """Run the code up to its first wait."""
         self.main = self.loop.start(self._make, self._context)
+        # In its turn among the ends of handlers: whichever came first in a drain wins.
+        self.main.add_done_callback(self.mailbox.main_ended, context=self._context)
         return self._drain()
 
     def deliver(self, event: Event, value: Any = UNDECODED) -> list[Command]:
@@ -284,10 +286,10 @@ class Driver:
             )
         main = self.main
         assert main is not None
-        if main.done():
-            self.outcome = self._outcome(main)
-        elif self.mailbox.failure is not None:
+        if self.mailbox.failure is not None:
             self.outcome = _raised(self.mailbox.failure)
+        elif main.done():
+            self.outcome = self._outcome(main)
         elif not (loop.steps or loop.timers or loop.stalled_drains or self.mailbox.can_wake):
             raise Blocked(
                 "the workflow waits for something that is not durable, so nothing can ever wake "

@@ -74,7 +74,8 @@ class Mailbox:
         self.open_updates: dict[str, str] = {}
         """Accepted updates that have no answer yet: id to name."""
         self.failure: BaseException | None = None
-        """What a signal's handler raised: it ends the run."""
+        """What a signal's handler raised before the main function ended: it ends the run."""
+        self._has_main_ended = False
 
     # -- what the workflow's code asks -----------------------------------------------------------
 
@@ -217,8 +218,12 @@ class Mailbox:
         return task
 
     def _handled(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and self.failure is None:
+        if self.failure is None and not self._has_main_ended and not task.cancelled():
             self.failure = task.exception()
+
+    def main_ended(self, _main: asyncio.Task[Any]) -> None:
+        """Take note that the main function has ended: what handlers raise is too late now."""
+        self._has_main_ended = True
 
     def cancel_handlers(self, message: str | None) -> None:
         """Cancel what handlers do: the run was asked to stop."""

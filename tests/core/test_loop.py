@@ -315,7 +315,7 @@ def test_code_that_turns_for_ever_and_waits_for_nothing_is_blocked_with_its_stac
     assert "test_loop.py" in str(caught.value)
 
 
-@pytest.mark.parametrize(("turns", "fits"), [(190, True), (199, True), (201, False)])
+@pytest.mark.parametrize(("turns", "fits"), [(197, True), (198, True), (199, False)])
 def test_the_budget_counts_callbacks_without_a_new_command(turns, fits):
     async def code():
         await turn(turns)

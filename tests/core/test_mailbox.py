@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from durable._core.driver import Completed, Failed
+from durable._core.driver import Completed, ContinueAsNew, Continued, Failed
 from durable.errors import Blocked, QueryFailed, ReadOnly, UpdateRefused
 from tests.core.feeding import act, decode_int, listener, loop, mailbox, replayed, started
 
@@ -236,6 +236,79 @@ def test_what_a_handler_raises_ends_the_run():
 
     assert isinstance(fed.outcome, Failed)
     assert str(fed.outcome.error) == "no"
+
+
+def raises(wake):
+    def handle(_):
+        wake()
+        raise ValueError("the handler")
+
+    return handle
+
+
+def test_a_handler_that_raises_before_the_main_function_ends_in_the_same_drain_fails_the_run():
+    async def code():
+        event = asyncio.Event()
+        mailbox().on_signal("s", listener(raises(event.set)))
+        await event.wait()
+        return "as if nothing had happened"
+
+    fed = started(code)
+    fed.signal("s", 1)
+
+    assert isinstance(fed.outcome, Failed)
+    assert str(fed.outcome.error) == "the handler"
+
+
+def test_a_handler_that_raises_before_a_predicate_holds_fails_the_run():
+    async def code():
+        seen = []
+        mailbox().on_signal("s", listener(raises(lambda: seen.append(1))))
+        await loop().wait_until(lambda: seen)
+        raise KeyError("the main function")
+
+    fed = started(code)
+    fed.signal("s", 1)
+
+    assert isinstance(fed.outcome, Failed)
+    assert str(fed.outcome.error) == "the handler"
+
+
+def test_a_main_function_that_ends_before_a_handler_raises_in_the_same_drain_ends_the_run():
+    async def code():
+        event = asyncio.Event()
+
+        async def handle(_):
+            event.set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            raise ValueError("the handler")
+
+        mailbox().on_signal("s", listener(handle))
+        await event.wait()
+        return "the main function"
+
+    fed = started(code)
+    fed.signal("s", 1)
+
+    assert fed.outcome == Completed("the main function")
+
+
+def test_a_handler_that_continues_as_new_first_does_so():
+    async def code():
+        event = asyncio.Event()
+
+        def handle(_):
+            event.set()
+            raise ContinueAsNew((2,), {})
+
+        mailbox().on_signal("s", listener(handle))
+        await event.wait()
+
+    fed = started(code)
+    fed.signal("s", 1)
+
+    assert fed.outcome == Continued((2,), {})
 
 
 def test_a_cancel_reaches_handlers_too_and_lets_them_clean_up():

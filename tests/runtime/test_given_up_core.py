@@ -151,3 +151,36 @@ async def test_handlers_that_are_no_async_functions_are_awaited(harness, kind):
 
     assert answer == 8
     assert await harness.finish(run) == [10]
+
+
+@workflow
+async def ends_with_its_handler(how: str) -> str:
+    seen = asyncio.Event()
+
+    async def hear(_: int) -> None:
+        seen.set()
+        if how == "late":
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        raise ValueError("the handler failed")
+
+    go.handler(hear)
+    await seen.wait()
+    return "the main function ended"
+
+
+async def test_what_a_handler_raises_before_the_main_function_ends_fails_the_run(harness):
+    run = await harness.start(ends_with_its_handler.options(id="x"), "early")
+
+    await insist(harness, run, lambda one: one.signal(go, 1, id="s"))
+
+    with pytest.raises(durable.WorkflowError, match="the handler failed"):
+        await harness.finish(run)
+
+
+async def test_what_a_handler_raises_after_the_main_function_ended_is_too_late(harness):
+    run = await harness.start(ends_with_its_handler.options(id="x"), "late")
+
+    await insist(harness, run, lambda one: one.signal(go, 1, id="s"))
+
+    assert await harness.finish(run) == "the main function ended"
