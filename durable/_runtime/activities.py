@@ -1,54 +1,65 @@
-"""Attempts: performing activities, with their timeouts, retries and cancellation.
+"""Activities: what becomes of the steps that runs ask for, attempt by attempt.
 
-An async activity runs on the engine's loop, in a task and a context of its own; a plain function
-runs in a thread. An attempt ends once: by its result, by its exception, by a timeout, or because
-nobody waits for it any more; what comes later is ignored.
+This module decides: it moves steps and attempts through the tables of `durable._core.machines`,
+gives places, and turns ends into events. `Execution` runs the bodies, `Places` says which attempt
+may begin, `Quarantine` which run must be alone, `TimeLimits` when time is over.
 
-A run that lost its worker again and again is served alone, so that the next death has one suspect:
-its attempts begin when those of all other runs have ended and its row says so, and no other begins
-until the row says otherwise.
+Laws:
+
+* An attempt ends once: by its result, by its exception, by a timeout, or because nobody waits for
+  it any more. What comes later changes nothing.
+* A body that has not begun when its step is given up, when its run ends or pauses or when the
+  engine stops, never begins.
+* What an attempt holds is given back on every way out: its place and thread by `_give_place_back`,
+  everything else by `_close`.
+* Whatever an attempt raises or returns concerns that attempt: the others that ended in the same
+  turn of the loop are settled, the engine lives.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable
-from contextvars import Context
+import threading
 from functools import partial
-from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from durable._clock import uniform
-from durable._core import context
-from durable._core.events import Kind
+from durable._core.events import Event, Kind
 from durable._core.failures import failure_json, rebuild_exception, record_exception, summary
 from durable._core.loop import HostAway
-from durable._runtime.attempts import Attempt
+from durable._core.machines import ATTEMPT, STEP, AttemptState, RunState, StepState
+from durable._runtime.attempt_timeouts import TimeLimits
+from durable._runtime.attempts import Attempt, PendingStep
+from durable._runtime.execution import Execution
 from durable._runtime.issues import RETRIES_MIN
-from durable._runtime.limits import TimeLimits
+from durable._runtime.places import Places
+from durable._runtime.quarantine import Quarantine
 from durable._runtime.runs import LiveRun, Rows, step_row
-from durable._store import messages
+from durable._runtime.slow_steps import SlowSteps
+from durable._runtime.told import Told
 from durable._store.repairs import Pausing
 from durable._store.rows import LOST_ALONE, StepRow
-from durable._store.writer import Change, Transaction
+from durable._store.writer import Change
 from durable.errors import (
     ActivityError,
+    HeartbeatTimeout,
     OutcomeUnknown,
     PayloadError,
     RetryAfter,
     ScheduleToCloseTimeout,
     ScheduleToStartTimeout,
-    StoreError,
+    StartToCloseTimeout,
     UsageError,
 )
-from durable.payloads import check_size, checksum, seems_large
+from durable.payloads import check_size, checksum
 from durable.policies import duration_us, edited
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from durable._core.loop import Step
     from durable._runtime.worker import Worker
 
@@ -59,31 +70,62 @@ logger = logging.getLogger("durable.activity")
 # Heartbeats reach the file at most this often; the last one always does.
 HEARTBEAT_STORE_US = 1_000_000
 
-
-_SMALL = {int, float, bool, NoneType}
 # Another attempt would come too late as well.
 _NEVER_RETRIED = (ScheduleToCloseTimeout, ScheduleToStartTimeout)
+_OUR_TIMEOUTS = (*_NEVER_RETRIED, StartToCloseTimeout, HeartbeatTimeout)
+
+_PLACE_FREE = ATTEMPT.facts["place free"]
+_BODY_BEGINS = ATTEMPT.facts["body begins"]
+_BODY_BEGINS_AGAIN = ATTEMPT.facts["body begins again"]
+_BODY_ENDS = ATTEMPT.facts["body ends"]
+_SETTLED = ATTEMPT.facts["settled"]
+_GIVEN_UP = ATTEMPT.facts["given up"]
+_WANTED = STEP.facts["attempt wanted"]
+_RETRY_WAIT = STEP.facts["waits for its retry"]
+_TOKEN_WAIT = STEP.facts["waits for its token"]
+_RUN_PAUSES = STEP.facts["run pauses"]
+_STEP_ENDS = STEP.facts["ends"]
+_STEP_GIVEN_UP = STEP.facts["given up"]
+
+_WAITING, _PLACED = AttemptState.WAITING, AttemptState.PLACED
+_BEGUN, _RETURNED = AttemptState.BEGUN, AttemptState.RETURNED
+_CLOSED = AttemptState.CLOSED
+_NOT_BEGUN = frozenset({_WAITING, _PLACED})
+_PAUSING = RunState.PAUSING
 
 
 class Activities:
-    """Performs the attempts of one worker's runs."""
+    """Performs the steps of one worker's runs.
+
+    Attributes:
+        places: Who may begin.
+        is_stopping: Nothing new begins.
+        grace_is_over: What still runs was told to end.
+    """
 
     def __init__(self, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
         self._worker = worker
         self._loop = loop
+        self._loop_thread = threading.get_ident()
         self._now_us = worker.now_us
         self._payload_bytes_max = worker.limits.payload_bytes_max
-        self._queue: deque[Attempt] = deque()
-        self._limit = worker.limits.max_running_activities
+        self._guard = threading.Lock()
+        """Between the loop, which gives attempts up, and the threads on which bodies begin."""
+        self.places = Places(worker.limits.max_running_activities, worker.limits.threads_max)
         self._limits = TimeLimits(worker, self._time_out)
-        self.running = 0
+        self._execution = Execution(worker, loop, self)
+        self._quarantine = Quarantine(worker, self)
+        self._slow = SlowSteps(worker, self)
+        self._told = Told(loop)
         self._ended: list[tuple[Attempt, bytes | None, BaseException | None]] = []
-        self._suspects: dict[LiveRun, deque[Attempt]] = {}
-        """Attempts of runs that are served alone, until it is their turn."""
-        self._alone: LiveRun | None = None
-        """The run served alone, or about to be: meanwhile no attempt of another begins."""
-        self._is_marked = False
-        self._stopping = False
+        self._will_fill = False
+        self.is_stopping = False
+        self.grace_is_over = False
+
+    @property
+    def running(self) -> int:
+        """Attempts that have a place."""
+        return self.places.running
 
     @property
     def is_unsettled(self) -> bool:
@@ -93,42 +135,49 @@ class Activities:
     @property
     def is_busy(self) -> bool:
         """Whether attempts run, or have ended and are not yet recorded."""
-        return self.running > 0 or bool(self._ended)
+        return self.places.running > 0 or bool(self._ended)
 
-    # -- the life of a step ----------------------------------------------------------------------
+    def has_tasks(self, runs: Iterable[LiveRun]) -> bool:
+        """Say whether async bodies of some runs go on, or have ended and are not yet recorded."""
+        return bool(self._ended) or any(
+            one.attempt is not None and one.attempt.task is not None
+            for run in runs
+            for one in run.pending.values()
+        )
+
+    def look_alone_soon(self) -> None:
+        """See in this turn of the loop whether the run served alone still is."""
+        self._quarantine.look_soon()
+
+    # -- the beginning of a step -----------------------------------------------------------------
 
     def begin(self, run: LiveRun, step: Step) -> None:
         """Perform a step the code asked for, from where an earlier process left it."""
         now_us = self._now_us()
-        attempt = Attempt(run, step, now_us)
-        run.attempts[step.step_id] = attempt
+        pending = PendingStep(run, step, now_us)
+        run.pending[step.step_id] = pending
         if run.policies:
-            self._look_at_policy(attempt)
-        policy = attempt.policy
-        if run.steps:
-            remembered = run.steps.get(step.step_id)
-            if remembered is not None and self._recall(attempt, remembered):
+            self._look_at_policy(pending)
+        if run.step_rows:
+            remembered = run.step_rows.get(step.step_id)
+            if remembered is not None and self._recall(pending, remembered):
                 return
-        elif policy.is_plain:
-            self._enqueue(attempt, now_us)
-            return
-        self._limits.limit_all(attempt)
-        if attempt.retry_at_us is not None:
-            self._wait_for_retry(attempt)
-        elif policy.at_most_once:
-            self._remember(attempt, "intent", [], partial(self._enqueue, attempt))
+        if not pending.policy.is_plain:
+            self._limits.limit_all(pending)
+        if pending.retry_at_us is not None:
+            self._wait_for_retry(pending)
         else:
-            self._enqueue(attempt, now_us)
+            self._want(pending, now_us)
 
-    def _recall(self, attempt: Attempt, row: StepRow) -> bool:
+    def _recall(self, pending: PendingStep, row: StepRow) -> bool:
         """Take over what the file remembers; True if nothing is left to perform."""
-        attempt.number, attempt.counted_from = row.attempt, row.counted_from
-        attempt.scheduled_us = row.scheduled_us
-        attempt.details, attempt.last_error = row.details, row.error
+        pending.number, pending.counted_from = row.attempt, row.counted_from
+        pending.scheduled_us = row.scheduled_us
+        pending.details, pending.last_error = row.details, row.error
         if row.state == "intent":
-            name = attempt.activity.name
+            name = pending.activity.name
             self._end_failed(
-                attempt,
+                pending,
                 OutcomeUnknown(
                     f"{name} was begun at most once, and its end was not recorded: it may or may "
                     "not have happened. Find out, then decide in the workflow"
@@ -137,294 +186,492 @@ class Activities:
             )
             return True
         if row.state == "later":
-            self._wait_for_answer(attempt)
-            return True
-        if row.state == "done":  # The transaction that did it also said so.
-            attempt.started_us = row.scheduled_us
-            self._succeeded(attempt, self._worker.store.reader.payload(row.result))
+            pending.state = _TOKEN_WAIT[pending.state]
+            pending.token_since_us = row.started_us or row.scheduled_us
+            self._wait_for_answer(pending)
             return True
         if row.state == "retrying":
-            attempt.retry_at_us = row.retry_at_us
+            pending.retry_at_us = row.retry_at_us
         return False
 
-    def look_again(self, attempt: Attempt) -> None:
-        """Its run goes on after all: what was not begun meanwhile is begun."""
-        if not attempt.is_in_hand and not attempt.is_later:
-            if attempt.retry_at_us is None:
-                self._enqueue(attempt)
-            else:
-                self._wait_for_retry(attempt)
+    def take_up(self, run: LiveRun) -> None:
+        """A run that was about to be paused goes on after all: what was held back begins."""
+        for pending in list(run.pending.values()):
+            if pending.state is StepState.HELD:
+                self._want(pending, self._now_us())
 
-    def _enqueue(self, attempt: Attempt, now_us: int | None = None) -> None:
-        if attempt.over or attempt.run.pausing is not None:
+    def _want(self, pending: PendingStep, now_us: int) -> None:
+        """Begin an attempt, as soon as there is a place for it."""
+        run = pending.run
+        pending.retry_at_us = None
+        if run.state is _PAUSING or self.is_stopping:
+            pending.state = _RUN_PAUSES[pending.state]
             return
-        attempt.is_in_hand = True
+        pending.state = _WANTED[pending.state]
+        attempt = pending.attempt = Attempt(pending)
+        if attempt.activity.in_transaction and not self._execution.has_turn(attempt):
+            self._limit_wait(attempt, now_us)
+        else:
+            self.seek_place(attempt, now_us)
+
+    def seek_place(self, attempt: Attempt, now_us: int) -> None:
+        """Let an attempt begin, or wait where it has to."""
         if attempt.run.lost >= LOST_ALONE:
-            self._suspects.setdefault(attempt.run, deque()).append(attempt)
-            self._serve_alone()
-            if attempt.started_us:
-                return
-        elif self.running < self._limit and not self._stopping and self._alone is None:
-            self._launch(attempt, self._now_us() if now_us is None else now_us)
+            self._quarantine.add(attempt)
+        elif self._quarantine.run is None and self.places.has_room(attempt):
+            self.place(attempt, now_us)
             return
         else:
-            self._queue.append(attempt)
-        self._limits.limit_wait(attempt, self.running)
+            self.places.wait(attempt)
+        if attempt.state is _WAITING:
+            self._limit_wait(attempt, now_us)
 
-    def _launch(self, attempt: Attempt, now_us: int) -> None:
-        self.running += 1
-        attempt.retry_at_us = None
-        activity = attempt.activity
+    def _limit_wait(self, attempt: Attempt, now_us: int) -> None:
+        if attempt.timers is None:
+            self._limits.limit_wait(attempt, lambda: self.places.held_up(attempt)[1])
+            self._slow.watch(attempt, now_us)
+
+    def place(self, attempt: Attempt, now_us: int) -> None:
+        """Give an attempt that waits its place, and let its body begin."""
+        attempt.state = _PLACE_FREE[attempt.state]
         attempt.started_us = now_us
-        policy = attempt.policy
-        if not policy.is_plain:
-            attempt.last_beat_us = now_us
-            self._limits.limit_launched(attempt)
-        fresh = Context()
-        if activity.in_transaction:
-            self._perform_in_transaction(attempt, fresh)
-        elif activity.is_async:
-            # Not loop.create_task: a task factory is for the host's tasks, and costs a call.
-            attempt.task = asyncio.Task(self._perform(attempt), loop=self._loop, context=fresh)
+        self.places.take(attempt)
+        self._slow.watch(attempt, now_us)
+        if attempt.pending.policy.at_most_once:
+            attempt.has_intent = True
+            then = partial(self._execution.launch, attempt)
+            self.remember(attempt.pending, "intent", [], then)
         else:
-            fresh.run(context.attempt.set, attempt)
-            self._worker.threads.run(partial(fresh.run, self._perform_in_thread, attempt))
+            self._execution.launch(attempt)
 
-    async def _perform(self, attempt: Attempt) -> None:
-        context.attempt.set(attempt)
-        activity = attempt.activity
-        codec = activity.codec
-        try:
-            args, kwargs = codec.decode(attempt.step.arguments)
-            value = await activity.fn(*args, **kwargs)
-            if value.__class__ not in _SMALL and seems_large(value):
-                payload = await self._in_thread(partial(codec.result.encode, value))
+    # -- the body --------------------------------------------------------------------------------
+
+    def body_begins(self, attempt: Attempt) -> bool:
+        """Note that a body begins, on any thread; False if it must not: it was given up."""
+        with self._guard:
+            if attempt.state is _PLACED:
+                attempt.state = _BODY_BEGINS[attempt.state]
+            elif attempt.state is _BEGUN:
+                attempt.state = _BODY_BEGINS_AGAIN[attempt.state]
             else:
-                payload = codec.result.encode(value)
-        except KeyboardInterrupt:
-            self._leave_place(attempt)
-            raise
-        except BaseException as error:  # noqa: BLE001  an activity may raise anything
-            self._ended_with(attempt, None, error)
-        else:
-            self._ended_with(attempt, payload, None)
+                return False
+            attempt.started_us = self._now_us()
+        return True
 
-    def _perform_in_transaction(self, attempt: Attempt, fresh: Context) -> None:
-        """Run the function inside the writer's transaction, which also keeps its result."""
-        run, step, activity = attempt.run, attempt.step, attempt.activity
-        codec, limit = activity.codec, self._payload_bytes_max
-        fresh.run(context.attempt.set, attempt)
-        payload = b""
+    def body_begins_here(self, attempt: Attempt) -> bool:
+        """Note that an async body begins, on the loop's own thread; False if it must not."""
+        if attempt.state is not _PLACED:
+            return False
+        attempt.state = _BODY_BEGINS[attempt.state]
+        if not attempt.pending.policy.is_plain:
+            attempt.started_us = self._now_us()
+            self._limits.limit_begun(attempt)
+        return True
 
-        def perform(cursor: Any) -> bytes:
-            args, kwargs = codec.decode(step.arguments)
-            value = fresh.run(activity.fn, cursor, *args, **kwargs)
-            encoded: bytes = codec.result.encode(value)
-            codec.result.decode(encoded)
-            return check_size(encoded, limit, f"result of {step.name}")
+    def watch_body(self, attempt: Attempt) -> None:
+        """Set the clocks of a body that has begun."""
+        if attempt.state is _BEGUN:
+            self._limits.limit_begun(attempt)
 
-        def operation(transaction: Transaction) -> None:
-            nonlocal payload
-            payload = transaction.perform(perform, f"{activity.name} of run {run.row.name}")
-            stored = messages.pack(payload, self._worker.new_salt()).store(transaction)
-            row = attempt.remembered("done")
-            row.result = stored
-            transaction.rows("upsert_step", [step_row(run, step, row)])
-
-        def done(change: Change) -> None:
-            if change.error is None:
-                run.steps[step.step_id] = attempt.remembered("done")
-                self._ended_with(attempt, payload, None)
-            elif isinstance(change.error, StoreError):
-                self._leave_place(attempt)
-                self._worker.commit_failed(change.error)
-            else:
-                self._ended_with(attempt, None, change.error)
-
-        self._worker.submit(Change((), done, None, None, operation))
-
-    async def _in_thread(self, work: Callable[[], bytes]) -> bytes:
-        future: asyncio.Future[bytes] = self._loop.create_future()
-
-        def job() -> None:
-            try:
-                value = work()
-            except Exception as error:  # noqa: BLE001  handed over
-                self._worker.call_from_thread(_set_exception, future, error)
-            else:
-                self._worker.call_from_thread(_set_result, future, value)
-
-        self._worker.threads.run(job)
-        return await future
-
-    def _perform_in_thread(self, attempt: Attempt) -> None:
-        activity = attempt.activity
-        try:
-            args, kwargs = activity.codec.decode(attempt.step.arguments)
-            payload = activity.codec.result.encode(activity.fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001  an activity may raise anything
-            self._worker.call_from_thread(self._ended_with, attempt, None, error)
-        else:
-            self._worker.call_from_thread(self._ended_with, attempt, payload, None)
-
-    def _ended_with(
+    def body_ends(
         self, attempt: Attempt, payload: bytes | None, error: BaseException | None
     ) -> None:
         """Note an end; all that end in one turn of the host's loop are settled together."""
-        self._leave_place(attempt)
-        attempt.has_ended = True
+        state = attempt.state = _BODY_ENDS[attempt.state]
+        self._give_place_back(attempt)
+        if state is _CLOSED:
+            return
         if not self._ended:
             self._loop.call_soon(self._settle)
         self._ended.append((attempt, payload, error))
+
+    def transaction_recorded(self, attempt: Attempt, event: Event) -> None:
+        """A transaction is in the file, with the event of its step: let the code react."""
+        run, pending = attempt.run, attempt.pending
+        state = attempt.state = _BODY_ENDS[attempt.state]
+        self._give_place_back(attempt)
+        if state is _CLOSED or run.gone:
+            return  # Whoever reads the run again finds the event.
+        attempt.state = _SETTLED[attempt.state]
+        self._close(attempt, _RETURNED)
+        self.finish(pending)
+        run.recorded(event)
+
+    def _give_place_back(self, attempt: Attempt) -> None:
+        attempt.task = None
+        self.places.give_back(attempt)
+        self.fill_soon()
+
+    def fill_soon(self) -> None:
+        """Let those that wait have the places that are free, in this turn of the loop."""
+        waits = self.places.waiting or self._quarantine.is_busy or self._worker.wants_more
+        if waits and not self._will_fill:
+            self._will_fill = True
+            self._loop.call_soon(self._fill)
+
+    def _fill(self) -> None:
+        self._will_fill = False
+        if self.is_stopping:
+            return
+        self._quarantine.look()
+        while self._quarantine.run is None:
+            attempt = self.places.next()
+            if attempt is None:
+                break
+            self.place(attempt, self._now_us())
+        if self._worker.wants_more:
+            self._worker.claim_soon()
+
+    # -- ends ------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
         ended, self._ended = self._ended, []
         with HostAway():
             for attempt, payload, error in ended:
-                if attempt.over or attempt.run.is_over:
-                    continue
-                if payload is not None:
-                    self._succeeded(attempt, payload)
-                elif isinstance(error, PayloadError):
-                    self._end_attempt_failed(attempt, error)
-                elif self._stopping and isinstance(error, asyncio.CancelledError):
-                    self._cut_off(attempt)
-                else:
-                    assert error is not None
-                    self._failed(attempt, error)
+                if attempt.state is _RETURNED:
+                    self._settle_one(attempt, payload, error)
         self._worker.commit_here()  # Not a turn later: all that could come along is settled.
 
-    def _leave_place(self, attempt: Attempt) -> None:
-        self.running -= 1
-        attempt.task = None
-        if self._queue or self._suspects:
-            self._loop.call_soon(self._fill_places)
-
-    def _fill_places(self) -> None:
-        if self._suspects or self._alone is not None:
-            self._serve_alone()
-        while self._queue and self.running < self._limit and self._alone is None:
-            if self._stopping:
-                return
-            attempt = self._queue.popleft()
-            if not attempt.over:
-                self._launch(attempt, self._now_us())
-
-    # -- alone -----------------------------------------------------------------------------------
-
-    def look_alone(self) -> None:
-        """See whether the run served alone still is, and who comes next."""
-        if self._suspects or self._alone is not None:
-            self._loop.call_soon(self._fill_places)
-
-    def _serve_alone(self) -> None:
-        """Choose who is served alone, and begin its attempts once the file says so."""
-        run = self._alone
-        if run is None or run.gone or not run.alone:
-            run = self._alone = self._next_suspect()
-            self._is_marked = False
-        if run is None or self._stopping:
+    def _settle_one(
+        self, attempt: Attempt, payload: bytes | None, error: BaseException | None
+    ) -> None:
+        """Turn the end of one body into what it means; whatever goes wrong is that run's."""
+        run = attempt.run
+        if run.is_recording:
+            run.hold_back(partial(self._settle_held, attempt, payload, error))
             return
-        if not run.alone:
-            if not self._others_run(run):
-                self._mark(run)
-        elif self._is_marked:
-            attempts = self._suspects.pop(run, deque())
-            while attempts and self.running < self._limit:
-                attempt = attempts.popleft()
-                if not attempt.over:
-                    self._launch(attempt, self._now_us())
-            if attempts:
-                self._suspects[run] = attempts
+        pending = attempt.pending
+        if run.is_over or (self.is_stopping and isinstance(error, asyncio.CancelledError)):
+            self.abandon(pending)  # It is made again later, under the same number, or never.
+            return
+        attempt.state = _SETTLED[attempt.state]
+        self._close(attempt, _RETURNED)
+        try:
+            if payload is not None:
+                self._succeeded(attempt, payload)
+            elif isinstance(error, PayloadError):
+                rows = [self._attempt_row(attempt, error)]
+                self._end_failed(pending, error, rows, attempt)
+            else:
+                assert error is not None
+                self._failed(pending, error, attempt)
+        except Exception as fault:
+            logger.exception("run %s: step %s cannot be settled", run.row.name, attempt.step_id)
+            if not run.is_over:
+                run.block("internal", f"step {attempt.step_id} cannot be settled: {fault!r}")
 
-    def _next_suspect(self) -> LiveRun | None:
-        while self._suspects:
-            run, attempts = next(iter(self._suspects.items()))
-            wanted = [attempt for attempt in attempts if not attempt.over]
-            if wanted and run.lost >= LOST_ALONE:
-                return run
-            del self._suspects[run]
-            self._queue += wanted  # An event of it was recorded: it kills no worker.
-        return None
+    def _settle_held(
+        self, attempt: Attempt, payload: bytes | None, error: BaseException | None
+    ) -> None:
+        if attempt.state is _RETURNED:
+            self._settle_one(attempt, payload, error)
 
-    def _others_run(self, run: LiveRun) -> bool:
-        return any(
-            attempt.started_us and attempt.is_in_hand and not attempt.has_ended
-            for other in self._worker.live.values()
-            if other is not run
-            for attempt in other.attempts.values()
+    def _give_up(self, attempt: Attempt, *, tell: bool = True) -> None:
+        """Nobody waits for an attempt any more: a body that has not begun never begins.
+
+        One that has begun goes on, and keeps its place until it ends; ``tell`` cancels it.
+        """
+        with self._guard:
+            before = attempt.state
+            attempt.state = _GIVEN_UP[before]
+        task = attempt.task
+        self._close(attempt, before)
+        if task is not None and tell:
+            task.cancel()
+
+    def _close(self, attempt: Attempt, before: AttemptState) -> None:
+        """Give back what an attempt holds that is waited for no more, by the state it was in."""
+        if attempt.pending.attempt is attempt:
+            attempt.pending.attempt = None
+        if attempt.timers is not None:
+            self._limits.clear(attempt)
+        if before is _PLACED:
+            self._give_place_back(attempt)
+        elif before is _WAITING:
+            self.places.forget(attempt)
+            if attempt.activity.in_transaction:
+                self._execution.pass_turn(attempt)
+
+    def _succeeded(self, attempt: Attempt, payload: bytes) -> None:
+        pending = attempt.pending
+        run, step = attempt.run, pending.step
+        if attempt.asks_later:
+            pending.state = _TOKEN_WAIT[pending.state]
+            pending.token_since_us = attempt.started_us
+            self.remember(pending, "later", [], partial(self._wait_for_answer, pending))
+            return
+        try:
+            if len(payload) > self._payload_bytes_max:
+                check_size(payload, self._payload_bytes_max, f"result of {step.name}")
+            value = step.decode(payload)
+        except PayloadError as error:
+            self._end_failed(pending, error, [self._attempt_row(attempt, error)], attempt)
+            return
+        rows = self.finish(pending)
+        now_us = self._now_us()
+        took_us = now_us - attempt.started_us
+        run.deliver(
+            Kind.COMPLETED,
+            step.step_id,
+            step.name,
+            step.fingerprint,
+            step.arguments,
+            payload,
+            took_us if took_us > 0 else 0,
+            rows,
+            value,
+            now_us,
         )
 
-    def _mark(self, run: LiveRun) -> None:
-        run.alone = True
+    def finish(self, pending: PendingStep) -> Rows | None:
+        """A step ends: return the rows by which the file forgets what it remembers of it."""
+        pending.state = _STEP_ENDS[pending.state]
+        return self._forget(pending)
+
+    def _forget(self, pending: PendingStep) -> Rows | None:
+        run, step_id = pending.run, pending.step_id
+        run.pending.pop(step_id, None)
+        if pending.timers is not None:
+            self._limits.clear(pending)
+        if run.step_rows and run.step_rows.pop(step_id, None) is not None:
+            return [("delete_step", (run.row.pk, step_id))]
+        return None
+
+    # -- failures --------------------------------------------------------------------------------
+
+    def _failed(self, pending: PendingStep, error: BaseException, attempt: Attempt | None) -> None:
+        """An attempt failed: try again later, pause, or hand the exception to the workflow."""
+        policy, now_us = pending.policy, self._now_us()
+        retry = policy.retry
+        counted = pending.number - pending.counted_from + 1
+        rows: Rows = [self._attempt_row_of(pending, attempt, error, now_us)]
+        if policy.at_most_once or isinstance(error, _NEVER_RETRIED):
+            self._end_failed(pending, error, rows, attempt)
+            return
+        try:
+            gives_up = retry.gives_up(error, counted)
+            wait_us = self._wait_us(pending, error, counted)
+        except Exception:
+            logger.exception(
+                "the retry policy of %s raised; it is not tried again", pending.activity.name
+            )
+            gives_up, wait_us = True, 0
+        if gives_up:
+            if retry.on_exhausted == "pause":
+                self._exhausted(pending, error, rows)
+            else:
+                self._end_failed(pending, error, rows, attempt)
+            return
+        limit_us = policy.schedule_to_close_us
+        if limit_us is not None and now_us + wait_us >= pending.scheduled_us + limit_us:
+            late = ScheduleToCloseTimeout(
+                f"{pending.activity.name} did not succeed within {limit_us / 1e6:g} s: the next "
+                f"attempt would be too late; attempt {pending.number} failed: "
+                f"{summary(record_exception(error))}"
+            )
+            late.__cause__ = error
+            self._end_failed(pending, late, rows, attempt)
+            return
+        record = record_exception(error)
+        self._told.attempt_failed(pending, error, wait_us)
+        pending.number += 1
+        pending.retry_at_us = now_us + wait_us
+        pending.last_error = summary(record)
+        if not isinstance(error, _OUR_TIMEOUTS) or pending.last_record is None:
+            pending.last_record = record
+        run = pending.run
+        if counted >= RETRIES_MIN and not run.has_issue:
+            rows += run.failure_rows("retrying", record, now_us, pending.activity.name)
+        pending.state = _RETRY_WAIT[pending.state]
+        self.remember(pending, "retrying", rows, partial(self._arm_retry, pending))
+
+    @staticmethod
+    def _wait_us(pending: PendingStep, error: BaseException, counted: int) -> int:
+        if isinstance(error, RetryAfter):
+            return duration_us(error.seconds, "RetryAfter")
+        wait_us: int = pending.policy.retry.wait_us(counted, uniform(0.0, 1.0))
+        return wait_us
+
+    def _attempt_row(self, attempt: Attempt, error: BaseException) -> tuple[str, tuple[Any, ...]]:
+        return self._attempt_row_of(attempt.pending, attempt, error, self._now_us())
+
+    @staticmethod
+    def _attempt_row_of(
+        pending: PendingStep, attempt: Attempt | None, error: BaseException, now_us: int,
+        state: str = "failed",
+    ) -> tuple[str, tuple[Any, ...]]:  # fmt: skip
+        started_us = now_us if attempt is None else attempt.started_us or now_us
+        return "insert_attempt", (
+            pending.run.row.pk, pending.step_id, pending.number, pending.activity.name, state,
+            started_us, now_us, failure_json(error).decode(),
+        )  # fmt: skip
+
+    def _end_failed(
+        self,
+        pending: PendingStep,
+        error: BaseException,
+        rows: Rows,
+        attempt: Attempt | None = None,
+    ) -> None:
+        """End the step with an error that no retry can mend."""
+        run, step = pending.run, pending.step
+        rows += self.finish(pending) or []
+        self._told.step_failed(pending, error)
+        started_us = attempt.started_us if attempt is not None else 0
+        run.deliver(
+            Kind.FAILED,
+            step.step_id,
+            step.name,
+            step.fingerprint,
+            step.arguments,
+            failure_json(error),
+            max(0, self._now_us() - (started_us or pending.scheduled_us)),
+            rows,
+        )
+
+    def _exhausted(self, pending: PendingStep, error: BaseException, rows: Rows) -> None:
+        pending.last_error = summary(record_exception(error))
+        pending.number += 1
+        run = pending.run
+        rows.append(("upsert_step", step_row(run, pending.remembered("exhausted"))))
+        pending.state = _STEP_ENDS[pending.state]
+        run.pending.pop(pending.step_id, None)
+        self._limits.clear(pending)
+        why = (
+            f"step {pending.step_id} ({pending.activity.name}) failed {pending.number - 1} times: "
+            f"{pending.last_error}; retry it once the reason is mended"
+        )
+        logger.error("run %s is paused: %s", run.row.name, why)
+        run.pause(Pausing(message=why), rows)
+
+    def _time_out(self, pending: PendingStep, error: BaseException) -> None:
+        """End what waits or runs with a timeout; the body's own late end changes nothing."""
+        attempt = pending.attempt
+        if attempt is not None:
+            self._give_up(attempt)
+        self._keep_last_failure(pending, error)
+        self._failed(pending, error, attempt)
+
+    def _keep_last_failure(self, pending: PendingStep, error: BaseException) -> None:
+        """Let a timeout tell which real failure came before it."""
+        record = pending.last_record
+        if record is None and pending.last_error is not None:
+            rows = self._worker.store.reader.attempts(pending.run.row.pk)
+            texts = [one.error for one in rows if one.step == pending.step_id]
+            record = msgspec.json.decode(texts[-1]) if texts else None
+        if record is None:
+            return
+        error.args = (f"{error.args[0]}; the attempt before it failed: {summary(record)}",)
+        error.__cause__ = rebuild_exception(dict(record))
+
+    # -- what the file remembers -----------------------------------------------------------------
+
+    def remember(
+        self,
+        pending: PendingStep,
+        state: str,
+        rows: Rows,
+        then: Callable[[], None],
+    ) -> None:
+        """Commit what the file is to remember of a pending step, then go on."""
+        run, row = pending.run, pending.remembered(state)
+        run.step_rows[pending.step_id] = row
+        rows.append(("upsert_step", step_row(run, row)))
+        if state == "intent":
+            rows.append(("insert_once", (run.row.pk, pending.step_id)))
         run.uncommitted += 1
+        released = self._quarantine.released_by(run) if state == "retrying" else []
+        rows += released
 
         def done(change: Change) -> None:
             if change.error is not None:
                 run.not_committed(change.error)
                 return
             run.uncommitted -= 1
-            if self._alone is run:
-                self._is_marked = True
-                self._fill_places()
+            if released:
+                self._quarantine.release(run)
+            if pending.state is not StepState.ENDED and not run.is_over:
+                then()
+                run.look_idle()
 
-        self._worker.submit(Change([run.alone_row(alone=True)], done))
+        self._worker.submit(Change(rows, done))
 
-    # -- ends ------------------------------------------------------------------------------------
+    def _wait_for_retry(self, pending: PendingStep) -> None:
+        pending.state = _RETRY_WAIT[pending.state]
+        self._arm_retry(pending)
 
-    def _finish(self, attempt: Attempt) -> None:
-        attempt.over = True
-        attempt.is_in_hand = False
-        attempt.run.attempts.pop(attempt.step_id, None)
-        if attempt.timers is not None:
-            for timer in attempt.timers:
-                self._worker.timers.cancel(timer)
+    def _arm_retry(self, pending: PendingStep) -> None:
+        if pending.state is not StepState.RETRYING:
+            return  # A person was faster.
+        assert pending.retry_at_us is not None
+        due_us = pending.retry_at_us
+        self._limits.wait_for_retry(pending, due_us, partial(self._retry_now, pending, due_us))
 
-    def _wait_for_answer(self, attempt: Attempt) -> None:
+    def _retry_now(self, pending: PendingStep, due_us: int) -> None:
+        if pending.state is StepState.RETRYING and pending.retry_at_us == due_us:
+            self._want(pending, self._now_us())
+
+    def hurry(self, run: LiveRun) -> None:
+        """Try everything that waits for a retry now; earlier attempts count no more."""
+        now_us = self._now_us()
+        for pending in list(run.pending.values()):
+            if pending.state is StepState.RETRYING:
+                pending.counted_from, pending.scheduled_us = pending.number, now_us
+                self._limits.clear(pending)
+                self._limits.limit_all(pending)
+                self._want(pending, now_us)
+
+    # -- completed from outside ------------------------------------------------------------------
+
+    def _wait_for_answer(self, pending: PendingStep) -> None:
         """Let the step wait for its token; its time limits go on."""
-        if attempt.over:
-            return
-        attempt.is_later, attempt.is_in_hand = True, False
-        # Its function has ended, the step has not. A limit that was reached meanwhile was not
-        # judged, so all are set again.
-        attempt.has_ended = False
-        self._limits.clear(attempt)
-        limit_us = attempt.policy.start_to_close_us
-        if limit_us is not None:
-            attempt.started_us = attempt.started_us or attempt.scheduled_us
-            self._limits.limit_attempt(attempt, limit_us)
-        attempt.run.look_idle()
+        # A limit that was reached while its code ended was not judged, so all are set again.
+        self._limits.clear(pending)
+        self._limits.limit_all(pending)
+        self._limits.limit_token(pending, pending.token_since_us)
+        self._worker.inbox.look_again(pending.run)
+        pending.run.look_idle()
 
     def answered(
         self, run: LiveRun, step: Step, payload: bytes, rows: Rows, *, rejects: bool
-    ) -> None:
-        """Somebody outside completed a step that waits for its token."""
-        attempt = run.attempts.get(step.step_id)
-        if attempt is None or not attempt.later | attempt.is_later:
-            self._worker.submit(Change(rows))
-            return
+    ) -> bool:
+        """Somebody outside completed a step; False if its code has not asked for that yet."""
+        pending = run.pending.get(step.step_id)
+        if pending is None or not pending.awaits_token:
+            return False
+        attempt = pending.attempt
+        if attempt is not None:  # Its code has not returned yet: it goes on, and counts no more.
+            self._give_up(attempt, tell=False)
+        started_us = pending.token_since_us if attempt is None else attempt.started_us
         if rejects:
             error = rebuild_exception(msgspec.json.decode(payload))
-            rows.append(self._attempt_row(attempt, error, self._now_us()))
-            self._end_failed(attempt, error, rows)
-            return
-        self._finish(attempt)
-        if run.steps.pop(step.step_id, None) is not None:
-            rows.append(("delete_step", (run.row.pk, step.step_id)))
-        started_us = attempt.started_us or attempt.scheduled_us
+            rows.append(self._attempt_row_of(pending, attempt, error, self._now_us()))
+            self._end_failed(pending, error, rows, attempt)
+            return True
+        rows += self.finish(pending) or []
         run.deliver(
             Kind.COMPLETED, step.step_id, step.name, step.fingerprint, step.arguments, payload,
-            max(0, self._now_us() - started_us), rows,
+            max(0, self._now_us() - (started_us or pending.scheduled_us)), rows,
         )  # fmt: skip
+        return True
+
+    # -- what an attempt publishes ---------------------------------------------------------------
 
     def publish(self, attempt: Attempt, payload: bytes, name: str, *, is_item: bool) -> None:
-        """Write what an attempt publishes as it comes; from any thread."""
+        """Write what an attempt publishes as it comes; from any thread.
+
+        On the loop's own thread at once: it must not come after the end of its attempt, which is
+        settled with others in one turn of the loop.
+        """
         check_size(payload, self._payload_bytes_max, name)
-        self._worker.call_from_thread(self._publish, attempt, payload, name, is_item)
+        if threading.get_ident() == self._loop_thread:
+            self._publish(attempt, payload, name, is_item)
+        else:
+            self._worker.call_from_thread(self._publish, attempt, payload, name, is_item)
 
     def _publish(self, attempt: Attempt, payload: bytes, name: str, is_item: bool) -> None:
         run, now_us = attempt.run, self._now_us()
-        if attempt.over or run.is_over:
+        if not attempt.is_current or run.is_over:
             return
         rows: Rows = []
         if is_item:
@@ -442,305 +689,165 @@ class Activities:
 
         self._worker.submit(Change(rows, done, soft=True))
 
-    def _succeeded(self, attempt: Attempt, payload: bytes) -> None:
-        run, step = attempt.run, attempt.step
-        if attempt.later:
-            self._remember(attempt, "later", [], partial(self._wait_for_answer, attempt))
-            return
-        try:
-            if len(payload) > self._payload_bytes_max:
-                check_size(payload, self._payload_bytes_max, f"result of {step.name}")
-            value = step.decode(payload)
-        except PayloadError as error:
-            self._end_attempt_failed(attempt, error)
-            return
-        self._finish(attempt)
-        rows: Rows | None = None
-        if run.steps and run.steps.pop(step.step_id, None) is not None:
-            rows = [("delete_step", (run.row.pk, step.step_id))]
-        now_us = self._now_us()
-        took_us = now_us - attempt.started_us
-        run.deliver(
-            Kind.COMPLETED,
-            step.step_id,
-            step.name,
-            step.fingerprint,
-            step.arguments,
-            payload,
-            took_us if took_us > 0 else 0,
-            rows,
-            value,
-            now_us,
-        )
-
-    def _failed(self, attempt: Attempt, error: BaseException) -> None:
-        """An attempt raised: try again later, pause, or hand the exception to the workflow."""
-        policy, now_us = attempt.policy, self._now_us()
-        retry = policy.retry
-        counted = attempt.number - attempt.counted_from + 1
-        rows: Rows = [self._attempt_row(attempt, error, now_us)]
-        if policy.at_most_once or isinstance(error, _NEVER_RETRIED):
-            self._end_failed(attempt, error, rows)
-            return
-        try:
-            gives_up = retry.gives_up(error, counted)
-        except Exception:
-            logger.exception("retry_if of %s raised; giving up", attempt.activity.name)
-            gives_up = True
-        if gives_up:
-            if retry.on_exhausted == "pause":
-                self._exhausted(attempt, error, rows)
-            else:
-                self._end_failed(attempt, error, rows)
-            return
-        if isinstance(error, RetryAfter):
-            wait_us = duration_us(error.seconds)
-        else:
-            wait_us = retry.wait_us(counted, uniform(0.0, 1.0))
-        limit_us = policy.schedule_to_close_us
-        if limit_us is not None and now_us + wait_us >= attempt.scheduled_us + limit_us:
-            late = ScheduleToCloseTimeout(
-                f"{attempt.activity.name} did not succeed within {limit_us / 1e6:g} s: the next "
-                f"attempt would be too late; attempt {attempt.number} failed: "
-                f"{type(error).__name__}: {error}"
-            )
-            late.__cause__ = error
-            self._end_failed(attempt, late, rows)
-            return
-        attempt.number += 1
-        attempt.retry_at_us = now_us + wait_us
-        record = record_exception(error)
-        attempt.last_error = summary(record)
-        run = attempt.run
-        if counted >= RETRIES_MIN and not run.has_issue:
-            rows += run.failure_rows("retrying", record, now_us, attempt.activity.name)
-        attempt.is_in_hand = False
-        attempt.started_us = 0
-        attempt._info = None
-        attempt.has_ended = attempt.later = attempt.is_later = False
-        self._limits.clear(attempt)
-        self._remember(attempt, "retrying", rows, partial(self._wait_for_retry, attempt))
-
-    def _attempt_row(
-        self, attempt: Attempt, error: BaseException, now_us: int, state: str = "failed"
-    ) -> tuple[str, tuple[Any, ...]]:
-        return "insert_attempt", (
-            attempt.run.row.pk, attempt.step_id, attempt.number, attempt.activity.name, state,
-            attempt.started_us or now_us, now_us, failure_json(error).decode(),
-        )  # fmt: skip
-
-    def _end_attempt_failed(self, attempt: Attempt, error: BaseException) -> None:
-        """End the step with an error that no retry can mend."""
-        self._end_failed(attempt, error, [self._attempt_row(attempt, error, self._now_us())])
-
-    def _end_failed(self, attempt: Attempt, error: BaseException, rows: Rows) -> None:
-        run, step = attempt.run, attempt.step
-        self._finish(attempt)
-        if run.steps.pop(step.step_id, None) is not None:
-            rows.append(("delete_step", (run.row.pk, step.step_id)))
-        started_us = attempt.started_us or attempt.scheduled_us
-        run.deliver(
-            Kind.FAILED,
-            step.step_id,
-            step.name,
-            step.fingerprint,
-            step.arguments,
-            failure_json(error),
-            max(0, self._now_us() - started_us),
-            rows,
-        )
-
-    def _exhausted(self, attempt: Attempt, error: BaseException, rows: Rows) -> None:
-        attempt.last_error = summary(record_exception(error))
-        attempt.number += 1
-        row = attempt.remembered("exhausted")
-        rows.append(("upsert_step", step_row(attempt.run, attempt.step, row)))
-        self._finish(attempt)
-        why = (
-            f"step {attempt.step_id} ({attempt.activity.name}) failed {attempt.number - 1} times: "
-            f"{attempt.last_error}; retry it once the reason is mended"
-        )
-        attempt.run.pause(Pausing(message=why), rows)
-
-    def _remember(
-        self, attempt: Attempt, state: str, rows: Rows, then: Callable[[], None] | None
-    ) -> None:
-        """Commit what the file is to remember of a pending step, then go on."""
-        run, row = attempt.run, attempt.remembered(state)
-        run.steps[attempt.step_id] = row
-        rows.append(("upsert_step", step_row(run, attempt.step, row)))
-        if state == "intent":
-            rows.append(("insert_once", (run.row.pk, attempt.step_id)))
-        run.uncommitted += 1
-        ends_alone = False
-        if run.alone and state == "retrying":
-            begun = (one for one in run.attempts.values() if one.started_us and one.is_in_hand)
-            ends_alone = next(begun, None) is None
-        if ends_alone:  # It only waits now: whoever kills the worker meanwhile, it is another.
-            self._is_marked = False
-            rows.append(run.alone_row(alone=False))
-
-        def done(change: Change) -> None:
-            if change.error is not None:
-                run.not_committed(change.error)
-                return
-            run.uncommitted -= 1
-            if ends_alone:
-                run.alone = False
-                self.look_alone()
-            if then is not None and not attempt.over and not run.is_over:
-                then()
-                run.look_idle()
-
-        self._worker.submit(Change(rows, done))
-
-    def _wait_for_retry(self, attempt: Attempt) -> None:
-        assert attempt.retry_at_us is not None
-        attempt.is_in_hand = False
-        self._limits.at(attempt, attempt.retry_at_us, self._enqueue)
-
-    def hurry(self, run: LiveRun) -> None:
-        """Try everything that waits for a retry now; earlier attempts count no more."""
-        now_us = self._now_us()
-        for attempt in list(run.attempts.values()):
-            if attempt.retry_at_us is not None:
-                attempt.retry_at_us = None
-                attempt.counted_from, attempt.scheduled_us = attempt.number, now_us
-                self._limits.clear(attempt)
-                self._enqueue(attempt)
-
-    # -- a policy changed by a person ------------------------------------------------------------
-
-    def _look_at_policy(self, attempt: Attempt) -> None:
-        """Let a step have the policy that a person gave it."""
-        text = attempt.run.policies.get(attempt.step_id)
-        if text is None:
-            return
-        try:
-            attempt.policy = edited(attempt.activity.policy, msgspec.json.decode(text))
-        except (UsageError, TypeError, msgspec.DecodeError) as error:
-            logger.warning(
-                "run %s: the changed policy of step %s (%s) is of no use: %s",
-                attempt.run.row.name, attempt.step_id, attempt.activity.name, error,
-            )  # fmt: skip
-
-    def edit(self, run: LiveRun, step_id: str) -> None:
-        """A person changed the policy of a step: its limits and its wait are set anew."""
-        attempt = run.attempts.get(step_id)
-        if attempt is None or attempt.over:
-            return
-        self._look_at_policy(attempt)
-        attempt.deadline_us = None
-        attempt._info = None
-        self._limits.clear(attempt)
-        now_us = self._now_us()
-        if attempt.is_later:
-            self._wait_for_answer(attempt)
-        elif attempt.retry_at_us is not None:
-            failed = max(1, attempt.number - attempt.counted_from)
-            soon_us = now_us + attempt.policy.retry.wait_us(failed, 0.5)
-            attempt.retry_at_us = min(attempt.retry_at_us, soon_us)
-            self._remember(attempt, "retrying", [], partial(self._wait_for_retry, attempt))
-        elif attempt.started_us:
-            self._limits.limit_launched(attempt)
-
-    # -- cancellation ----------------------------------------------------------------------------
-
-    def drop(self, run: LiveRun, step: Step) -> None:
-        """Nobody waits for the step any more: end its attempt without an event."""
-        attempt = run.attempts.get(step.step_id)
-        if attempt is None:
-            if run.steps.pop(step.step_id, None) is not None:  # It was to be begun again.
-                self._worker.submit(Change([("delete_step", (run.row.pk, step.step_id))]))
-            return
-        rows = self.give_up(attempt, "the workflow no longer waits for this step")
-        if rows:
-            self._worker.submit(Change(rows))
-
-    def give_up(self, attempt: Attempt, why: str) -> Rows:
-        """End an attempt without an event; return the rows that say so."""
-        run, step_id = attempt.run, attempt.step_id
-        rows: Rows = []
-        if attempt.started_us:
-            rows.append(self._attempt_row(attempt, ActivityError(why), self._now_us(), "abandoned"))
-        if run.steps.pop(step_id, None) is not None:
-            rows.append(("delete_step", (run.row.pk, step_id)))
-        self.abandon(attempt)
-        return rows
-
-    def abandon(self, attempt: Attempt) -> None:
-        """Tell an attempt's code that its end is of no interest; it keeps its place until then."""
-        self._finish(attempt)
-        attempt.unwanted = True
-        if attempt.task is not None:
-            attempt.task.cancel()
-        self.look_alone()
-
-    def _cut_off(self, attempt: Attempt) -> None:
-        """The engine stops: the attempt is made again later, under the same number."""
-        self._finish(attempt)
-
-    def stop(self) -> None:
-        """Begin nothing new."""
-        self._stopping = True
-
-    def cancel_all(self, runs: list[LiveRun]) -> None:
-        """The grace time is over: cancel what still runs; it is made again later."""
-        for run in runs:
-            for attempt in list(run.attempts.values()):
-                attempt.unwanted = True
-                if attempt.task is not None:
-                    attempt.task.cancel()
-
-    # -- time ------------------------------------------------------------------------------------
-
-    def _time_out(self, attempt: Attempt, error: BaseException) -> None:
-        """End the running attempt with a timeout; its own late end is ignored."""
-        ghost = Attempt(attempt.run, attempt.step, attempt.scheduled_us)
-        if attempt.started_us or attempt.task is not None:
-            # The code that still runs keeps the old object; a new one goes on in its place.
-            for field in (
-                "number", "counted_from", "started_us", "details", "last_error", "last_beat_us",
-                "policy",
-            ):  # fmt: skip
-                setattr(ghost, field, getattr(attempt, field))
-            self.abandon(attempt)
-            attempt.run.attempts[attempt.step_id] = ghost
-            self._failed(ghost, error)
-            return
-        self._failed(attempt, error)
-
     def beat(self, attempt: Attempt, details: Any) -> None:
         """Note a heartbeat; from any thread."""
         now_us = self._now_us()
         attempt.last_beat_us = now_us
         if details is None:
             return
+        pending = attempt.pending
         try:
-            attempt.details = msgspec.json.encode(details).decode()
+            encoded = msgspec.json.encode(details).decode()
         except (TypeError, ValueError, RecursionError) as error:
             raise PayloadError(
                 f"heartbeat details of {attempt.activity.name}: {error}; pass plain data"
             ) from error
-        if attempt.over or now_us - attempt.details_stored_us < HEARTBEAT_STORE_US:
+        if not attempt.is_current or pending.attempt is not attempt:
+            return  # Given up: its details are nobody's any more.
+        pending.details = encoded
+        if now_us - pending.details_stored_us >= HEARTBEAT_STORE_US:
+            pending.details_stored_us = now_us
+            self._worker.call_from_thread(self._store_details, pending)
+
+    def _store_details(self, pending: PendingStep) -> None:
+        self.write_down(pending, "running")
+
+    def write_down(self, pending: PendingStep, state: str) -> None:
+        """Let the file show a step that waits or runs; nothing depends on it."""
+        run, attempt = pending.run, pending.attempt
+        if pending.state is StepState.ENDED or run.is_over:
             return
-        attempt.details_stored_us = now_us
-        self._worker.call_from_thread(self._store_details, attempt)
+        if attempt is not None and attempt.has_intent:
+            state = "intent"
+        row = pending.remembered(state)
+        run.step_rows[pending.step_id] = row
+        self._worker.submit(Change([("upsert_step", step_row(run, row))], soft=True))
 
-    def _store_details(self, attempt: Attempt) -> None:
-        if attempt.over or attempt.run.is_over or attempt.policy.at_most_once:
+    # -- a policy changed by a person ------------------------------------------------------------
+
+    def _look_at_policy(self, pending: PendingStep) -> None:
+        """Let a step have the policy that a person gave it."""
+        text = pending.run.policies.get(pending.step_id)
+        if text is None:
             return
-        run, row = attempt.run, attempt.remembered("running")
-        run.steps[attempt.step_id] = row
-        rows = [("upsert_step", step_row(run, attempt.step, row))]
-        self._worker.submit(Change(rows, soft=True))
+        try:
+            pending.policy = edited(pending.activity.policy, msgspec.json.decode(text))
+        except (UsageError, TypeError, msgspec.DecodeError) as error:
+            logger.warning(
+                "run %s: the changed policy of step %s (%s) is of no use: %s",
+                pending.run.row.name, pending.step_id, pending.activity.name, error,
+            )  # fmt: skip
 
+    def edit(self, run: LiveRun, step_id: str) -> None:
+        """A person changed the policy of a step: its limits and its wait are set anew."""
+        pending = run.pending.get(step_id)
+        if pending is None:
+            return
+        self._look_at_policy(pending)
+        pending.deadline_us = None
+        self._limits.clear(pending)
+        self._limits.limit_all(pending)
+        now_us = self._now_us()
+        attempt = pending.attempt
+        if attempt is not None:
+            attempt.renew_info()
+            self._limits.clear(attempt)
+            if attempt.state is _BEGUN:
+                self._limits.limit_begun(attempt)
+            elif attempt.state is _WAITING:
+                self._limits.limit_wait(attempt, lambda: self.places.held_up(attempt)[1])
+        elif pending.state is StepState.AWAITING:
+            self._limits.limit_token(pending, pending.token_since_us)
+        elif pending.retry_at_us is not None:
+            failed = max(1, pending.number - pending.counted_from)
+            soon_us = now_us + pending.policy.retry.wait_us(failed, 0.5)
+            pending.retry_at_us = min(pending.retry_at_us, soon_us)
+            self.remember(pending, "retrying", [], partial(self._arm_retry, pending))
 
-def _set_result(future: asyncio.Future[bytes], value: bytes) -> None:
-    if not future.done():
-        future.set_result(value)
+    # -- given up --------------------------------------------------------------------------------
 
+    def drop(self, run: LiveRun, step: Step) -> None:
+        """Nobody waits for the step any more: end its attempt without an event."""
+        pending = run.pending.get(step.step_id)
+        if pending is None:
+            if run.step_rows.pop(step.step_id, None) is not None:  # It was to be begun again.
+                self._worker.submit(Change([("delete_step", (run.row.pk, step.step_id))]))
+            return
+        rows = self.give_up(pending, "the workflow no longer waits for this step")
+        if rows:
+            self._worker.submit(Change(rows))
 
-def _set_exception(future: asyncio.Future[bytes], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
+    def give_up(self, pending: PendingStep, why: str) -> Rows:
+        """End a step without an event; return the rows that say so."""
+        rows: Rows = []
+        attempt = pending.attempt
+        if attempt is not None and pending.has_begun:
+            error = ActivityError(why)
+            now_us = self._now_us()
+            rows.append(self._attempt_row_of(pending, attempt, error, now_us, "abandoned"))
+        elif attempt is not None and attempt.has_intent:
+            rows.append(("delete_once", (pending.run.row.pk, pending.step_id)))
+        rows += self.abandon(pending) or []
+        return rows
+
+    def abandon(self, pending: PendingStep) -> Rows | None:
+        """Nobody waits for a step any more; return the rows by which the file forgets it.
+
+        A body that has begun is told, and keeps its place until it ends.
+        """
+        pending.state = _STEP_GIVEN_UP[pending.state]
+        if pending.attempt is not None:
+            self._give_up(pending.attempt)
+        rows = self._forget(pending)
+        self._quarantine.look_soon()
+        return rows
+
+    def withdraw(self, run: LiveRun, rows: Rows) -> None:
+        """Let nothing of a run begin any more; what has begun goes on.
+
+        Args:
+            run: It pauses, ends or is handed back.
+            rows: Get what the file forgets: the intent of what will not begin.
+        """
+        for pending in run.pending.values():
+            attempt = pending.attempt
+            if attempt is None or not self._withdraw_one(attempt):
+                continue
+            pending.state = _RUN_PAUSES[pending.state]
+            key = (run.row.pk, pending.step_id)
+            if attempt.has_intent:
+                rows.append(("delete_once", key))
+                run.step_rows.pop(pending.step_id, None)
+                rows.append(("delete_step", key))
+
+    def _withdraw_one(self, attempt: Attempt) -> bool:
+        """Give up an attempt whose body has not begun; False if it has."""
+        with self._guard:  # A thread may be about to begin it.
+            before = attempt.state
+            if before not in _NOT_BEGUN:
+                return False
+            attempt.state = _GIVEN_UP[before]
+        task = attempt.task
+        self._close(attempt, before)
+        if task is not None:
+            task.cancel()
+        return True
+
+    # -- the end of the engine -------------------------------------------------------------------
+
+    def stop(self, runs: Iterable[LiveRun]) -> None:
+        """Begin nothing new: what waits for a place, or has not begun, is taken back."""
+        self.is_stopping = True
+        for run in runs:
+            rows: Rows = []
+            self.withdraw(run, rows)
+            if rows:
+                self._worker.submit(Change(rows))
+
+    def cancel_all(self, runs: Iterable[LiveRun]) -> None:
+        """The grace time is over: cancel what still runs; it is made again later."""
+        self.grace_is_over = True
+        for run in runs:
+            for pending in list(run.pending.values()):
+                if pending.attempt is not None and pending.attempt.task is not None:
+                    pending.attempt.task.cancel()

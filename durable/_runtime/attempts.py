@@ -1,56 +1,69 @@
-"""An attempt: what the code of a step finds in its context, and what the worker knows of it."""
+"""A pending step and its attempts: data, and what the code of an attempt finds in its context.
+
+A `PendingStep` lives as long as the code waits for the step: its number of attempts, its policy and
+what its last heartbeat said. An `Attempt` lives as long as one try. Their states are those of
+`durable._core.machines`; only `Activities` moves them.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from durable._core.machines import AttemptState, StepState
 from durable._runtime.inside import attempt_info
 from durable._store.messages import make_token
 from durable._store.rows import StepRow
+from durable.payloads import INLINE_BYTES_MAX
 
 if TYPE_CHECKING:
     import asyncio
     import logging
+    from collections.abc import Mapping
 
     from durable._core.context import AttemptInfo
     from durable._core.loop import Step
+    from durable._runtime.places import Line
     from durable._runtime.runs import LiveRun
     from durable._runtime.timers import TimerHandle
     from durable.definitions import Activity
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "PendingStep"]
+
+_WAITING = AttemptState.WAITING
+_ASKED = StepState.ASKED
 
 
-class Attempt:
-    """One attempt at a step, from the moment it is asked for to its end.
+class PendingStep:
+    """A step the code waits for, over all its attempts.
 
-    It is also what the attempt's own code finds in its context (`context.AttemptRunner`).
+    Attributes:
+        run: Whose it is.
+        step: The future that the code awaits; another one once the code was built again.
+        state: See `StepState`.
+        attempt: The one that waits or runs, or None.
+        number: Of that attempt, or of the next one; from 1.
+        counted_from: Earlier attempts do not count against ``max_attempts``.
+        scheduled_us: Since when all attempts together are timed.
+        retry_at_us: When the next attempt begins, while RETRYING.
+        deadline_us: When the attempts together are over.
+        last_error: One line of the last real failure.
+        last_record: The whole of it, if it was in this process.
+        details: What the last heartbeat said, as JSON.
+        token_since_us: When the attempt began whose code asked to be completed later, while
+            AWAITING.
     """
 
-    # Defaults stand on the class: an attempt is made for each step, and most never change them.
+    # Defaults stand on the class: one is made for each step, and most never change them.
     number = 1
     counted_from = 1
-    deadline_us: int | None = None
     retry_at_us: int | None = None
+    deadline_us: int | None = None
     last_error: str | None = None
+    last_record: Mapping[str, Any] | None = None
     details: str | None = None
     details_stored_us = 0
-    last_beat_us = 0
-    is_in_hand = True
-    """Running, or waiting for a place; not waiting for a retry."""
-    unwanted = False
-    later = False
-    """Its code asked to be completed by its token; what it returns does not count."""
-    is_later = False
-    """Its code has returned, and somebody outside is to complete it."""
-    has_ended = False
-    """Its code has ended; what that means is settled in this turn of the loop."""
-    over = False
-    task: asyncio.Task[None] | None = None
+    token_since_us = 0
     timers: list[TimerHandle] | None = None
-    items: dict[tuple[str, int], int] | None = None
-    """By stream and number of the attempt: how many items it has appended."""
-    _info: AttemptInfo | None = None
 
     def __init__(self, run: LiveRun, step: Step, now_us: int) -> None:
         self.run = run
@@ -59,7 +72,84 @@ class Attempt:
         self.activity: Activity[Any, Any] = step.spec
         self.policy = self.activity.policy
         self.scheduled_us = now_us
-        self.started_us = 0
+        self.state = _ASKED
+        self.attempt: Attempt | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the body of its attempt runs, or has just ended."""
+        attempt = self.attempt
+        return attempt is not None and attempt.state in _BEGUN
+
+    @property
+    def is_in_hand(self) -> bool:
+        """Whether an attempt waits or runs: its run is not idle."""
+        return self.state is StepState.ATTEMPTING
+
+    @property
+    def awaits_token(self) -> bool:
+        """Whether somebody outside may complete it."""
+        if self.state is StepState.AWAITING:
+            return True
+        return self.attempt is not None and self.attempt.asks_later
+
+    def remembered(self, state: str) -> StepRow:
+        """Return what the file is to remember of the step."""
+        step, attempt = self.step, self.attempt
+        arguments = step.arguments
+        return StepRow(
+            self.step_id, step.name, state, self.number, self.counted_from, self.scheduled_us,
+            (self.token_since_us if attempt is None else attempt.started_us) or None,
+            self.retry_at_us,
+            step.fingerprint,
+            arguments.decode() if len(arguments) <= INLINE_BYTES_MAX else None,
+            self.details, self.last_error,
+        )  # fmt: skip
+
+
+class Attempt:
+    """One try at a step; what its own code finds in its context (`context.AttemptRunner`).
+
+    Attributes:
+        state: See `AttemptState`.
+        number: From 1; a try that a crash cut off is made again under its number.
+        started_us: When its body began, or 0.
+        last_beat_us: When it last gave a sign of life.
+        task: What performs an async body.
+        line: The line in which it waits for a place, or waited.
+        asks_later: Its code asked to be completed by its token; what it returns does not count.
+        has_intent: The file says that it was about to begin.
+        needs_thread: Its body is a plain function's, and has a thread of its own.
+    """
+
+    started_us = 0
+    last_beat_us = 0
+    task: asyncio.Task[None] | None = None
+    timers: list[TimerHandle] | None = None
+    line: Line | None = None
+    asks_later = False
+    has_intent = False
+    _items: dict[str, int] | None = None
+    """By stream: how many items it has appended."""
+    _info: AttemptInfo | None = None
+
+    def __init__(self, pending: PendingStep) -> None:
+        self.pending = pending
+        self.run = pending.run
+        self.activity = activity = pending.activity
+        self.needs_thread = not (activity.is_async or activity.in_transaction)
+        self.number = pending.number
+        self.state = _WAITING
+
+    @property
+    def step_id(self) -> str:
+        """The step's id."""
+        return self.pending.step_id
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what it says and returns still counts."""
+        return self.state in _WANTED
 
     def info(self) -> AttemptInfo:
         """Return what is known about the attempt."""
@@ -67,13 +157,21 @@ class Attempt:
             self._info = attempt_info(self)
         return self._info
 
+    def renew_info(self) -> None:
+        """Let its code see a changed deadline."""
+        self._info = None
+
     def keep(self, record: logging.LogRecord) -> None:
         """Keep a line that its code has logged; from any thread."""
         self.run.worker.keeper.keep(record, self.run.row, self.step_id, self.number)
 
     def is_cancelled(self) -> bool:
-        """Say whether the attempt's end is of no interest any more; from any thread."""
-        return self.unwanted
+        """Say whether its code should end: nobody waits for it, or the grace time is over."""
+        return not self.is_current or self.run.worker.activities.grace_is_over
+
+    def is_stopping(self) -> bool:
+        """Say whether the engine stops: what has not ended by the end of its grace is cut off."""
+        return self.run.worker.activities.is_stopping
 
     def heartbeat(self, details: Any) -> None:
         """Give a sign of life; from any thread."""
@@ -85,16 +183,16 @@ class Attempt:
 
     def complete_later(self) -> str:
         """Let the step end by its token, whatever the code returns; return the token."""
-        self.later = True
+        self.asks_later = True
         row = self.run.row
         return make_token(row.id, row.salt, self.step_id)
 
     def next_item(self, stream: str) -> int:
-        """Count an item that this attempt appends; one made again, elsewhere, begins at 0."""
-        if self.items is None:
-            self.items = {}
-        number = self.items.get((stream, self.number), 0)
-        self.items[stream, self.number] = number + 1
+        """Count an item that it appends; one made again, elsewhere, begins at 0."""
+        if self._items is None:
+            self._items = {}
+        number = self._items.get(stream, 0)
+        self._items[stream] = number + 1
         return number
 
     def set_value(self, name: str, payload: bytes) -> None:
@@ -105,9 +203,8 @@ class Attempt:
         """Append to a stream of the run; from any thread."""
         self.run.worker.activities.publish(self, payload, stream, is_item=True)
 
-    def remembered(self, state: str) -> StepRow:
-        """Return what the file is to remember of the step."""
-        return StepRow(
-            self.step_id, self.step.name, state, self.number, self.counted_from, self.scheduled_us,
-            self.retry_at_us, self.details, self.last_error, None,
-        )  # fmt: skip
+
+_BEGUN = frozenset({AttemptState.BEGUN, AttemptState.RETURNED})
+_WANTED = frozenset(
+    {AttemptState.WAITING, AttemptState.PLACED, AttemptState.BEGUN, AttemptState.RETURNED}
+)

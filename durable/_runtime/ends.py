@@ -9,16 +9,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
-import msgspec
-
 from durable._core.driver import Cancelled, Completed, Continued, Failed
 from durable._core.failures import failure_json, summary
+from durable._core.machines import RunState
 from durable._store import messages, requests, restarts
 from durable._store.repairs import Pausing
 from durable._store.rows import new_run
 from durable._store.writer import Change
 from durable.errors import PayloadError
-from durable.payloads import check_size, checksum
+from durable.payloads import check_size, checksum, decode_document, encode_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +44,7 @@ def _end_of(run: LiveRun, outcome: Outcome) -> tuple[str, bytes, int | None]:
         case Failed():
             return "failed", failure_json(outcome.error), outcome.origin
         case Cancelled():
-            return "cancelled", msgspec.json.encode(outcome.reason), outcome.origin
+            return "cancelled", encode_document(outcome.reason), outcome.origin
         case Continued():
             return "continued", b"null", None
         case _:
@@ -64,7 +63,7 @@ def close(run: LiveRun, outcome: Outcome, rows: Rows) -> Change:
     now_us = run.ends_at_us()
     pk = run.row.pk
     if state == "failed":
-        record = msgspec.json.decode(payload)
+        record = decode_document(payload)
         rows += run.failure_rows("failed", record, now_us)
         if run.workflow.on_failure == "pause":
             return _pausing(run, rows, stored, checksum(payload), origin, summary(record))
@@ -86,7 +85,7 @@ def _end_rows(run: LiveRun, rows: Rows, now_us: int) -> None:
     rows.append(("bury_inbox_of_runs", pk))
     rows.append(("abandon_updates_of_runs", pk))
     rows.append(("delete_inbox_of_run", pk))
-    if run.steps:
+    if run.step_rows:
         rows.append(("delete_steps_of_run", pk))
     if row.parent_pk is not None and row.parent_step is not None:
         rows.append(("insert_child_ends", (row.pk, now_us)))
@@ -130,7 +129,7 @@ def _pausing(
     def operation(transaction: Transaction) -> None:
         transaction.all("pause_run", pk=pk, result=stored, checksum=check, origin=origin)
 
-    return run.leaving(rows, "paused", operation)
+    return run.leaving(rows, RunState.PAUSED, operation)
 
 
 def _next_ordinal(
@@ -182,7 +181,7 @@ def _deadline_again_us(run: LiveRun, now_us: int) -> int | None:
 def terminate(run: LiveRun, reason: str, rows: Rows, plan: Plan | None = None) -> None:
     """End the run without running any of its code; with a plan, as it is restarted."""
     run.worker.keeper.write()  # Whoever sees the end sees every line.
-    payload = msgspec.json.encode(reason)
+    payload = encode_document(reason)
     pk = run.row.pk
     now_us = run.ends_at_us()
     rows.append(("close_run", (pk, "terminated", now_us, payload.decode(), checksum(payload), 0)))
@@ -197,7 +196,7 @@ def terminate(run: LiveRun, reason: str, rows: Rows, plan: Plan | None = None) -
         operation = partial(
             _restart, end_children=operation, pk=pk, plan=plan, now_us=now_us, is_alive=is_alive
         )
-    run.worker.submit(run.leaving(rows, "terminated", operation))
+    run.worker.submit(run.leaving(rows, RunState.CLOSED, operation))
 
 
 def _restart(

@@ -15,6 +15,7 @@ import msgspec
 from durable._core.driver import EARLY
 from durable._core.events import Kind
 from durable._core.failures import failure_json
+from durable._core.machines import RunState
 from durable._runtime import ends
 from durable._runtime.runs import LiveRun, Rows
 from durable._store.repairs import Pausing
@@ -29,6 +30,7 @@ from durable.errors import (
     RunTerminated,
     UpdateRefused,
 )
+from durable.payloads import decode_document, encode_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,9 +97,12 @@ class Inbox:
         """Turn one request into an event, or do what it asks."""
         if request.id in run.inbox_taken or run.is_over:
             return
-        if run.pausing is not None and request.kind not in _WHILE_PAUSING:
+        if run.state is RunState.PAUSING and request.kind not in _WHILE_PAUSING:
             return  # It is in the file, and found when the run is resumed.
         run.inbox_taken.add(request.id)
+        if run.is_recording:
+            self._postpone(run, request)
+            return
         rows: Rows = [("delete_inbox", (request.id,))]
         try:
             payload = self._worker.store.reader.payload(request.payload)
@@ -120,7 +125,7 @@ class Inbox:
             case "cancel":
                 run.deliver(Kind.CANCEL_REQUESTED, "", result=payload, rows=rows)
             case "terminate":
-                ends.terminate(run, msgspec.json.decode(payload, type=str), rows)
+                ends.terminate(run, decode_document(payload, type=str), rows)
             case "signal":
                 run.deliver(Kind.RECEIVED, request.key, request.name, result=payload, rows=rows)
             case "update":
@@ -142,10 +147,10 @@ class Inbox:
             case "skip" | "fail":
                 self._take_skip(run, request, payload, rows)
             case "restart":
-                plan = msgspec.json.decode(payload, type=Plan)
+                plan = decode_document(payload, type=Plan)
                 ends.terminate(run, f"restarted from {plan.place}", rows, plan)
             case "pause":
-                asked = msgspec.json.decode(payload, type=Pausing)
+                asked = decode_document(payload, type=Pausing)
                 run.pause_soon(asked, rows)
             case "edit":
                 self._worker.submit(Change(rows))
@@ -187,7 +192,7 @@ class Inbox:
             with loop.reading():
                 run.driver.mailbox.validate(request.name, payload)
         except UpdateRefused as refusal:
-            self._answer(run, request, rows, "refused", msgspec.json.encode(str(refusal)))
+            self._answer(run, request, rows, "refused", encode_document(str(refusal)))
         else:
             run.deliver(
                 Kind.UPDATE_ACCEPTED, request.key, request.name, arguments=payload, rows=rows
@@ -203,7 +208,7 @@ class Inbox:
         try:
             answer, state = self.query(run, request.name, payload), "completed"
         except DurableError as error:
-            answer, state = msgspec.json.encode(str(error)), "failed"
+            answer, state = encode_document(str(error)), "failed"
         self._answer(run, request, rows, state, answer)
 
     def query(self, run: LiveRun, name: str, payload: bytes) -> bytes:
@@ -269,10 +274,10 @@ class Inbox:
             case "failed":
                 return Kind.CHILD_FAILED, payload
             case "cancelled":
-                reason = msgspec.json.decode(payload, type=str)
+                reason = decode_document(payload, type=str)
                 return Kind.CHILD_FAILED, failure_json(RunCancelled(row.name, reason))
             case _:
-                reason = msgspec.json.decode(payload, type=str)
+                reason = decode_document(payload, type=str)
                 return Kind.CHILD_FAILED, failure_json(RunTerminated(row.name, reason))
 
     # -- steps done by hand ----------------------------------------------------------------------
@@ -290,10 +295,10 @@ class Inbox:
             except PayloadError as error:
                 self._bury(run, request, rows, str(error))
                 return
-        attempt = run.attempts.get(request.key)
-        if attempt is not None:
-            rows += self._worker.activities.give_up(attempt, "it was ended by hand")
-        elif run.steps.pop(request.key, None) is not None:
+        pending = run.pending.get(request.key)
+        if pending is not None:
+            rows += self._worker.activities.give_up(pending, "it was ended by hand")
+        elif run.step_rows.pop(request.key, None) is not None:
             rows.append(("delete_step", (run.row.pk, request.key)))
         run.deliver(
             step.kind + fails, step.step_id, step.name, step.fingerprint, step.arguments, payload,
@@ -319,7 +324,8 @@ class Inbox:
                 self._bury(run, request, rows, str(error))
                 return
         if step.kind == Kind.COMPLETED:
-            self._worker.activities.answered(run, step, payload, rows, rejects=rejects)
+            if not self._worker.activities.answered(run, step, payload, rows, rejects=rejects):
+                self._postpone(run, request)  # Its code is called again, and has not asked yet.
             return
         run.deliver(kind, request.key, step.name, 0, b"", payload, 0, rows)
 

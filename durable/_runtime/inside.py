@@ -17,7 +17,7 @@ from durable._core.events import Kind
 from durable._runtime.specs import Act, Answer, ChildCall
 from durable._store.messages import make_token
 from durable.errors import UsageError
-from durable.payloads import check_size, fingerprint
+from durable.payloads import check_size, decode_document, encode_document, fingerprint
 
 if TYPE_CHECKING:
     import logging
@@ -147,18 +147,18 @@ class InWorkflow:
         codec.decode(encoded)  # What does not fit the annotations is refused here.
         if workflow.start_options.on_parent_close != "abandon":
             self.minds_children = True
-        decode = codec.decode_result if kind == Kind.CHILD_COMPLETED else msgspec.json.decode
+        decode = codec.decode_result if kind == Kind.CHILD_COMPLETED else decode_document
         mark = codec.fingerprint(args, kwargs, encoded)
         return self._ask(workflow.name, mark, encoded, call, decode, True, kind)
 
     def act(self, verb: str, target: str, name: str, payload: bytes, key: str) -> Step:
         """Signal or cancel another run."""
         check_size(payload, self._bytes_max, f"{verb} {name}".strip())
-        arguments = msgspec.json.encode([target, msgspec.Raw(payload)])
+        arguments = encode_document([target, msgspec.Raw(payload)])
         what = f"{verb} {name}".strip()
         return self._ask(
             what, fingerprint(arguments), arguments, Act(verb, target, name, payload, key),
-            msgspec.json.decode, True, Kind.ACTED,
+            decode_document, True, Kind.ACTED,
         )  # fmt: skip
 
     def promise(self, name: str, decode: Callable[[bytes], Any]) -> tuple[str, Step]:
@@ -244,7 +244,10 @@ def attempt_info(attempt: Attempt) -> AttemptInfo:
     again by a restart, is another call, and has the ordinal that does it in its key.
     """
     row = attempt.run.row
-    limits = [one for one in (attempt.deadline_us, attempt.run.deadline_us) if one is not None]
+    pending = attempt.pending
+    limits = [one for one in (pending.deadline_us, attempt.run.deadline_us) if one is not None]
+    if pending.policy.start_to_close_us is not None:
+        limits.append(attempt.started_us + pending.policy.start_to_close_us)
     key, again = f"{row.id}/{row.salt:x}/{attempt.step_id}", attempt.run.redone.get(attempt.step_id)
     return AttemptInfo(
         run_id=row.name,
@@ -254,6 +257,6 @@ def attempt_info(attempt: Attempt) -> AttemptInfo:
         idempotency_key=key if again is None else f"{key}#{again}",
         started=moment(attempt.started_us),
         deadline=moment(min(limits)) if limits else None,
-        details=None if attempt.details is None else msgspec.json.decode(attempt.details),
+        details=None if pending.details is None else decode_document(pending.details),
         headers=attempt.run.headers,
     )

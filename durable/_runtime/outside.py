@@ -10,8 +10,6 @@ import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from durable._core.events import Kind
 from durable._core.failures import failure_json
 from durable._runtime.runs import LiveRun, Rows
@@ -20,7 +18,7 @@ from durable._store import messages, requests, restarts
 from durable._store.rows import RunRow, new_run, row_of
 from durable._store.writer import Change, Transaction
 from durable.errors import IdConflict, UsageError
-from durable.payloads import checksum
+from durable.payloads import checksum, decode_document, encode_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +116,7 @@ class Outside:
             queue=parent.queue if options.queue == "default" else options.queue,
             priority=options.priority or parent.priority,
             headers=(
-                msgspec.json.encode({**run.headers, **options.headers}).decode()
+                encode_document({**run.headers, **options.headers}).decode()
                 if run.headers or options.headers
                 else None
             ),
@@ -165,7 +163,7 @@ class Outside:
         if step.kind == Kind.ACTED and not step.done() and not run.is_over:
             row = self._worker.store.reader.find_run(pk)
             assert row is not None
-            self._end(run, step, Kind.ACTED, msgspec.json.encode([row.id, row.ordinal]))
+            self._end(run, step, Kind.ACTED, encode_document([row.id, row.ordinal]))
             self._worker.inbox.look_again(run)
         else:
             run.look_idle()
@@ -183,7 +181,7 @@ class Outside:
             if act.verb == "signal":
                 messages.signal(pk, act.name, parcel, key, now_us)(transaction)
             else:
-                reason = msgspec.json.decode(act.payload, type=str)
+                reason = decode_document(act.payload, type=str)
                 requests.cancel(pk, reason, now_us)(transaction)
 
         run.uncommitted += 1

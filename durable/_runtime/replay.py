@@ -11,12 +11,12 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, assert_never
 
 import attrs
-import msgspec
 
 from durable._core import context
 from durable._core.driver import Cancelled, Completed, Continued, Driver, Failed, Outcome
 from durable._runtime.inside import InWorkflow
 from durable.errors import Blocked, PayloadError, QueryFailed, StoreError
+from durable.payloads import decode_document
 from durable.policies import Limits
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def replayed(
 @contextlib.contextmanager
 def driven(reader: Reader, row: RunRow, workflow: Workflow[Any, Any]) -> Generator[Driver]:
     """Make a run's code, not begun; it is dropped afterwards."""
-    headers = msgspec.json.decode(row.headers, type=dict[str, str]) if row.headers else {}
+    headers = decode_document(row.headers, type=dict[str, str]) if row.headers else {}
     limits = Limits()
     runner = InWorkflow(
         row, workflow, row.clock_us or row.created_us, headers, limits.payload_bytes_max

@@ -28,10 +28,11 @@ from durable._core.commands import (
     Recording,
     SetValue,
 )
-from durable._core.driver import UNDECODED, Driver, Failed
+from durable._core.driver import UNDECODED, Driver, Failed, Outcome
 from durable._core.events import Event, Kind
 from durable._core.failures import summary
 from durable._core.loop import COMPLETED, Step
+from durable._core.machines import RUN, RunState
 from durable._runtime import ends, issues
 from durable._runtime.inside import InWorkflow
 from durable._runtime.specs import ChildCall
@@ -45,7 +46,7 @@ from durable.payloads import checksum, checksum_of_two
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from durable._runtime.attempts import Attempt
+    from durable._runtime.attempts import PendingStep
     from durable._runtime.timers import TimerHandle
     from durable._runtime.worker import Worker
     from durable._store.rows import InboxRow, RunRow, StepRow
@@ -64,18 +65,29 @@ LOST_MAX = 5
 RUN_TIMEOUT_GRACE_US = 60_000_000
 GRACE_TEXT = "60 s"
 
-# Steps whose code is not called again: an answer is waited for, or the end is in the file.
-_ENDED_OR_LATER = {"later", "done"}
+_CLAIMED = RUN.facts["claimed"]
+_WAITS, _GOES_ON = RUN.facts["waits"], RUN.facts["goes on"]
+_PAUSE_ASKED, _RESUMED = RUN.facts["pause asked"], RUN.facts["resumed"]
+_END_DECIDED, _CLOSES = RUN.facts["end decided"], RUN.facts["closed"]
+_LEAVES_MEMORY = RUN.facts["leaves memory"]
+_LEFT = {
+    RunState.PAUSED: RUN.facts["paused"],
+    RunState.BLOCKED: RUN.facts["blocked"],
+    RunState.CLOSED: RUN.facts["closed"],
+}
+_OPEN_HERE = frozenset({RunState.DRIVEN, RunState.IDLE, RunState.PAUSING, RunState.CLOSING})
+_HERE = _OPEN_HERE | {RunState.ENDING}
+_PARKABLE = frozenset({RunState.DRIVEN, RunState.CLOSING})
 
 
 class LiveRun:
     """A run this worker owns and holds in memory."""
 
     __slots__ = (
-        "alone", "attempts", "clock_us", "driver", "gone", "has_issue", "headers",
-        "inbox_taken", "inside", "limit_timer", "lost", "needs_rebuild", "new_code", "park_timer",
-        "pausing", "policies", "positions", "postponed", "redone", "row", "steps", "stored_state",
-        "timers", "uncommitted", "withheld", "worker", "workflow",
+        "_held_back", "_redo_is_marked", "alone", "clock_us", "driver", "has_issue", "headers",
+        "inbox_taken", "inside", "is_recording", "limit_timer", "lost", "needs_rebuild", "new_code",
+        "park_timer", "pausing", "pending", "policies", "positions", "postponed", "redone", "row",
+        "state", "step_rows", "timers", "uncommitted", "withheld", "worker", "workflow",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
@@ -87,23 +99,30 @@ class LiveRun:
         self.headers: Mapping[str, str] = (
             msgspec.json.decode(row.headers, type=dict[str, str]) if row.headers else {}
         )
-        self.attempts: dict[str, Attempt] = {}
+        self.state = _CLAIMED[RUN.first]
+        """See `RunState`."""
+        self.pending: dict[str, PendingStep] = {}
+        """Activities the code waits for, by the ids of their steps."""
         self.timers: dict[str, TimerHandle] = {}
         self.withheld: list[Step] = []
-        self.steps: dict[str, StepRow] = {}
+        self.step_rows: dict[str, StepRow] = {}
+        """What the file remembers of pending steps."""
         self.policies: dict[str, str] = {}
         """What a person changed of the policies of its steps, as JSON."""
-        self.stored_state = "ready"
         self.lost = row.lost
         self.alone = False
         """Its row says, or is about to say, that its attempts run and no other run's."""
         self.uncommitted = 0
-        self.gone = False
+        self.is_recording = False
+        """The writer runs a transaction of it, which records its own event: no other may come."""
+        self._held_back: list[Callable[[], None]] = []
+        """What came meanwhile, in order."""
+        self._redo_is_marked = False
+        """The file says that the drain of the last event is to be done anew."""
         self.has_issue = row.issue is not None
         """It belongs to a group of like failures, which it leaves as soon as it goes on."""
         self.pausing: tuple[Pausing, Rows] | None = None
-        """It was asked to pause, and waits for its running attempts: the reason, and what is
-        committed then."""
+        """While it is PAUSING: the reason, and what is committed once its attempts have ended."""
         self.redone: Mapping[str, int] = (
             {} if row.ordinal == 1 else worker.store.reader.redone(row.pk)
         )
@@ -226,11 +245,11 @@ class LiveRun:
         loop = self.driver.loop
         self.policies = self.worker.store.reader.policies(self.row.pk)
         stale: Rows = []
-        for step_row in remembered:
-            if step_row.step in loop.steps:
-                self.steps[step_row.step] = step_row
+        for one in remembered:
+            if one.step in loop.steps:
+                self.step_rows[one.step] = one
             else:
-                stale.append(("delete_step", (self.row.pk, step_row.step)))
+                stale.append(("delete_step", (self.row.pk, one.step)))
         if stale:
             self.worker.submit(Change(stale))
         if self.row.deadline_us is not None:
@@ -238,8 +257,9 @@ class LiveRun:
         timers = sorted(loop.timers.values(), key=lambda timer: timer.due_us)
         now: list[Command] = [*map(ArmTimer, timers)]
         for step_id, step in loop.steps.items():
-            known = self.steps.get(step_id)
-            calls = step.kind == COMPLETED and (known is None or known.state not in _ENDED_OR_LATER)
+            known = self.step_rows.get(step_id)
+            # Of what waits for its token the code is not called again.
+            calls = step.kind == COMPLETED and (known is None or known.state != "later")
             if calls and is_withheld(step_id):
                 self.withheld.append(step)
             else:
@@ -267,6 +287,9 @@ class LiveRun:
         self.limit_timer = self.worker.timers.at(due_us, self._reach_limit)
 
     def _reach_limit(self) -> None:
+        if self.is_recording:
+            self.hold_back(self._reach_limit)
+            return
         self.limit_timer = None
         if self.is_over:
             return
@@ -302,6 +325,12 @@ class LiveRun:
         now_us: int | None = None,
     ) -> None:
         """Record one fact, let the code react, and commit both with ``rows``."""
+        if self.is_recording:
+            late = partial(
+                self.deliver, kind, step, name, fingerprint, arguments, result, took_us, rows, value
+            )
+            self.hold_back(late)
+            return
         driver = self.driver
         at_us = (self.worker.now_us() if now_us is None else now_us) - self.clock_us
         if at_us < driver.at_us:
@@ -325,6 +354,40 @@ class LiveRun:
         finally:
             watchdog.draining = None
         self.commit(rows, commands, event_row)
+
+    def recorded(self, event: Event) -> None:
+        """A fact is in the file: let the code react, and commit what it asks for, if it must be."""
+        self._redo_is_marked = True
+        self.lost = 0
+        if self.alone:
+            self.alone = False
+            self.worker.activities.look_alone_soon()
+        after_event = self.worker.after_event
+        if after_event is not None and after_event(self):
+            return
+        commands = self._drive(partial(self.driver.deliver, event), [])
+        if commands is None:
+            return
+        marks = self._marks_of(event.seq)
+        is_plain = self.driver.outcome is None and self.state is not RunState.IDLE
+        if is_plain and not marks and not any(map(_is_recorded, commands)):
+            self.perform(commands)
+        else:
+            self.commit(marks, commands)
+
+    def hold_back(self, callback: Callable[[], None]) -> None:
+        """Do something once the transaction in the writer's hands is recorded."""
+        self._held_back.append(callback)
+
+    def thaw(self) -> None:
+        """The transaction has come back: do what came meanwhile, before another one begins."""
+        held_back, self._held_back = self._held_back, []
+        for callback in held_back:
+            if self.is_over:
+                return
+            callback()
+        if self.postponed and not self.is_over and not self.uncommitted:
+            self.worker.inbox.look_again(self)
 
     def _drive(self, drive: Callable[[], list[Command]], rows: Rows) -> list[Command] | None:
         watchdog = self.worker.watchdog
@@ -373,16 +436,17 @@ class LiveRun:
                 rows = [] if rows is None else rows
                 rows += self._drop_child(command.step)
                 drops = True
-        if event_row is not None and (self.has_issue or self.new_code is not None):
-            rows = [*(rows or ()), *self._marks(event_row[1])]
+        if self.has_issue or self.new_code is not None or self._redo_is_marked:
+            rows = [*(rows or ()), *self._marks(event_row)]
         if driver.outcome is not None:
-            change = ends.close(self, driver.outcome, [] if rows is None else rows)
+            change = self._end(driver.outcome, [] if rows is None else rows)
             if drops:
                 change.done = partial(self._left_children, change.done)
-        elif self.stored_state == "ready" and not self.lost:
+        elif self.state is not RunState.IDLE and not self.lost:
             change = Change(() if rows is None else rows, self._committed, commands)
         else:
-            self.stored_state, self.lost = "ready", 0
+            self.lost = 0
+            self._goes_on()
             state = ("update_run", self._state_row("ready", None, None))
             change = Change([*(rows or ()), state], self._committed, commands)
         change.event = event_row
@@ -393,8 +457,31 @@ class LiveRun:
         self.uncommitted += 1
         self.worker.submit(change)
 
-    def _marks(self, seq: int) -> Rows:
+    def _end(self, outcome: Outcome, rows: Rows) -> Change:
+        """Decide that the run ends: nothing of it begins any more."""
+        self.state = _END_DECIDED[self.state]
+        self.worker.activities.withdraw(self, rows)
+        return ends.close(self, outcome, rows)
+
+    def unmark_redo(self, rows: Rows) -> None:
+        """Add the row that says that the drain of the last recorded transaction is done."""
+        if self._redo_is_marked:
+            self._redo_is_marked = False
+            rows.append(("mark_redo", (self.row.pk, None)))
+
+    def _goes_on(self) -> None:
+        if self.state is RunState.IDLE:
+            self.state = _GOES_ON[self.state]
+
+    def _marks(self, event_row: tuple[Any, ...] | None) -> Rows:
         """Return the rows that say that the run went on: out of its issue, and with which code."""
+        rows: Rows = []
+        self.unmark_redo(rows)
+        if event_row is not None:
+            rows += self._marks_of(event_row[1])
+        return rows
+
+    def _marks_of(self, seq: int) -> Rows:
         rows: Rows = []
         if self.has_issue:
             self.has_issue = False
@@ -487,7 +574,7 @@ class LiveRun:
 
     def alone_row(self, *, alone: bool) -> tuple[str, tuple[Any, ...]]:
         """Return the row that says whether only this run's attempts run now."""
-        self.stored_state = "ready"
+        self._goes_on()
         pk, worker = self.row.pk, self.worker.id
         return "update_run", (pk, "ready", worker, None, None, self.lost, int(alone))
 
@@ -500,7 +587,7 @@ class LiveRun:
             return
         if self.alone and not self.lost:
             self.alone = False
-            self.worker.activities.look_alone()
+            self.worker.activities.look_alone_soon()
         after_event = self.worker.after_event
         if after_event is None or change.event is None or not after_event(self):
             self.perform(change.context)
@@ -528,7 +615,7 @@ class LiveRun:
         """
         worker = self.worker
         begun = False
-        if self.pausing is not None:  # What it asks for is asked for again when it is resumed.
+        if self.state is RunState.PAUSING:  # It asks again when it is resumed.
             self.look_idle()
             return
         for command in commands:
@@ -542,7 +629,7 @@ class LiveRun:
                     worker.outside.begin(self, command, again=again)
                 continue
             self._perform(command)
-        if not begun or self.steps:  # A step that was just begun is in hand, unless it is a retry.
+        if not begun or self.step_rows:  # A step just begun is in hand, unless it is a retry.
             self.look_idle()
 
     def _perform(self, command: Command) -> None:
@@ -566,9 +653,12 @@ class LiveRun:
                 assert_never(command)
 
     def _fire(self, step_id: str) -> None:
+        if self.is_recording:
+            self.hold_back(partial(self._fire, step_id))
+            return
         self.timers.pop(step_id, None)
         timer = self.driver.loop.timers.get(step_id)
-        if self.pausing is None and not self.is_over and timer is not None:
+        if self.state is not RunState.PAUSING and not self.is_over and timer is not None:
             waited_us = self.worker.now_us() - self.clock_us - timer.armed_us
             self.deliver(Kind.FIRED, step_id, took_us=max(0, waited_us))
 
@@ -593,16 +683,16 @@ class LiveRun:
         if not self.replay():
             return True
         loop = self.driver.loop
-        for step_id, attempt in list(self.attempts.items()):
+        for step_id, pending in list(self.pending.items()):
             step = loop.steps.get(step_id)
             if step is None:
-                self.worker.activities.drop(self, attempt.step)
+                self.worker.activities.drop(self, pending.step)
             else:
-                attempt.step = step
+                pending.step = step
         self.perform(
             [
                 *map(ArmTimer, sorted(loop.timers.values(), key=lambda timer: timer.due_us)),
-                *(step for step_id, step in loop.steps.items() if step_id not in self.attempts),
+                *(step for step_id, step in loop.steps.items() if step_id not in self.pending),
             ],
             again=True,
         )
@@ -616,28 +706,33 @@ class LiveRun:
 
         The end is decided before it is committed; what other attempts bring meanwhile is too late.
         """
-        return self.gone or self.driver.outcome is not None
+        return self.state not in _OPEN_HERE
+
+    @property
+    def gone(self) -> bool:
+        """Whether it left memory."""
+        return self.state not in _HERE
 
     @property
     def is_working(self) -> bool:
         """Whether an attempt is in hand, or something waits for its commit."""
         if self.uncommitted > 0:
             return True
-        for attempt in self.attempts.values():  # noqa: SIM110  any() costs a generator per step
-            if attempt.is_in_hand:
+        for one in self.pending.values():  # noqa: SIM110  any() costs a generator per step
+            if one.is_in_hand:
                 return True
         return False
 
     def asked(self) -> None:
         """Something was asked of it that is no event: its row, which that woke, waits again."""
-        if self.stored_state == "parked" and not self.is_over:
-            self.stored_state = "ready"
+        if self.state is RunState.IDLE:
+            self._goes_on()
             self.worker.submit(Change([("update_run", self._state_row("ready", None, None))]))
             self.look_idle()
 
     def look_idle(self) -> None:
         """See, a second from now, whether the run only waits."""
-        if self.pausing is not None:
+        if self.state is RunState.PAUSING:
             self._pause_if_idle()
             return
         if self.park_timer is None and not self.gone and not self.is_working:
@@ -646,7 +741,7 @@ class LiveRun:
 
     def _park(self) -> None:
         self.park_timer = None
-        if self.gone or self.is_working or self.stored_state == "parked":
+        if self.state not in _PARKABLE or self.is_working:
             return
         now_us = self.worker.now_us()
         wake_at_us, waits = waits_of(self)
@@ -656,12 +751,13 @@ class LiveRun:
             self.park_timer = self.worker.timers.at(look_at_us, self._park)
             return
         stay = self.worker.keep_warm(self)
-        self.stored_state = "parked"
+        self.state = _WAITS[self.state]
         if self.alone:
             self.alone = False
-            self.worker.activities.look_alone()
+            self.worker.activities.look_alone_soon()
         row = self._state_row("parked", wake_at_us, msgspec.json.encode(waits).decode(), owned=stay)
         rows: Rows = [("update_run", row)]
+        self.unmark_redo(rows)
         if stay:
             self.worker.submit(Change(rows))
         else:
@@ -702,48 +798,53 @@ class LiveRun:
         )  # fmt: skip
         changed: Rows = [] if rows is None else rows
         changed.append(("update_run", self._state_row("blocked", None, waits, owned=False)))
-        self._leave(changed, "blocked")
+        self._leave(changed, RunState.BLOCKED)
 
     def pause(self, why: Pausing, rows: Rows) -> None:
         """Store the run as paused, until a person retries it; running attempts are abandoned."""
         rows.append(self.paused_row(why))
-        self._leave(rows, "paused")
+        self.unmark_redo(rows)
+        self._leave(rows, RunState.PAUSED)
 
     def pause_soon(self, why: Pausing, rows: Rows) -> None:
         """Begin nothing more, and be paused once the running attempts have ended."""
+        self.state = _PAUSE_ASKED[self.state]
         self.pausing = why, rows
+        self.worker.activities.withdraw(self, rows)
         self._pause_if_idle()
 
     def _pause_if_idle(self) -> None:
-        if self.pausing is None or self.gone or self.uncommitted:
+        if self.state is not RunState.PAUSING or self.uncommitted:
             return
-        if any(one.started_us and one.is_in_hand for one in self.attempts.values()):
+        if any(one.has_begun for one in self.pending.values()):
             return
+        assert self.pausing is not None
         why, rows = self.pausing
         self.pause(why, rows)
 
     def resume_now(self, rows: Rows) -> None:
         """Go on after all: a person resumes it before its running attempts have ended."""
-        if self.pausing is not None:
+        if self.state is RunState.PAUSING:
+            assert self.pausing is not None
             rows += self.pausing[1]
             self.pausing = None
+            self.state = _RESUMED[self.state]
         self.worker.submit(Change(rows))
         loop = self.driver.loop
         timers = [one for step, one in loop.timers.items() if step not in self.timers]
-        steps = [one for step, one in loop.steps.items() if step not in self.attempts]
+        steps = [one for step, one in loop.steps.items() if step not in self.pending]
         self.perform([*map(ArmTimer, timers), *steps], again=True)
-        for attempt in list(self.attempts.values()):
-            self.worker.activities.look_again(attempt)
+        self.worker.activities.take_up(self)
 
     def paused_row(self, why: Pausing) -> tuple[str, tuple[Any, ...]]:
         """Return the row that says that it is paused, and why."""
         return "update_run", self._state_row("paused", None, why.waits(), owned=False)
 
-    def _leave(self, rows: Rows, state: str) -> None:
+    def _leave(self, rows: Rows, state: RunState) -> None:
         self.worker.submit(self.leaving(rows, state))
 
     def leaving(
-        self, rows: Rows, state: str, operation: Callable[[Transaction], Any] | None = None
+        self, rows: Rows, state: RunState, operation: Callable[[Transaction], Any] | None = None
     ) -> Change:
         """Drop the run from memory; return the change that says why, and then who waits for it."""
         worker, pk = self.worker, self.row.pk
@@ -754,9 +855,11 @@ class LiveRun:
             elif change.error is not None:
                 worker.commit_failed(change.error)
             else:
-                worker.notify(pk, state)
+                worker.notify(pk, told)
             worker.look_soon()
 
+        told = "terminated" if state is RunState.CLOSED else state.value
+        self.state = _LEFT[state][self.state]
         worker.forget(self)
         return Change(rows, left, None, None, operation)
 
@@ -782,6 +885,8 @@ class LiveRun:
             self.not_committed(change.error)
             return
         self.uncommitted -= 1
+        if not self.gone:
+            self.state = _CLOSES[self.state]
         worker.forget(self)
         if change.value is not None:
             worker.started(change.value)
@@ -791,20 +896,27 @@ class LiveRun:
 
     def release(self) -> None:
         """Drop the code and everything set up for it; what is in the file stays as it is."""
-        self.gone = True
+        if not self.gone:
+            self.state = _LEAVES_MEMORY[self.state]
         for handle in (*self.timers.values(), self.park_timer, self.limit_timer):
             if handle is not None:
                 self.worker.timers.cancel(handle)
         self.timers.clear()
-        for attempt in list(self.attempts.values()):
-            self.worker.activities.abandon(attempt)
-        self.attempts.clear()
+        for pending in list(self.pending.values()):
+            self.worker.activities.abandon(pending)
         self.driver.evict()
 
 
-def step_row(run: LiveRun, step: Step, row: StepRow) -> tuple[Any, ...]:
+def _is_recorded(command: Command) -> bool:
+    """Say whether a command is a row of the commit of its drain."""
+    if isinstance(command, Recording):
+        return True
+    return type(command) is DropStep and command.step.kind == Kind.CHILD_COMPLETED
+
+
+def step_row(run: LiveRun, row: StepRow) -> tuple[Any, ...]:
     """Return the values of ``upsert_step``."""
     return (
-        run.row.pk, step.step_id, step.name, row.state, row.attempt, row.scheduled_us,
-        row.retry_at_us, row.details, row.error, row.result,
+        run.row.pk, row.step, row.name, row.state, row.attempt, row.scheduled_us, row.started_us,
+        row.retry_at_us, row.fingerprint, row.arguments, row.details, row.error,
     )  # fmt: skip

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from durable._core.events import Kind
+from durable._core.machines import StepState
 
 if TYPE_CHECKING:
     from durable._runtime.runs import LiveRun
 
 __all__ = ["waits_of"]
 
+logger = logging.getLogger("durable.engine")
+
+ONLY_A_CANCEL = "only a cancel can wake it"
 # What a waiting run is said to wait for, at most; it may be thousands of children.
 AWAITED_MAX = 5
 
 
 def waits_of(run: LiveRun) -> tuple[int | None, dict[str, Any]]:
     """Return when the run wakes by itself, and what it waits for."""
-    retries = [a for a in run.attempts.values() if a.retry_at_us is not None]
+    retries = [one for one in run.pending.values() if one.retry_at_us is not None]
     due = [(handle.due_us, step) for step, handle in run.timers.items()]
-    later = [a for a in run.attempts.values() if a.is_later]
-    for attempt in later:
-        due += [(timer.due_us, attempt.step_id) for timer in attempt.timers or ()]
+    for one in run.pending.values():
+        if one.state is StepState.AWAITING:
+            due += [(timer.due_us, one.step_id) for timer in one.timers or ()]
     if run.limit_timer is not None:
         due.append((run.limit_timer.due_us, "run_timeout"))
     awaited = _awaited(run)
     if retries:
-        first = min(retries, key=lambda a: a.retry_at_us or 0)
+        first = min(retries, key=lambda one: one.retry_at_us or 0)
         waits: dict[str, Any] = {
             "kind": "retrying",
             "step": first.step_id,
@@ -42,9 +47,25 @@ def waits_of(run: LiveRun) -> tuple[int | None, dict[str, Any]]:
             waits["promises"] = promises
     elif due:
         waits = {"kind": "sleeping", "step": min(due)[1], "at_us": min(due)[0]}
+    elif run.driver.waits_for_nothing:
+        _tell_once(run)
+        waits = {"kind": "waiting", "for": [ONLY_A_CANCEL]}
     else:
         waits = {"kind": "waiting", "for": run.driver.mailbox.heard[:AWAITED_MAX]}
     return (min(due)[0] if due else None), waits
+
+
+def _tell_once(run: LiveRun) -> None:
+    """Warn that nothing durable can wake the run; it may be a mistake, or a server's way to wait."""
+    if run.driver.note_that_it_waits_for_nothing():
+        logger.warning(
+            "run %s waits for nothing that is durable: %s. If that is a mistake, await an "
+            "activity, a timer or a message instead (a future of another loop, a lock nobody "
+            "releases and a queue nobody fills look like this)\n%s",
+            run.row.name,
+            ONLY_A_CANCEL,
+            run.driver.loop.stack(),
+        )
 
 
 def _awaited(run: LiveRun) -> list[str]:
@@ -57,7 +78,7 @@ def _awaited(run: LiveRun) -> list[str]:
             found.append(f"child {step.name} (step {step_id.removesuffix('!end')})")
         elif step.kind == Kind.RESOLVED:
             found.append(f"promise {step.name} (step {step_id})")
-        elif step_id in run.attempts and run.attempts[step_id].is_later:
+        elif step_id in run.pending and run.pending[step_id].awaits_token:
             found.append(f"the answer to {step.name} (step {step_id})")
     return found
 

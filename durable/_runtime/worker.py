@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from durable._clock import Clock, new_id, new_salt
+from durable._core.machines import RunState
 from durable._runtime import issues, logs
 from durable._runtime.activities import Activities
 from durable._runtime.alerts import Alerts, Hook
@@ -113,6 +114,8 @@ class Worker:
         self._is_open = False
         self._claiming = False
         self._claim_again = self._will_claim = False
+        self.wants_more = False
+        """Runs wait for a worker that this one had no places for."""
         self._wake_timer: TimerHandle | None = None
         self._take_over_timer: asyncio.TimerHandle | None = None
         self._restart: asyncio.Task[None] | None = None
@@ -194,7 +197,7 @@ class Worker:
     async def close(self, grace_s: float) -> None:
         """Stop: nothing new begins, attempts get their grace time, what is left is done later."""
         self._stopping = True
-        self.activities.stop()
+        self.activities.stop(self.live.values())
         if self._restart is not None:
             self._restart.cancel()
         deadline = self._loop.time() + grace_s
@@ -202,8 +205,7 @@ class Worker:
             await asyncio.sleep(0.005)
         self.activities.cancel_all(list(self.live.values()))
         for _ in range(100):  # Cancelled attempts get up to a second for their clean-up.
-            tasks = any(a.task for run in self.live.values() for a in run.attempts.values())
-            if not tasks and not self.activities.is_unsettled:
+            if not self.activities.has_tasks(self.live.values()):
                 break
             await asyncio.sleep(0.01)
         self._close_now(orderly=True)
@@ -213,7 +215,7 @@ class Worker:
     def crash(self) -> None:
         """Vanish like a killed process, for tests: nothing is committed, nothing handed back."""
         self._stopping = True
-        self.activities.stop()
+        self.activities.is_stopping = True
         self._close_now(orderly=False)
         self._end_waiters()
 
@@ -230,6 +232,11 @@ class Worker:
             return
         if orderly:
             self.keeper.write()
+            rows: Rows = []
+            for run in self.live.values():
+                run.unmark_redo(rows)
+            if rows:
+                self.store.writer.submit(Change(rows))
         self._is_open = False
         for run in list(self.live.values()):
             self.forget(run)
@@ -646,7 +653,7 @@ class Worker:
             _, oldest = self._warm.popitem(last=False)
             if oldest is run:
                 return False
-            if not oldest.gone and oldest.stored_state == "parked" and not oldest.is_working:
+            if oldest.state is RunState.IDLE and not oldest.is_working:
                 wake_at_us, waits = waits_of(oldest)
                 text = msgspec.json.encode(waits).decode()
                 values = (oldest.row.pk, "parked", None, wake_at_us, text, oldest.lost, 0)
@@ -656,13 +663,13 @@ class Worker:
 
     def forget(self, run: LiveRun) -> None:
         """Drop a run from memory."""
-        if run.gone:
-            return
+        if self.live.get(run.row.pk) is not run:
+            return  # It was dropped before.
+        del self.live[run.row.pk]
         run.release()
-        self.live.pop(run.row.pk, None)
         self._warm.pop(run.row.pk, None)
         if run.alone or run.lost:
-            self.activities.look_alone()
+            self.activities.look_alone_soon()
 
     def parked_cold(self, wake_at_us: int | None, change: Change) -> None:
         """A run left memory; wake up in time for it."""
@@ -729,6 +736,10 @@ class Worker:
     def look_soon(self) -> None:
         """Something came in for a run, of ours or of nobody's: look for it in this turn."""
         self.inbox.look_soon()
+        self.claim_soon()
+
+    def claim_soon(self) -> None:
+        """Places are free again: see in this turn of the loop which runs wait for a worker."""
         if not self._will_claim:
             self._will_claim = True
             self._loop.call_soon(self._claim_now)

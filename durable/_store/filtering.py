@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, assert_never
 
 import attrs
-import msgspec
 
 from durable._store.rows import RunRow
 from durable.filters import (
@@ -29,6 +28,7 @@ from durable.filters import (
     mentions,
     span_of,
 )
+from durable.payloads import encode_document
 
 __all__ = [
     "COLUMNS", "Selection", "Sort", "Source", "as_bytes", "compiled", "select", "select_sorted"
@@ -372,7 +372,7 @@ class _Compiler:
         self, alive: Sequence[int], now_us: int, workflows: Callable[[], Sequence[str]]
     ) -> None:
         self.values: list[object] = []
-        self._alive = msgspec.json.encode(list(alive)).decode()
+        self._alive = encode_document(list(alive)).decode()
         self._now_us = now_us
         self._workflows = workflows
         self._by_value: dict[str, Callable[[Value], str]] = {

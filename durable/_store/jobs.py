@@ -23,6 +23,7 @@ from durable._store.rows import JobRow
 from durable._store.writer import Transaction
 from durable.errors import FilterError, RunClosed, RunNotFound, WrongState
 from durable.filters import parse
+from durable.payloads import decode_document, encode_document
 
 __all__ = ["Advanced", "Details", "Verb", "advance", "create", "stop"]
 
@@ -83,7 +84,7 @@ def create(
             lambda *one: int(transaction.select(*one)[0][0]), is_disjoint=True
         ):
             total += sum(row[3] for row in transaction.select(*selection.tally(source)))
-        text = msgspec.json.encode(details).decode()
+        text = encode_document(details).decode()
         row = transaction.one(
             "insert_job", verb=verb, query=query, details=text, who=by.who, why=by.why,
             total=total, upto=upto, now_us=by.now_us,
@@ -132,7 +133,7 @@ def advance(
             is_ascending=True,
         )
         by = By(who=row.who, why=row.why, now_us=now_us, is_alive=is_alive, job=row.id)
-        act = _act(cast("Verb", row.verb), msgspec.json.decode(row.details, type=Details), by)
+        act = _act(cast("Verb", row.verb), decode_document(row.details, type=Details), by)
         closed: list[int] = []
         refused = 0
         for run in runs:
@@ -209,7 +210,7 @@ def _act_on_step(
         case "accept":
             return lambda pk: repairs.accept(pk, name, by)
         case "edit":
-            changes = msgspec.json.decode(payload, type=dict[str, Any])
+            changes = decode_document(payload, type=dict[str, Any])
             return lambda pk: repairs.edit(pk, name, changes, by)
         case "signal":
             # Said once to each, whoever does the job, and however often it is killed.

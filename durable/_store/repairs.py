@@ -18,6 +18,7 @@ from durable._store.restarts import Plan
 from durable._store.rows import LOST_ALONE, RunRow
 from durable._store.writer import Transaction
 from durable.errors import WrongState
+from durable.payloads import decode_document, encode_document
 
 __all__ = [
     "By",
@@ -66,7 +67,7 @@ def audit(transaction: Transaction, by: By, run: int | None, verb: str, /, **det
     """Write down who did what."""
     if by.job is not None:
         details["job"] = by.job
-    text = msgspec.json.encode(details).decode()
+    text = encode_document(details).decode()
     transaction.rows("insert_audit", [(run, verb, by.who, by.why, text, by.now_us)])
 
 
@@ -276,7 +277,7 @@ def edit(pk: int, step: str, changes: Mapping[str, Any], by: By) -> Callable[[Tr
         if transaction.one("get_end_of_step", run=run.pk, step=key) is not None:
             raise WrongState(f"step {key} of run {run.name} has ended; its policy is of no use")
         before = dict(transaction.all("list_policies", run=run.pk)).get(key, "{}")
-        text = msgspec.json.encode({**msgspec.json.decode(before), **changes}).decode()
+        text = encode_document({**decode_document(before), **changes}).decode()
         transaction.all("upsert_policy", run=run.pk, step=key, changes=text)
         if run.state in {"ready", "parked"}:  # Whoever has it in memory is told.
             requests.put(transaction, run.pk, "edit", "", key, text, by.now_us)
@@ -313,7 +314,7 @@ class Pausing(msgspec.Struct, kw_only=True, omit_defaults=True):
     def waits(self) -> str:
         """Return what the run's row says of it, as JSON."""
         hold = {"hold": self.hold} if self.hold else {}
-        return msgspec.json.encode({"kind": "paused", "message": self.message, **hold}).decode()
+        return encode_document({"kind": "paused", "message": self.message, **hold}).decode()
 
 
 def pause(pk: int, by: By, hold: str = "") -> Callable[[Transaction], None]:
@@ -341,7 +342,7 @@ def pause(pk: int, by: By, hold: str = "") -> Callable[[Transaction], None]:
         if run.worker_id is None:
             transaction.all("pause_free_run", pk=run.pk, waits=why.waits())
         else:
-            payload = msgspec.json.encode(why).decode()
+            payload = encode_document(why).decode()
             requests.put(transaction, run.pk, "pause", "", "", payload, by.now_us)
         audit(transaction, by, run.pk, "pause")
 

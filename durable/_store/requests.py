@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from durable._clock import new_salt
 from durable._store.rows import LOST_ALONE, RunRow
 from durable._store.writer import Transaction
 from durable.errors import RunClosed, RunNotFound
-from durable.payloads import INLINE_BYTES_MAX, checksum, compress
+from durable.payloads import INLINE_BYTES_MAX, checksum, compress, encode_document
 
 __all__ = [
     "cancel",
@@ -112,7 +110,7 @@ def cancel(pk: int, reason: str, now_us: int) -> Callable[[Transaction], None]:
 
     def operation(transaction: Transaction) -> None:
         run = get_open(transaction, pk, "there is nothing to cancel")
-        _put(transaction, run, "cancel", msgspec.json.encode(reason).decode(), now_us)
+        _put(transaction, run, "cancel", encode_document(reason).decode(), now_us)
 
     return operation
 
@@ -137,7 +135,7 @@ def terminate(
         run = get(transaction, pk)
         if not run.is_open:
             raise RunClosed(f"run {run.name} is {run.state} already")
-        payload = msgspec.json.encode(reason)
+        payload = encode_document(reason)
         if run.worker_id is not None and not is_alive(run.worker_id):
             # Its worker died; a free byte is the kernel's word for it.
             worker = run.worker_id
@@ -163,7 +161,7 @@ def terminate(
                 transaction.rows("wake_parents", [(pk,)])
             end_children(transaction, pk, now_us, is_alive)
             return True
-        asked = payload if request is None else msgspec.json.encode(request)
+        asked = payload if request is None else encode_document(request)
         put(transaction, pk, kind, "", "", packed(transaction, asked), now_us)
         return False
 

@@ -8,6 +8,8 @@ from typing import Any
 import attrs
 import msgspec
 
+from durable.payloads import decode_document
+
 __all__ = [
     "LOST_ALONE",
     "OPEN_STATES",
@@ -119,7 +121,7 @@ def shown_status(
 def decoded_waits(waits: str | None) -> dict[str, Any]:
     """Return why a run waits; a damaged value reads as unknown."""
     try:
-        found = msgspec.json.decode(waits or "{}")
+        found = decode_document(waits or "{}")
     except msgspec.DecodeError:
         return {"kind": "unknown"}
     return found if isinstance(found, dict) else {"kind": "unknown"}
@@ -151,10 +153,12 @@ class StepRow:
     attempt: int
     counted_from: int
     scheduled_us: int
+    started_us: int | None
     retry_at_us: int | None
+    fingerprint: int
+    arguments: str | None
     details: str | None
     error: str | None
-    result: str | int | None = None
 
 
 @attrs.define

@@ -99,6 +99,7 @@ _ORDER = (
     "mark_redo",
     "upsert_step",
     "insert_once",
+    "delete_once",
     "delete_step",
     "insert_attempt",
     "upsert_value",
@@ -128,7 +129,7 @@ _ORDER = (
 )
 _TRIGGERS = ("create_tally_on_insert", "create_tally_on_update", "create_tally_on_delete")
 # Of several rows for one key in a transaction only the last counts: UPDATE ... FROM takes any.
-_LAST_WINS = {"update_run"}
+_LAST_WINS = {"mark_redo", "update_run"}
 
 
 class _UserEnded(Exception):

@@ -19,8 +19,8 @@ from tests.cli.conftest import Command, copy_of
 
 OWN = {
     "event": "seq, kind, step, name, fingerprint, @arguments, @result, checksum, at_us, took_us",
-    "step": "step, name, state, attempt, counted_from, scheduled_us, retry_at_us, details, error,"
-    " @result",
+    "step": "step, name, state, attempt, counted_from, scheduled_us, started_us, retry_at_us,"
+    " fingerprint, arguments, details, error",
     "attempt": "step, attempt, name, state, started_us, ended_us, error",
     "value": "name, @payload, checksum, at_us",
     "item": "stream, position, step, attempt, number, seq, @payload, checksum, at_us",

@@ -185,7 +185,7 @@ def check_blobs(file):
     used = Counter()
     columns = [("run", "arguments"), ("run", "result"), ("event", "arguments"), ("event", "result")]
     columns += [("inbox", "payload"), ("letter", "payload"), ("item", "payload")]
-    columns += [("value", "payload"), ("answer", "result"), ("step", "result")]
+    columns += [("value", "payload"), ("answer", "result")]
     for table, column in columns:
         rows = file.all(f"SELECT {column} FROM {table} WHERE typeof({column}) = 'integer'")
         used.update(row[0] for row in rows)

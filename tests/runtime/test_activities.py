@@ -360,9 +360,11 @@ async def test_an_abandoned_async_activity_is_cancelled_at_once(tmp_path):
 
 async def test_an_abandoned_thread_activity_sees_is_cancelled(tmp_path):
     seen = []
+    begun = threading.Event()
 
     @activity
     def polls() -> None:
+        begun.set()
         while not durable.is_cancelled():
             threading.Event().wait(0.001)
         seen.append("stopped")
@@ -370,7 +372,7 @@ async def test_an_abandoned_thread_activity_sees_is_cancelled(tmp_path):
     @workflow
     async def one() -> str:
         task = asyncio.create_task(polls())
-        await durable.step(lambda: None, name="tick")
+        await durable.step(lambda: begun.wait(5), name="tick")
         task.cancel()
         return "done"
 

@@ -214,8 +214,8 @@ async def test_damaged_attempts_and_pending_steps_hide_nothing_else(tmp_path):
     change(path, "INSERT INTO attempt VALUES (1, '9', 1, 'x', 'failed', 1, 1, CAST(x'ff' AS TEXT))")
     change(
         path,
-        "INSERT INTO step (run, step, name, state, attempt, scheduled_us) "
-        "VALUES (1, '9', CAST(x'ff' AS TEXT), 'retrying', 1, 1)",
+        "INSERT INTO step (run, step, name, state, attempt, scheduled_us, fingerprint) "
+        "VALUES (1, '9', CAST(x'ff' AS TEXT), 'retrying', 1, 1, 0)",
     )
 
     with durable.view(path) as runs:

@@ -182,7 +182,7 @@ def test_a_change_the_file_refuses_fails_alone(desk, path, wrong):
     desk.submit(Change(event=event_row(1)))
     desk.wait(1)
     other = Change(
-        rows=[("upsert_step", (9, "1", "other", "intent", 1, 1, None, None, None, None))]
+        rows=[("upsert_step", (9, "1", "other", "intent", 1, 1, None, None, 0, "[]", None, None))]
     )
 
     with desk.held():

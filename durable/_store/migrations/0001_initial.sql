@@ -119,20 +119,22 @@ CREATE TABLE event (
 -- Messages are sent once: the ids of those that became events.
 CREATE INDEX event_message ON event (run, step) WHERE kind IN (6, 7, 12, 13);
 
--- Pending steps that have something to remember: a retry, a long wait, an intent.
+-- Pending steps that have something to remember, or wait or run for longer than a second.
 CREATE TABLE step (
   run          INTEGER NOT NULL,
   step         TEXT    NOT NULL,
   name         TEXT    NOT NULL,
   state        TEXT    NOT NULL CHECK (state IN (
-                 'running', 'retrying', 'intent', 'exhausted', 'later', 'done')),
+                 'queued', 'running', 'retrying', 'intent', 'exhausted', 'later')),
   attempt      INTEGER NOT NULL CHECK (attempt >= 1), -- the one running, or coming next
   counted_from INTEGER NOT NULL DEFAULT 1, -- earlier ones do not count against max_attempts
   scheduled_us INTEGER NOT NULL,
+  started_us   INTEGER, -- when the attempt began that runs, or that waits for its token
   retry_at_us  INTEGER,
+  fingerprint  INTEGER NOT NULL, -- of the arguments as passed
+  arguments    TEXT,   -- as passed; NULL over 32 KiB
   details      TEXT,   -- what its last heartbeat said, as JSON
   error        TEXT,   -- one line of the last failure
-  result       ANY,    -- done: what a transaction returned, in the transaction itself
   PRIMARY KEY (run, step)
 ) STRICT, WITHOUT ROWID;
 

@@ -25,9 +25,9 @@ from durable._store.portable import lines as form
 from durable._store.portable import passing
 from durable._store.portable.redaction import Redactor
 from durable._store.reader import Reader
-from durable._store.rows import RunRow
+from durable._store.rows import RunRow, StepRow
 from durable.errors import FileCorrupt, PayloadError, RunNotFound, StoreError, UsageError
-from durable.payloads import checksum_of_two
+from durable.payloads import checksum_of_two, decode_document
 
 __all__ = ["ExportView", "Portion", "export"]
 
@@ -292,7 +292,7 @@ def _lines_of_run(reader: Reader, pk: int, numbers: Numbers) -> Iterator[form.Li
 def _run_line(reader: Reader, row: RunRow, numbers: Numbers) -> form.RunLine:
     for text in filter(None, (row.labels, row.headers)):
         try:
-            msgspec.json.decode(text)
+            decode_document(text)
         except msgspec.DecodeError as error:
             raise PayloadError(f"its labels or headers are no JSON: {error}") from error
     result = None
@@ -318,22 +318,12 @@ def _run_line(reader: Reader, row: RunRow, numbers: Numbers) -> form.RunLine:
 
 
 def _pending(reader: Reader, pk: int) -> Iterator[form.Line]:
-    for (
-        step,
-        name,
-        state,
-        attempt,
-        counted,
-        scheduled_us,
-        retry_at_us,
-        details,
-        error,
-        result,
-    ) in _paged(reader, "page_steps", pk, step=""):
+    for row in (StepRow(*one) for one in _paged(reader, "page_steps", pk, step="")):
         yield form.StepLine(
-            step=step, name=name, state=state, attempt=attempt, counted_from=counted,
-            scheduled_us=scheduled_us, retry_at_us=retry_at_us, details=details, error=error,
-            result=None if result is None else _text(reader.payload(result)),
+            step=row.step, name=row.name, state=row.state, attempt=row.attempt,  # type: ignore[arg-type]  # likewise
+            counted_from=row.counted_from, scheduled_us=row.scheduled_us,
+            started_us=row.started_us, retry_at_us=row.retry_at_us, fingerprint=row.fingerprint,
+            arguments=row.arguments, details=row.details, error=row.error,
         )  # fmt: skip
     for step, attempt, name, state, started_us, ended_us, error in _paged(
         reader, "page_attempts", pk, step="", attempt=0

@@ -22,7 +22,7 @@ from durable._store.requests import packed
 from durable._store.rows import shown_status
 from durable._store.writer import Transaction
 from durable.errors import FileCorrupt, IdConflict, UsageError
-from durable.payloads import checksum, checksum_of_two
+from durable.payloads import checksum, checksum_of_two, decode_document, encode_document
 
 __all__ = ["ImportView", "importing"]
 
@@ -232,7 +232,7 @@ class _Importer:
             f"imported from {self._file} (exported {self._header.written}), where it was "
             f"{said['was']}; `durable resume` lets it run here"
         )
-        return "paused", msgspec.json.encode({"kind": "paused", "message": message}).decode()
+        return "paused", encode_document({"kind": "paused", "message": message}).decode()
 
     def _refuse_id(self, line: form.RunLine) -> None:
         is_id = 1 <= len(line.id) <= RUN_ID_CHARACTERS_MAX and line.id.isprintable()
@@ -281,17 +281,17 @@ class _Importer:
     def _rename_child(self, line: form.EventLine) -> None:
         """Let the recorded start of a child name it as it is called here."""
         try:
-            run_id, ordinal = msgspec.json.decode(line.result, type=tuple[str, int])
+            run_id, ordinal = decode_document(line.result, type=tuple[str, int])
         except msgspec.DecodeError:
             return
-        line.result = msgspec.json.encode([self._prefix + run_id, ordinal]).decode()
+        line.result = encode_document([self._prefix + run_id, ordinal]).decode()
         line.checksum = checksum_of_two(line.arguments.encode(), line.result.encode())
 
     def _step(self, line: form.StepLine) -> None:
         self._add(
             "insert_imported_step", line.step, line.name, line.state, line.attempt,
-            line.counted_from, line.scheduled_us, line.retry_at_us, line.details, line.error,
-            None if line.result is None else self._packed(line.result),
+            line.counted_from, line.scheduled_us, line.started_us, line.retry_at_us,
+            line.fingerprint, line.arguments, line.details, line.error,
         )  # fmt: skip
 
     def _check(self, what: str, check: int | None, *payloads: str) -> None:
@@ -300,7 +300,7 @@ class _Importer:
 
     def _decode(self, what: str, text: str | None, kind: Any) -> None:
         try:
-            msgspec.json.decode(text or "null", type=kind | None)
+            decode_document(text or "null", type=kind | None)
         except msgspec.DecodeError as error:
             raise self._damaged(f"its {what}: {error}") from error
 

@@ -106,14 +106,16 @@ class StepLine(msgspec.Struct, tag="step", tag_field="kind", kw_only=True):
 
     step: str
     name: str
-    state: Literal["running", "retrying", "intent", "exhausted", "later", "done"]
+    state: Literal["queued", "running", "retrying", "intent", "exhausted", "later"]
     attempt: Natural
     counted_from: Int
     scheduled_us: Int
+    started_us: Int | None
     retry_at_us: Int | None
+    fingerprint: Int
+    arguments: str | None
     details: str | None
     error: str | None
-    result: str | None
 
 
 class AttemptLine(msgspec.Struct, tag="attempt", tag_field="kind", kw_only=True):

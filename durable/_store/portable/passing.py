@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from durable._store.portable.lines import (
     RunLine,
 )
 from durable.errors import FileCorrupt, FileTooNew, NotADurableFile, PayloadTooLarge, StoreError
-from durable.payloads import PAYLOAD_BYTES_MAX
+from durable.payloads import PAYLOAD_BYTES_MAX, decode_document, document_decoder, encode_document
 
 __all__ = ["LineWriter", "PortableView", "Sink", "library_version", "look_into", "read"]
 
@@ -61,9 +61,7 @@ class _Kind(msgspec.Struct):
 
 
 _KINDS = {str(one.__struct_config__.tag) for one in (*Line.__args__, Header, Footer)}
-_decoder: msgspec.json.Decoder[Line | Header | Footer] = msgspec.json.Decoder(
-    Line | Header | Footer
-)
+_decode: Callable[[bytes], Line | Header | Footer] = document_decoder(Line | Header | Footer)
 
 
 def library_version() -> str:
@@ -88,7 +86,7 @@ class LineWriter:
         Raises:
             PayloadTooLarge: It is longer than whoever imports it would take.
         """
-        data = msgspec.json.encode(line) + b"\n"
+        data = encode_document(line) + b"\n"
         if len(data) > LINE_BYTES_MAX:
             raise PayloadTooLarge(
                 f"a line of {len(data):,} bytes is more than an export may have "
@@ -188,7 +186,7 @@ class _LineReader:
     def header(self) -> Header:
         data = self._stream.readline(HEADER_BYTES_MAX)
         try:
-            mark = msgspec.json.decode(data, type=_Mark)
+            mark = decode_document(data, type=_Mark)
         except (msgspec.DecodeError, UnicodeDecodeError):
             mark = _Mark("", 0)
         if mark.format != FORMAT:
@@ -239,10 +237,10 @@ class _LineReader:
 
     def _decoded(self, data: bytes) -> Line | Header | Footer | None:
         try:
-            return _decoder.decode(data)
+            return _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-                if msgspec.json.decode(data, type=_Kind).kind not in _KINDS:
+                if decode_document(data, type=_Kind).kind not in _KINDS:
                     return None
             raise self._damaged(str(error)) from error
 

@@ -122,10 +122,8 @@ class Redactor:
                 yield from self._event(line)
                 return
             case StepLine():
-                line.step = self._name(line.step)
-                line.details = self._optional(line.details)
-                line.error = self._error(line.error)
-                line.result = self._optional(line.result)
+                yield from self._step(line)
+                return
             case AttemptLine():
                 line.step = self._name(line.step)
                 line.error = self._payload(line.error, is_record=True)
@@ -187,6 +185,19 @@ class Redactor:
             line.fingerprint = fingerprint(line.arguments.encode())
         yield line
         if is_changed and line.what in _CHECKED:
+            yield AcceptedLine(step=line.step)
+
+    def _step(self, line: StepLine) -> Iterator[Line]:
+        line.step = self._name(line.step)
+        line.details = self._optional(line.details)
+        line.error = self._error(line.error)
+        before = line.arguments
+        line.arguments = self._optional(before)
+        is_changed = line.arguments != before
+        if is_changed and line.arguments is not None:
+            line.fingerprint = fingerprint(line.arguments.encode())
+        yield line
+        if is_changed:
             yield AcceptedLine(step=line.step)
 
     def _waits(self, text: str | None) -> str | None:
@@ -366,7 +377,7 @@ def _payloads(line: Line) -> Iterator[str]:
         case EventLine():
             found = line.arguments, line.result
         case StepLine():
-            found = line.details, line.result
+            found = line.details, line.arguments
         case AttemptLine():
             found = (line.error,)
         case ValueLine() | ItemLine() | LetterLine():

@@ -13,8 +13,8 @@ SELECT pk
 
 -- :name page_steps
 -- What a run's pending steps remember, from a place on.
-SELECT step, name, state, attempt, counted_from, scheduled_us, retry_at_us, details, error,
-       result
+SELECT step, name, state, attempt, counted_from, scheduled_us, started_us, retry_at_us,
+       fingerprint, arguments, details, error
   FROM step
  WHERE run = :run AND step > :step
  ORDER BY step
@@ -135,9 +135,9 @@ VALUES (:pk, :id, :ordinal, :workflow, :state, :waits, :queue, :priority, :heade
 -- :name insert_imported_step
 -- :rows
 -- What a pending step of an imported run remembers, its counted attempts too.
-INSERT INTO step (run, step, name, state, attempt, counted_from, scheduled_us, retry_at_us, details,
-                  error, result)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO step (run, step, name, state, attempt, counted_from, scheduled_us, started_us,
+                  retry_at_us, fingerprint, arguments, details, error)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :name insert_imported_redone
 -- :rows

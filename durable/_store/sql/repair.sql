@@ -196,7 +196,6 @@ UPDATE blob
                 UNION ALL SELECT result FROM run WHERE pk = :run
                 UNION ALL SELECT arguments FROM event WHERE run = :run
                 UNION ALL SELECT result FROM event WHERE run = :run
-                UNION ALL SELECT result FROM step WHERE run = :run
                 UNION ALL SELECT payload FROM inbox WHERE run = :run
                 UNION ALL SELECT result FROM answer WHERE run = :run
                 UNION ALL SELECT payload FROM letter WHERE run = :run

@@ -105,6 +105,12 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
   FROM run
  WHERE pk = :pk
 
+-- :name get_owner_and_last_seq
+-- Whose an open run is, and its last event: asked in the transaction that records the next one.
+SELECT worker_id, (SELECT COALESCE(MAX(seq), 0) FROM event WHERE event.run = run.pk)
+  FROM run
+ WHERE pk = :run AND closed_us IS NULL
+
 -- :name find_newest
 -- The newest ordinal of an id.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,
@@ -235,6 +241,12 @@ UPDATE run
    SET redo_seq = v.column2
   FROM (VALUES (?, ?)) AS v
  WHERE run.pk = v.column1
+
+-- :name note_recorded
+-- A transaction's step is recorded: its worker lives, and the code has not gone on from there yet.
+UPDATE run
+   SET redo_seq = :seq, lost = 0, alone = 0
+ WHERE pk = :run
 
 -- :name renew_deadline
 -- A run that goes on from its failure has the whole of its time again.

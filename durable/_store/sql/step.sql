@@ -1,13 +1,14 @@
 -- :name upsert_step
 -- :rows
 -- A pending step begins to have something to remember.
-INSERT INTO step (run, step, name, state, attempt, scheduled_us, retry_at_us, details, error,
-                  result)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO step (run, step, name, state, attempt, scheduled_us, started_us, retry_at_us,
+                  fingerprint, arguments, details, error)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (run, step) DO UPDATE
-   SET state = excluded.state, attempt = excluded.attempt, retry_at_us = excluded.retry_at_us,
-       details = COALESCE(excluded.details, details), error = COALESCE(excluded.error, error),
-       result = excluded.result
+   SET name = excluded.name, state = excluded.state, attempt = excluded.attempt,
+       started_us = excluded.started_us, retry_at_us = excluded.retry_at_us,
+       fingerprint = excluded.fingerprint, arguments = excluded.arguments,
+       details = COALESCE(excluded.details, details), error = COALESCE(excluded.error, error)
 
 -- :name delete_step
 -- :rows
@@ -18,8 +19,8 @@ DELETE FROM step
 
 -- :name list_steps
 -- What one run's pending steps remember.
-SELECT step, name, state, attempt, counted_from, scheduled_us, retry_at_us, details, error,
-       result
+SELECT step, name, state, attempt, counted_from, scheduled_us, started_us, retry_at_us,
+       fingerprint, arguments, details, error
   FROM step
  WHERE run = :run
  ORDER BY step
@@ -68,3 +69,10 @@ SELECT step, attempt, name, state, started_us, ended_us, error
 INSERT INTO once (run, step)
 VALUES (?, ?)
     ON CONFLICT (run, step) DO NOTHING
+
+-- :name delete_once
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- A step that runs at most once was given up before its code began.
+DELETE FROM once
+ WHERE (run, step) IN (VALUES (?, ?))

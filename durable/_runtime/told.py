@@ -1,0 +1,73 @@
+"""What people are told of failures, by `logging`: nothing that fails is silent.
+
+A failed attempt is a WARNING, a failed run an ERROR. The first failure of a kind is told with its
+whole traceback, the others in one line. What is to be told is said in the next turn of the host's
+loop, when the host has its loop back: handlers may ask for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from durable._runtime.attempts import PendingStep
+
+__all__ = ["Told"]
+
+logger = logging.getLogger("durable.activity")
+
+# Kinds whose traceback was told; beyond it, each is told whole once more.
+KINDS_MAX = 1_000
+LINE_CHARACTERS_MAX = 500
+
+
+class Told:
+    """What one worker has told."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._kinds: set[tuple[str, str]] = set()
+
+    def is_first(self, function: str, error: BaseException) -> bool:
+        """Say whether a failure is the first of its kind."""
+        kind = (function, type(error).__qualname__)
+        if kind in self._kinds:
+            return False
+        if len(self._kinds) >= KINDS_MAX:
+            self._kinds.clear()
+        self._kinds.add(kind)
+        return True
+
+    def attempt_failed(self, pending: PendingStep, error: BaseException, wait_us: int) -> None:
+        """Tell that an attempt failed, and when the next one begins."""
+        self._say(pending, error, f"the next attempt in {wait_us / 1e6:.3g} s")
+
+    def step_failed(self, pending: PendingStep, error: BaseException) -> None:
+        """Tell that a step failed for good: the workflow gets the exception."""
+        self._say(pending, error, "there is no other attempt")
+
+    def _say(self, pending: PendingStep, error: BaseException, then: str) -> None:
+        name = pending.activity.name
+        self._loop.call_soon(
+            _warn,
+            f"run {pending.run.row.name}: attempt {pending.number} of {name} (step "
+            f"{pending.step_id}) failed, {then}: {_line_of(error)}",
+            error if self.is_first(name, error) else None,
+            context=Context(),  # It is no line of the code's own, to be kept with its run.
+        )
+
+
+def _warn(line: str, error: BaseException | None) -> None:
+    logger.warning("%s", line, exc_info=error)
+
+
+def _line_of(error: BaseException) -> str:
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  a text that cannot be made is no reason to say nothing
+        text = type(error).__name__
+    text = " ".join(text.split())
+    return text if len(text) <= LINE_CHARACTERS_MAX else text[:LINE_CHARACTERS_MAX] + "..."
