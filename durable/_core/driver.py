@@ -12,16 +12,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextvars import Context
+from itertools import chain
 from typing import Any
 
 import attrs
 import msgspec
 
 from durable._core.commands import Command, MarkPatch
-from durable._core.events import Event, Kind
+from durable._core.events import BEFORE_BEGIN, Event, Kind
 from durable._core.failures import rebuild_exception
 from durable._core.loop import Step, WorkflowLoop
 from durable._core.mailbox import Mailbox
+from durable._core.mismatch import first_difference, parameters_of
 from durable.errors import Blocked, PayloadError, RunTimedOut
 
 __all__ = [
@@ -138,6 +140,7 @@ class Driver:
         self._patches: dict[str, bool] = {}
         self._early: dict[str, Event] = {}
         self._accepted: set[str] = set()
+        self._is_noted = False
 
     # -- what the runtime calls ------------------------------------------------------------------
 
@@ -147,6 +150,13 @@ class Driver:
         # In its turn among the ends of handlers: whichever came first in a drain wins.
         self.main.add_done_callback(self.mailbox.main_ended, context=self._context)
         return self._drain()
+
+    def arrive(self, event: Event) -> None:
+        """Take in a signal that was there before the code began; `start` comes after it."""
+        assert self.main is None
+        assert event.seq == self.seq + 1, f"event {event.seq} after {self.seq}"
+        self.seq, self.at_us = event.seq, event.at_us
+        self.mailbox.arrive(event)
 
     def deliver(self, event: Event, value: Any = UNDECODED) -> list[Command]:
         """Hand over one event and return what the code asks for in answer.
@@ -230,9 +240,17 @@ class Driver:
         """
         commands: list[Command] = []
         self.replaying = self.loop.silent = True
+        events = iter(events)
         try:
+            first = next(events, None)
+            while first is not None and first.kind == _RECEIVED and first.took_us == BEFORE_BEGIN:
+                self.arrive(first)
+                first = next(events, None)
+            if self.seq and self.seq == redo_seq:
+                self.replaying = self.loop.silent = False
+                return self.start()
             self.start()
-            for event, is_last in _with_last(events):
+            for event, is_last in _with_last(() if first is None else chain([first], events)):
                 if is_last and event.seq == redo_seq:
                     self.replaying = self.loop.silent = False
                     commands = self.deliver(event)
@@ -250,12 +268,28 @@ class Driver:
         """Tell, before a replay, whose recorded ends a person lets pass with other arguments."""
         self._accepted.update(steps)
 
+    def has_accepted(self, step: str) -> bool:
+        """Say whether a person lets other arguments pass at a step."""
+        return step in self._accepted
+
     def evict(self) -> None:
         """Drop the code from memory; nothing is asked for any more."""
         self.main = None
         self.mailbox.forget_code()
         # A copy: each task is closed in its own context, and the main one's is this one.
         self._context.copy().run(self.loop.evict)
+
+    @property
+    def waits_for_nothing(self) -> bool:
+        """Whether nothing but a cancel can wake the code: no step, no timer and no message."""
+        loop = self.loop
+        is_at_rest = self.outcome is None and not loop.stalled_drains
+        return is_at_rest and not (loop.steps or loop.timers or self.mailbox.can_wake)
+
+    def note_that_it_waits_for_nothing(self) -> bool:
+        """Say whether this is the first time it is noted."""
+        is_first, self._is_noted = not self._is_noted, True
+        return is_first
 
     # -- what running code asks ------------------------------------------------------------------
 
@@ -290,13 +324,6 @@ class Driver:
             self.outcome = _raised(self.mailbox.failure)
         elif main.done():
             self.outcome = self._outcome(main)
-        elif not (loop.steps or loop.timers or loop.stalled_drains or self.mailbox.can_wake):
-            raise Blocked(
-                "the workflow waits for something that is not durable, so nothing can ever wake "
-                "it: await an activity, a timer or a message instead (a future of another loop, a "
-                f"lock nobody releases and a queue nobody fills look like this)\n{loop.stack()}",
-                "idle",
-            )
         commands = loop.commands
         loop.commands = []
         return commands
@@ -320,10 +347,11 @@ class Driver:
         ):
             where = self.loop.where(step)
             was, now = _shown(event.arguments), _shown(step.arguments)
+            told = first_difference(event.arguments, step.arguments, parameters_of(step))
             raise Blocked(
-                f"step {event.step} ({event.name}) was recorded with other arguments: {was} in the "
-                f"history, {now} in the code{_at(where)}; restore them, guard the new call with "
-                "durable.patched(...), take the result as it is (durable accept), or declare "
+                f"step {event.step} ({event.name}) was recorded with other arguments: {told}"
+                f"{_at(where)}; restore them, guard the new call with durable.patched(...), take "
+                "the result as it is (durable accept), or declare "
                 '.options(arguments="unchecked")',
                 difference=_difference(event, f"{event.name}{was}", f"{step.name}{now}", where),
             )

@@ -10,7 +10,10 @@ import enum
 
 import msgspec
 
-__all__ = ["Event", "Kind"]
+__all__ = ["BEFORE_BEGIN", "Event", "Kind"]
+
+BEFORE_BEGIN = 1
+"""``took_us`` of a signal that was there before the run's code began: its first drain sees it."""
 
 
 class Kind(enum.IntEnum):
@@ -61,7 +64,8 @@ class Event(msgspec.Struct, gc=False):
         arguments: The step's encoded arguments.
         result: The encoded result, failure record or reason.
         at_us: When, in microseconds since the run's start; never less than the event before.
-        took_us: Microseconds from the first attempt's start to the end; of a timer, of its wait.
+        took_us: Microseconds from the first attempt's start to the end; of a timer, of its wait;
+            of a signal `BEFORE_BEGIN` or 0.
     """
 
     seq: int

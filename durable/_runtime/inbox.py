@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from durable._core.driver import EARLY
-from durable._core.events import Kind
+from durable._core.events import BEFORE_BEGIN, Event, Kind
 from durable._core.failures import failure_json
 from durable._core.machines import RunState
 from durable._runtime import ends
@@ -33,7 +33,7 @@ from durable.errors import (
 from durable.payloads import decode_document, encode_document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from durable._runtime.worker import Worker
     from durable._store.rows import RunRow
@@ -85,6 +85,29 @@ class Inbox:
         for request in self._early.pop(run.row.pk, ()):
             self.take(run, request)
 
+    def signals_before(
+        self, run: LiveRun, requests: Sequence[InboxRow], rows: Rows
+    ) -> Iterator[Event]:
+        """Yield the signals that came before a run has begun, as events; the rest comes after it.
+
+        Args:
+            run: It has not begun.
+            requests: What was asked of it, in order.
+            rows: Get what takes the signals out of the inbox.
+        """
+        for seq, request in enumerate(requests, 1):
+            if request.kind != "signal":
+                return
+            try:
+                payload = self._worker.store.reader.payload(request.payload)
+            except PayloadError:
+                return  # It becomes a dead letter, as it does later.
+            run.inbox_taken.add(request.id)
+            rows += _taken(request)
+            yield Event(
+                seq, int(Kind.RECEIVED), request.key, request.name, 0, b"", payload, 0, BEFORE_BEGIN
+            )
+
     def look_again(self, run: LiveRun) -> None:
         """Take what could not be taken before."""
         if run.postponed:
@@ -103,17 +126,13 @@ class Inbox:
         if run.is_recording:
             self._postpone(run, request)
             return
-        rows: Rows = [("delete_inbox", (request.id,))]
+        rows = _taken(request)
         try:
             payload = self._worker.store.reader.payload(request.payload)
         except PayloadError as error:
             self._bury(run, request, rows, str(error))
             run.asked()
             return
-        if isinstance(request.payload, int):
-            # The order is the writer's: what is shared is not unshared and then deleted.
-            rows.append(("unshare_blobs_of_inbox", (request.payload,)))
-            rows.append(("delete_blobs_of_inbox", (request.payload,)))
         try:
             self._take(run, request, payload, rows)
         except msgspec.MsgspecError as error:  # Nobody of ours wrote this row.
@@ -328,6 +347,16 @@ class Inbox:
                 self._postpone(run, request)  # Its code is called again, and has not asked yet.
             return
         run.deliver(kind, request.key, step.name, 0, b"", payload, 0, rows)
+
+
+def _taken(request: InboxRow) -> Rows:
+    """Return the rows that take a request out of the inbox."""
+    rows: Rows = [("delete_inbox", (request.id,))]
+    if isinstance(request.payload, int):
+        # The order is the writer's: what is shared is not unshared and then deleted.
+        rows.append(("unshare_blobs_of_inbox", (request.payload,)))
+        rows.append(("delete_blobs_of_inbox", (request.payload,)))
+    return rows
 
 
 # What a run takes that waits for its running attempts before it is paused.

@@ -15,6 +15,7 @@ import attrs
 from durable._core import context
 from durable._core.driver import Cancelled, Completed, Continued, Driver, Failed, Outcome
 from durable._runtime.inside import InWorkflow
+from durable._runtime.remembered import check_remembered
 from durable.errors import Blocked, PayloadError, QueryFailed, StoreError
 from durable.payloads import decode_document
 from durable.policies import Limits
@@ -108,6 +109,8 @@ def go(driver: Driver, reader: Reader, row: RunRow, until: int | None = None) ->
     if until is not None:
         events = (event for event in events if event.seq <= until)
     driver.replay(events)
+    if until is None and row.is_open:
+        check_remembered(driver, reader.steps(row.pk), row.redo_seq)
 
 
 def query_by_replay(

@@ -35,6 +35,7 @@ from durable._core.loop import COMPLETED, Step
 from durable._core.machines import RUN, RunState
 from durable._runtime import ends, issues
 from durable._runtime.inside import InWorkflow
+from durable._runtime.remembered import check_remembered
 from durable._runtime.specs import ChildCall
 from durable._runtime.waits import waits_of
 from durable._store.repairs import Pausing
@@ -44,7 +45,7 @@ from durable.payloads import INLINE_BYTES_MAX as INLINE
 from durable.payloads import checksum, checksum_of_two
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from durable._runtime.attempts import PendingStep
     from durable._runtime.timers import TimerHandle
@@ -181,29 +182,46 @@ class LiveRun:
         if self.row.deadline_us is not None:
             self._arm_limit()
         if self.driver.outcome is None and not any(isinstance(c, Recording) for c in commands):
+            self.worker.beginnings.note(self)
+            self.row.begun = 1
             self.perform(commands)
         else:
             self.commit([], commands)
 
-    def replay(self) -> bool:
-        """Read the history and bring the code to where it stood; False if it is blocked now."""
+    def replay(self, requests: Sequence[InboxRow] = ()) -> bool:
+        """Read the history and bring the code to where it stood; False if it is blocked now.
+
+        Args:
+            requests: What was asked of the run: signals are there for the first drain of its code.
+        """
+        before: Rows = []
         reader, pk, driver = self.worker.store.reader, self.row.pk, self.driver
 
         def replay() -> list[Command]:
             events = reader.events(pk)
             first = next(events, None)
-            if first is None:  # Nothing of it is recorded: whatever it did, it does now.
+            if first is None and not self.row.begun:  # Whatever it did, it does now.
+                for event in self.worker.inbox.signals_before(self, requests, before):
+                    driver.arrive(event)
+                    before.append(("insert_event", self._event_row(event, before)))
+                self.worker.beginnings.note(self)
+                self.row.begun = 1
                 return driver.start()
+            if first is None:
+                return driver.replay(())
             driver.know_patches(reader.patches(pk))
             driver.accept(reader.accepted(pk))
             return driver.replay(itertools.chain([first], events), self.row.redo_seq)
 
         spans = reader.code_spans(pk)
         self._look_at_code(spans[-1][1] if spans else self.row.code)
-        commands = self._drive(replay, [])
+        commands = self._drive(replay, before)
         if commands is None:
             return False
-        if commands:
+        if before:
+            first: list[Command] = [one for one in commands if isinstance(one, Recording)]
+            self.commit(before, first)
+        elif commands:
             self._record_again(commands)
         elif driver.outcome is not None:
             # Its last event and its end are one commit, so an open run whose code ends is changed.
@@ -245,6 +263,12 @@ class LiveRun:
         loop = self.driver.loop
         self.policies = self.worker.store.reader.policies(self.row.pk)
         stale: Rows = []
+        remembered = list(remembered)
+        try:
+            check_remembered(self.driver, remembered, self.row.redo_seq)
+        except Blocked as error:
+            self._block(error, [])
+            return
         for one in remembered:
             if one.step in loop.steps:
                 self.step_rows[one.step] = one

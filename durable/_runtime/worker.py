@@ -22,6 +22,7 @@ from durable._core.machines import RunState
 from durable._runtime import issues, logs
 from durable._runtime.activities import Activities
 from durable._runtime.alerts import Alerts, Hook
+from durable._runtime.beginnings import Beginnings
 from durable._runtime.inbox import Inbox, may_end
 from durable._runtime.jobs import Jobs
 from durable._runtime.keeping import Keeper
@@ -138,6 +139,7 @@ class Worker:
         self.outside = Outside(self)
         self.inbox = Inbox(self)
         self.jobs = Jobs(self)
+        self.beginnings = Beginnings(self)
         self.alerts = Alerts(self, self._hook)
         self.store = Store(
             self._path,
@@ -235,6 +237,7 @@ class Worker:
             rows: Rows = []
             for run in self.live.values():
                 run.unmark_redo(rows)
+            rows += self.beginnings.rows()
             if rows:
                 self.store.writer.submit(Change(rows))
         self._is_open = False
@@ -577,7 +580,7 @@ class Worker:
                     return
             run = LiveRun(self, row, found)
             self.live[row.pk] = run
-            if not run.replay():
+            if not run.replay(requests):
                 return
             if row.lost >= LOST_MAX and run.driver.loop.steps:
                 names = ", ".join(

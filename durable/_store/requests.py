@@ -101,6 +101,29 @@ def put(
     transaction.all("wake_run", pk=pk)
 
 
+def _close_free(
+    transaction: Transaction, run: RunRow, state: str, reason: str, now_us: int
+) -> None:
+    """End a run that nobody holds, without running its code."""
+    pk, payload = run.pk, encode_document(reason)
+    transaction.one(
+        "close_run_from_outside",
+        pk=pk,
+        state=state,
+        now_us=now_us,
+        result=payload.decode(),
+        checksum=checksum(payload),
+    )
+    for statement in (
+        "bury_inbox_of_runs", "abandon_updates_of_runs", "delete_inbox_of_run",
+        "delete_steps_of_run",
+    ):  # fmt: skip
+        transaction.rows(statement, [(pk,)])
+    if run.parent_pk is not None and run.parent_step is not None:
+        transaction.rows("insert_child_ends", [(pk, now_us)])
+        transaction.rows("wake_parents", [(pk,)])
+
+
 def cancel(pk: int, reason: str, now_us: int) -> Callable[[Transaction], None]:
     """Return the operation that asks a run to stop.
 
@@ -110,6 +133,10 @@ def cancel(pk: int, reason: str, now_us: int) -> Callable[[Transaction], None]:
 
     def operation(transaction: Transaction) -> None:
         run = get_open(transaction, pk, "there is nothing to cancel")
+        if run.worker_id is None and run.started_us is None and run.wake_at_us is not None:
+            # It was to begin later, and has nothing to clean up.
+            _close_free(transaction, run, "cancelled", reason, now_us)
+            return
         _put(transaction, run, "cancel", encode_document(reason).decode(), now_us)
 
     return operation
@@ -143,22 +170,7 @@ def terminate(
                 transaction.all("lose_runs_of_worker", worker=worker, lost_alone=LOST_ALONE)
                 run = get(transaction, pk)
         if run.worker_id is None:
-            transaction.one(
-                "close_run_from_outside",
-                pk=pk,
-                state="terminated",
-                now_us=now_us,
-                result=payload.decode(),
-                checksum=checksum(payload),
-            )
-            for statement in (
-                "bury_inbox_of_runs", "abandon_updates_of_runs", "delete_inbox_of_run",
-                "delete_steps_of_run",
-            ):  # fmt: skip
-                transaction.rows(statement, [(pk,)])
-            if run.parent_pk is not None and run.parent_step is not None:
-                transaction.rows("insert_child_ends", [(pk, now_us)])
-                transaction.rows("wake_parents", [(pk,)])
+            _close_free(transaction, run, "terminated", reason, now_us)
             end_children(transaction, pk, now_us, is_alive)
             return True
         asked = payload if request is None else encode_document(request)

@@ -80,6 +80,7 @@ class RunRow:
     labels: str | None = None
     error: str | None = None
     issue: int | None = None
+    begun: int = 0
 
     @property
     def is_open(self) -> bool:

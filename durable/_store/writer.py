@@ -97,6 +97,7 @@ _ORDER = (
     "insert_event",
     "insert_code_span",
     "mark_redo",
+    "note_begun",
     "upsert_step",
     "insert_once",
     "delete_once",

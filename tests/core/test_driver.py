@@ -15,7 +15,17 @@ from durable._core.driver import (
 )
 from durable._core.events import Event, Kind
 from durable.errors import ActivityError, Blocked, PayloadError, RunTimedOut
-from tests.core.feeding import Fed, act, driver, loop, replayed, started
+from tests.core.feeding import (
+    Fed,
+    act,
+    decode_int,
+    driver,
+    listener,
+    loop,
+    mailbox,
+    replayed,
+    started,
+)
 
 
 class Boom(Exception):
@@ -243,7 +253,9 @@ def test_other_arguments_block_and_show_both_sides():
     fed = started(once("charge", 1))
     fed.complete("1")
 
-    with pytest.raises(Blocked, match=r"other arguments: \[1\] in the history, \[2\] in the code"):
+    with pytest.raises(
+        Blocked, match=r"other arguments: argument 1: 1 in the history, 2 in the code"
+    ):
         replayed(once("charge", 2), fed.history)
 
 
@@ -357,6 +369,74 @@ def test_a_record_that_does_not_decode_blocks():
 
     with pytest.raises(Blocked, match=r"recorded result of step 1.*does not decode: not an Order"):
         fed.complete("1", 3)
+
+
+# -- law 18: waiting for nothing is still waiting --------------------------------------------------
+
+
+def waits_on():
+    return asyncio.Event().wait()
+
+
+def test_code_that_only_a_cancel_can_wake_waits():
+    async def code():
+        try:
+            await waits_on()
+        finally:
+            await act("clean up")
+
+    fed = started(code)
+    waited = fed.driver.waits_for_nothing
+    asked = fed.cancel("enough")
+
+    assert waited
+    assert asked == ["run 1 clean up"]
+    assert not fed.driver.waits_for_nothing
+    fed.complete("1")
+    assert fed.outcome == Cancelled("enough", 1)
+    assert not fed.driver.waits_for_nothing
+
+
+def test_a_signal_that_nobody_receives_leaves_it_waiting():
+    fed = started(waits_on)
+
+    assert fed.signal("s", 1) == []
+    assert fed.driver.waits_for_nothing
+    assert replayed(waits_on, fed.history).driver.waits_for_nothing
+
+
+def test_code_that_is_queried_only_waits_for_nothing():
+    async def code():
+        mailbox().on_query("q", listener(lambda: 1))
+        await waits_on()
+
+    assert started(code).driver.waits_for_nothing
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda: act("a"),
+        lambda: asyncio.sleep(5),
+        lambda: mailbox().receive("s", decode_int),
+        lambda: mailbox().on_signal("s", listener(print)),
+        lambda: mailbox().on_update("u", listener(print)),
+    ],
+    ids=["step", "timer", "receive", "signal handler", "update handler"],
+)
+def test_code_that_an_event_can_wake_waits_for_something(wait):
+    async def code():
+        found = wait()
+        await (found or waits_on())
+
+    assert not started(code).driver.waits_for_nothing
+
+
+def test_that_it_waits_for_nothing_is_noted_once():
+    driver = started(waits_on).driver
+
+    assert driver.note_that_it_waits_for_nothing()
+    assert not driver.note_that_it_waits_for_nothing()
 
 
 # -- how a run ends --------------------------------------------------------------------------------

@@ -424,7 +424,10 @@ async def half_way(path, work):
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        (1, r"step 1 \(echo\) was recorded with other arguments: \[1\] in the history, \[2\] in"),
+        (
+            1,
+            r"step 1 \(echo\) recorded with other arguments: argument \w+: 1 in the history, 2 in",
+        ),
         (2, "step 1 in the history is echo, but the code now calls renamed"),
         (3, r"the code ends the run before step 1 \(echo\)"),
     ],
@@ -515,12 +518,9 @@ async def test_what_cannot_be_durable_is_refused_even_if_swallowed(tmp_path, cal
         left_over.pop().close()
 
 
-@pytest.mark.parametrize("how", ["endless", "idle"])
-async def test_code_that_can_never_go_on_is_blocked_with_its_stack(tmp_path, how):
+async def test_code_that_can_never_go_on_is_blocked_with_its_stack(tmp_path):
     @workflow
     async def stuck() -> None:
-        if how == "idle":
-            await asyncio.Event().wait()
         while True:
             await asyncio.sleep(0)
 
@@ -528,7 +528,7 @@ async def test_code_that_can_never_go_on_is_blocked_with_its_stack(tmp_path, how
         with pytest.raises(durable.Blocked, match=r"test_engine\.py") as caught:
             await harness.run(stuck)
 
-    assert caught.value.kind == how
+    assert caught.value.kind == "endless"
 
 
 # -- outside a workflow -------------------------------------------------------------------------

@@ -68,6 +68,7 @@ async def test_open_runs_and_later_ones_wait_until_it_goes_on(tmp_path):
         await (await engine.pause_workflow("waits", reason="the bank is down")).wait()
         late = await engine.start(waits.options(id="late"))
         delayed = await engine.start(waits.options(id="delayed", start_delay=3_600))
+        begins = (await delayed.details()).wakes
         assert await (await engine.start(other)).result() == 1
         await until(engine, "workflow:waits", {"paused": 5})
         (hold,) = await engine.holds()
@@ -82,9 +83,11 @@ async def test_open_runs_and_later_ones_wait_until_it_goes_on(tmp_path):
 
         await (await engine.resume_workflow("waits")).wait()
         assert await late.result()
-        for run_id in ("before-0", "before-1", "before-2", "delayed"):
+        for run_id in ("before-0", "before-1", "before-2"):
             await (await engine.get(run_id)).signal(go, True)
             assert await (await engine.get(run_id)).result()
+        await delayed.signal(go, True)
+        assert (await delayed.details()).wakes == begins
         assert await engine.holds() == []
         del delayed
 

@@ -36,7 +36,9 @@ CREATE TABLE run (
   cause        TEXT    NOT NULL CHECK (cause IN ('started', 'restarted', 'retried', 'continued')),
   code         TEXT,
   created_us   INTEGER NOT NULL,
-  started_us   INTEGER,          -- when its code first ran
+  started_us   INTEGER,          -- when a worker first took it; before that wake_at_us is when it may begin
+  begun        INTEGER NOT NULL DEFAULT 0 CHECK (begun IN (0, 1)), -- its first drain was done: what
+                                 -- is done of it without an event is done again, not decided again
   clock_us     INTEGER,          -- the zero of its events' times: a retried run keeps the first's
   closed_us    INTEGER,
   result       ANY,              -- the value, the failure's record, or the reason

@@ -174,9 +174,10 @@ SELECT pk, id
  ORDER BY pk
 
 -- :name pause_free_run
--- A run nobody holds is paused by a person.
+-- A run nobody holds is paused by a person; one that has not begun keeps the time at which it may.
 UPDATE run
-   SET state = 'paused', wake_at_us = NULL, waits = :waits
+   SET state = 'paused', waits = :waits,
+       wake_at_us = CASE WHEN started_us IS NULL THEN wake_at_us END
  WHERE pk = :pk AND worker_id IS NULL AND state IN ('ready', 'parked')
 
 -- :name find_pause
@@ -329,7 +330,8 @@ SELECT EXISTS (SELECT 1 FROM hold)
 -- :scan allowed (v is the list of values of this statement)
 -- Runs that are about to begin, or to go on, and are of what is paused as a whole.
 UPDATE run
-   SET state = 'paused', worker_id = NULL, wake_at_us = NULL,
+   SET state = 'paused', worker_id = NULL,
+       wake_at_us = CASE WHEN one.started_us IS NULL THEN one.wake_at_us END,
        waits = json_object('kind', 'paused', 'hold', hold.kind || ':' || hold.name, 'message',
                            hold.kind || ' ' || hold.name || ' is paused by ' || hold.who
                            || CASE hold.why WHEN '' THEN '' ELSE ': ' || hold.why END)

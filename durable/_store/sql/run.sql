@@ -101,7 +101,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
        on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, labels,
-       error, issue
+       error, issue, begun
   FROM run
  WHERE pk = :pk
 
@@ -117,7 +117,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
        on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, labels,
-       error, issue
+       error, issue, begun
   FROM run
  WHERE id = :id
  ORDER BY ordinal DESC
@@ -129,7 +129,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
        on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, labels,
-       error, issue
+       error, issue, begun
   FROM run
  WHERE id = :id AND ordinal = :ordinal
 
@@ -200,10 +200,10 @@ UPDATE run
  WHERE worker_id = :worker
 
 -- :name wake_run
--- A request came in: a parked run is looked at again.
+-- A request came in: a parked run is looked at again. One that has not begun begins at its time.
 UPDATE run
    SET state = 'ready', wake_at_us = NULL, waits = NULL
- WHERE pk = :pk AND state = 'parked'
+ WHERE pk = :pk AND state = 'parked' AND started_us IS NOT NULL
 
 -- :name close_run_from_outside
 -- Nobody holds the run, so the caller may close it.
@@ -214,10 +214,11 @@ UPDATE run
 RETURNING pk
 
 -- :name ready_run
--- A paused or blocked run is tried again.
+-- A paused or blocked run is tried again. One that has not begun begins at its time: only then does
+-- it have one.
 UPDATE run
-   SET state = 'ready', wake_at_us = NULL, waits = NULL, lost = 0, result = NULL,
-       result_checksum = NULL, origin = NULL
+   SET state = CASE WHEN wake_at_us IS NULL THEN 'ready' ELSE 'parked' END, waits = NULL, lost = 0,
+       result = NULL, result_checksum = NULL, origin = NULL
  WHERE pk = :pk AND state IN ('paused', 'blocked') AND worker_id IS NULL
 RETURNING pk
 
@@ -241,6 +242,14 @@ UPDATE run
    SET redo_seq = v.column2
   FROM (VALUES (?, ?)) AS v
  WHERE run.pk = v.column1
+
+-- :name note_begun
+-- :rows
+-- :scan allowed (v is the list of values of this statement)
+-- The code of runs has come to its first wait, and nothing of it is recorded yet.
+UPDATE run
+   SET begun = 1
+ WHERE pk IN (VALUES (?))
 
 -- :name note_recorded
 -- A transaction's step is recorded: its worker lives, and the code has not gone on from there yet.
