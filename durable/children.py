@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Generic, TypeVar
 
-import msgspec
-
 from durable._core import context
 from durable.errors import NotInWorkflow
+from durable.payloads import encode_document
 
 __all__ = ["ChildRun"]
 
@@ -55,7 +54,7 @@ class ChildRun(Generic[R_co]):
         runner = context.workflow.get()
         if runner is None:
             raise NotInWorkflow("a child's handle belongs to the workflow that started it")
-        await runner.act("cancel", self.name, "", msgspec.json.encode(reason), "")
+        await runner.act("cancel", self.name, "", encode_document(reason), "")
 
     def __repr__(self) -> str:
         return f"<child run {self.name}>"

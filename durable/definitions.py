@@ -328,9 +328,9 @@ class StartOptions:
             return None
         pairs = [("tag", tag) for tag in self.tags]
         named = [(f"attr.{name}", value) for name, value in self.attributes.items()]
-        import msgspec
+        from durable.payloads import encode_document
 
-        return msgspec.json.encode([*pairs, *named]).decode()
+        return encode_document([*pairs, *named]).decode()
 
 
 class Workflow(Generic[P, R]):

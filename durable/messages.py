@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from weakref import WeakSet
 
 import attrs
-import msgspec
 
 from durable._core import context
 from durable._core.mailbox import Listener
@@ -194,8 +193,10 @@ class Signal(_Message, Generic[T]):
 
         It gets the name and the plain JSON data; names it has taken stay taken.
         """
+        from durable.payloads import codec_for
+
         mailbox = _runner("Signal.any_handler()").mailbox
-        mailbox.on_signal(None, Listener(fn, msgspec.json.decode))
+        mailbox.on_signal(None, Listener(fn, codec_for(Any, "signal of any name").decode))
         return fn
 
     async def send(self, target: str | ChildRun[Any], value: T, *, id: str = "") -> None:

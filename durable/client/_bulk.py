@@ -21,7 +21,7 @@ from durable.client._repair import (
 from durable.definitions import NAME_CHARACTERS_MAX
 from durable.errors import UsageError
 from durable.filters import narrowed
-from durable.payloads import check_size
+from durable.payloads import check_size, encode_document
 
 if TYPE_CHECKING:
     from durable._store.jobs import Advanced
@@ -214,7 +214,7 @@ class Bulk:
             FilterError: The query is no filter, or empty.
             UsageError: Nothing is changed, or to something that cannot be.
         """
-        payload = msgspec.json.encode(policy_changes(changes))
+        payload = encode_document(policy_changes(changes))
         return await self._job("edit", query, _of_step(step, payload), reason)
 
     async def signal_all(self, query: str, signal: Signal[T], value: T) -> Job:

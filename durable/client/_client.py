@@ -38,7 +38,7 @@ from durable.errors import (
     UsageError,
 )
 from durable.inspection import EventsOfMany, EventView, IssueView, RunSummary, Viewer
-from durable.payloads import INLINE_BYTES_MAX, check_size
+from durable.payloads import INLINE_BYTES_MAX, check_size, decode_document, encode_document
 from durable.policies import Limits
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ class Client(Bulk, Keeping):
         from durable._core.failures import record_exception
 
         record = record_exception(PromiseRejected(reason_text(message)))
-        parcel = await self._pack(msgspec.json.encode(record), "message")
+        parcel = await self._pack(encode_document(record), "message")
         return await self._answer_token(token, parcel, rejects=True)
 
     async def _answer_token(self, token: str, parcel: Parcel, *, rejects: bool) -> Run[Any]:
@@ -578,7 +578,7 @@ class Client(Bulk, Keeping):
         if row.state == "parked" and row.started_us is None:
             return False  # Its delay is not over: to be asked does not let it begin.
         return any(
-            row.workflow in msgspec.json.decode(one.workflows)
+            row.workflow in decode_document(one.workflows)
             for one in self._reader.live_workers()
             if self._store.locks.is_held(one.id)
         )
@@ -600,7 +600,7 @@ class Client(Bulk, Keeping):
             return self._query_by_replay(self._get_row(pk), name, encoded)
         await self._commit(messages.forget_answer(pk, key))
         if state != "completed":
-            raise QueryFailed(msgspec.json.decode(payload, type=str))
+            raise QueryFailed(decode_document(payload, type=str))
         return payload
 
     def _query_by_replay(self, row: RunRow, name: str, encoded: bytes) -> bytes:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import attrs
-import msgspec
 
 from durable._clock import new_id
 from durable._core.events import Kind
@@ -24,6 +23,7 @@ from durable.errors import (
     UsageError,
 )
 from durable.inspection import EventLog, EventView, RunDetails, RunSummary
+from durable.payloads import codec_for, decode_document
 
 if TYPE_CHECKING:
     from durable.client._client import Client
@@ -44,6 +44,8 @@ TAIL_PAGE = 500
 EVENTS_PAGE = 500
 MESSAGE_ID_CHARACTERS_MAX = 200
 _REQUIRED: Any = object()
+# What a handle without types returns, and what the history shows.
+_plain = codec_for(Any, "what is stored")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -110,7 +112,7 @@ class Run(Repairs, Generic[R_co]):
     ) -> None:
         self._client = client
         self._pk = row.pk
-        self._decode: Callable[[bytes], Any] = decode or msgspec.json.decode
+        self._decode: Callable[[bytes], Any] = decode or _plain.decode
         self.id: str = row.id
         """The run's id, shared by its ordinals."""
         self.ordinal: int = row.ordinal
@@ -156,12 +158,12 @@ class Run(Repairs, Generic[R_co]):
             case "failed":
                 from durable._core.failures import rebuild_exception, summary
 
-                record = msgspec.json.decode(payload)
+                record = decode_document(payload)
                 raise RunFailed(row.name, summary(record)) from rebuild_exception(record)
             case "cancelled":
-                raise RunCancelled(row.name, msgspec.json.decode(payload, type=str))
+                raise RunCancelled(row.name, decode_document(payload, type=str))
             case _:
-                raise RunTerminated(row.name, msgspec.json.decode(payload, type=str))
+                raise RunTerminated(row.name, decode_document(payload, type=str))
 
     async def status(self) -> str:
         """Return the run's status as shown: see the table of statuses in the documentation."""
@@ -189,8 +191,8 @@ class Run(Repairs, Generic[R_co]):
                 kind=Kind(event.kind).name.lower(),
                 step=event.step,
                 name=event.name,
-                arguments=msgspec.json.decode(event.arguments) if event.arguments else None,
-                result=msgspec.json.decode(event.result) if event.result else None,
+                arguments=_plain.decode(event.arguments) if event.arguments else None,
+                result=_plain.decode(event.result) if event.result else None,
                 at=_EPOCH + dt.timedelta(microseconds=zero_us + event.at_us),
                 took=dt.timedelta(microseconds=event.took_us),
             )
@@ -266,11 +268,11 @@ class Run(Repairs, Generic[R_co]):
                 answer: R = update._codec(1).decode(payload)
                 return answer
             case "refused":
-                raise UpdateRefused(msgspec.json.decode(payload, type=str))
+                raise UpdateRefused(decode_document(payload, type=str))
             case "failed":
                 from durable._core.failures import rebuild_exception, summary
 
-                record = msgspec.json.decode(payload)
+                record = decode_document(payload)
                 what = f"update {update.name} of run {self.name} failed: {summary(record)}"
                 raise UpdateFailed(what) from rebuild_exception(record)
             case _:
@@ -287,8 +289,6 @@ class Run(Repairs, Generic[R_co]):
         Raises:
             QueryFailed: There is no such query, it raised, or nobody can answer.
         """
-        from durable.payloads import codec_for
-
         whole = {"args": [*args], "kwargs": kwargs} if kwargs else [*args]
         encoded = codec_for(Any, f"arguments of query {query.name}").encode(whole)
         payload = await self._client._query(self._pk, query.name, encoded)

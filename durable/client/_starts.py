@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from durable._clock import new_id
 from durable._store.rows import RunRow, new_run
 from durable.definitions import Workflow
 from durable.errors import (
     IdConflict,
 )
-from durable.payloads import checksum
+from durable.payloads import checksum, encode_document
 
 __all__ = ["conflict", "new_start"]
 
@@ -39,7 +37,7 @@ def new_start(
         wake_at_us=begins_us if delayed else None,
         queue=options.queue,
         priority=options.priority,
-        headers=msgspec.json.encode(options.headers).decode() if options.headers else None,
+        headers=encode_document(options.headers).decode() if options.headers else None,
         salt=salt,
         arguments=arguments,
         fingerprint=workflow.codec.fingerprint(args, kwargs, encoded),

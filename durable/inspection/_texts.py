@@ -10,6 +10,7 @@ import msgspec
 
 from durable._core.summaries import summary
 from durable.errors import UsageError
+from durable.payloads import decode_document
 
 PREVIEW_BYTES_MAX = 64 * 1024
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -65,7 +66,7 @@ def cut(payload: bytes) -> str:
 def decoded_record(text: str) -> dict[str, Any]:
     """Return the object in a JSON text, empty if it has none."""
     try:
-        found = msgspec.json.decode(text)
+        found = decode_document(text)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -74,7 +75,7 @@ def decoded_record(text: str) -> dict[str, Any]:
 def decoded_list(text: str) -> list[str]:
     """Return the texts in a JSON array, none if it is no such array."""
     try:
-        return msgspec.json.decode(text, type=list[str])
+        return decode_document(text, type=list[str])
     except msgspec.DecodeError:
         return []
 
@@ -87,7 +88,7 @@ def summary_of_payload(payload: bytes) -> str:
 def decoded_text(text: str) -> str:
     """Return the text in a JSON string; what is none is returned as it is."""
     try:
-        return msgspec.json.decode(text, type=str)
+        return decode_document(text, type=str)
     except msgspec.DecodeError:
         return text
 

@@ -50,6 +50,7 @@ from durable.inspection._views import (
     StepView,
     ValueView,
 )
+from durable.payloads import decode_document
 
 if TYPE_CHECKING:
     from durable._store.filtering import Selection
@@ -520,7 +521,7 @@ def _code_at(codes: Sequence[CodeView], seq: int) -> str:
 def _labels(row: RunRow) -> tuple[Sequence[str], Mapping[str, str | int | float | bool]]:
     """Return a run's tags and attributes; what does not decode is left out."""
     try:
-        found = msgspec.json.decode(row.labels or "[]", type=list[tuple[str, Any]])
+        found = decode_document(row.labels or "[]", type=list[tuple[str, Any]])
     except (msgspec.DecodeError, msgspec.ValidationError):
         return [], {}
     tags = [value for name, value in found if name == "tag"]

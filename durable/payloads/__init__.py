@@ -9,11 +9,21 @@ Laws of this package:
   encoded, so a mismatch shows at the call that made it, as a `PayloadError` from `decode`.
 - NaN and the infinities survive. msgspec writes them as ``null``, so where ``null`` occurs in the
   text the value is scanned, and stored with the literals of Python's `json` if it has any.
+- This package is the one door for JSON: the library's own documents have `encode_document` and
+  `decode_document`.
 - A fingerprint depends on the value alone: never on the hash seed or on insertion order.
 """
 
 from durable.payloads._arguments import ArgumentsCodec, arguments_codec
 from durable.payloads._codec import Codec, DurablePayloadWarning, codec_for
+from durable.payloads._documents import (
+    decode_document,
+    document_decoder,
+    encode_document,
+    encode_for_browsers,
+    schema_of,
+    schemas_of,
+)
 from durable.payloads._fingerprints import checksum, checksum_of_two, fingerprint
 from durable.payloads._sizes import (
     INLINE_BYTES_MAX,
@@ -40,7 +50,13 @@ __all__ = [
     "checksum_of_two",
     "codec_for",
     "compress",
+    "decode_document",
     "decompress",
+    "document_decoder",
+    "encode_document",
+    "encode_for_browsers",
     "fingerprint",
+    "schema_of",
+    "schemas_of",
     "seems_large",
 ]

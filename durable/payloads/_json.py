@@ -91,8 +91,12 @@ def has_non_finite(value: Any) -> bool:
 def encode_non_finite(value: Any) -> bytes:
     """Return the JSON text of a value that has NaN or infinities."""
     # msgspec.to_builtins keeps NaN as it is (only msgspec's JSON encoder writes null).
-    text = json.dumps(as_builtins(value), ensure_ascii=False, separators=(",", ":"))
-    return text.encode()
+    return dump_non_finite(as_builtins(value))
+
+
+def dump_non_finite(data: Any) -> bytes:
+    """Return the JSON text of plain data that may have NaN or infinities."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def parse_non_finite(data: bytes | str) -> tuple[Any] | None:

@@ -13,6 +13,7 @@ from durable.client._repair import PolicyChanges
 from durable.errors import UsageError
 from durable.filters import narrowed
 from durable.messages import Query, Signal, Update
+from durable.payloads import encode_document
 
 if TYPE_CHECKING:
     from durable.client import Client, Job, Run
@@ -287,7 +288,7 @@ async def _start(client: Client, engine: Engine | None, given: dict[str, Any]) -
             raise UsageError(str(known))
         known = _unknown(name)
     options = {name: value for name, value in given.items() if value not in ("", [], {})}
-    whole = msgspec.json.encode({"args": args, "kwargs": kwargs} if kwargs else args)
+    whole = encode_document({"args": args, "kwargs": kwargs} if kwargs else args)
     values, named = known.codec.decode(whole)
     return await client.start(known.options(**options), *values, **named)
 

@@ -24,6 +24,7 @@ from durable._clock import steady_s
 from durable.client import Client
 from durable.engine import Engine
 from durable.inspection import Viewer, view
+from durable.payloads import decode_document, encode_for_browsers
 from durable.web import _acts
 from durable.web._assets import assets
 from durable.web._guard import BODY_BYTES_MAX, HEADERS, Guard, Refused
@@ -300,7 +301,7 @@ class _Site:
     ) -> Response:
         async with asyncio.timeout(ACT_WAIT_S):
             found = await self._perform(client, places, said)
-        return Response(msgspec.json.encode(found), 202, media_type="application/json")
+        return Response(encode_for_browsers(found), 202, media_type="application/json")
 
     async def _perform(self, client: Client, places: list[str], said: Mapping[str, Any]) -> object:
         head, colon, verb = places[-1].rpartition(":") if places else ("", "", "")
@@ -380,13 +381,13 @@ async def _said(request: Request) -> dict[str, Any]:
         if len(body) > BODY_BYTES_MAX:
             raise Refused(413, "too_large", f"a body has at most {BODY_BYTES_MAX:,} bytes")
     try:
-        return msgspec.json.decode(bytes(body) or b"{}", type=dict[str, Any])
+        return decode_document(bytes(body) or b"{}", type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise Refused(400, "not_json", f"the body is no JSON object: {error}") from None
 
 
 def _encoded(answer: object) -> bytes:
-    return answer.data if isinstance(answer, Text) else msgspec.json.encode(answer)
+    return answer.data if isinstance(answer, Text) else encode_for_browsers(answer)
 
 
 def _problem_of(error: BaseException) -> Response:
@@ -401,7 +402,7 @@ def _problem_of(error: BaseException) -> Response:
 def _problem(status: int, code: str, detail: str, **more: object) -> Response:
     """Return an error as RFC 9457 has it."""
     body = {"type": "about:blank", "status": status, "code": code, "detail": detail, **more}
-    return Response(msgspec.json.encode(body), status, media_type="application/problem+json")
+    return Response(encode_for_browsers(body), status, media_type="application/problem+json")
 
 
 def _digest(text: str) -> str:

@@ -11,6 +11,7 @@ import attrs
 import msgspec
 
 from durable.messages import declared, promised
+from durable.payloads import schema_of
 
 if TYPE_CHECKING:
     from durable.definitions import Workflow
@@ -152,7 +153,7 @@ def _schema(hint: Any) -> Mapping[str, Any]:
     try:
         if of_model is not None:
             return dict(of_model())
-        return msgspec.json.schema(hint)
+        return schema_of(hint)
     except Exception:  # noqa: BLE001  what has no schema may be anything
         return {}
 

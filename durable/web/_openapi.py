@@ -7,8 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
+from durable.payloads import encode_for_browsers, schemas_of
 from durable.web._acts import ACTS, FILE_ACTS, ISSUE_STATES, Act
 from durable.web.api import LOOKS, Look, Text
 
@@ -36,9 +35,7 @@ def document() -> bytes:
     import durable
 
     kinds = sorted({look.result for look in LOOKS.values()} - {Text}, key=lambda one: one.__name__)
-    schemas, components = msgspec.json.schema_components(
-        kinds, ref_template="#/components/schemas/{name}"
-    )
+    schemas, components = schemas_of(kinds, ref_template="#/components/schemas/{name}")
     by_kind = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, Any] = {}
     for address, look in LOOKS.items():
@@ -59,7 +56,7 @@ def document() -> bytes:
         "paths": paths,
         "components": {"schemas": {**components, "Problem": _PROBLEM}},
     }
-    return msgspec.json.encode(whole)
+    return encode_for_browsers(whole)
 
 
 def _get(address: str, look: Look, schema: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -85,7 +82,7 @@ def _get(address: str, look: Look, schema: Mapping[str, Any] | None) -> dict[str
 
 
 def _post(name: str, act: Act, places: list[str]) -> dict[str, Any]:
-    schemas, _ = msgspec.json.schema_components(list(act.fields.values()))
+    schemas, _ = schemas_of(list(act.fields.values()))
     body: dict[str, Any] = {
         "type": "object",
         "properties": dict(zip(act.fields, schemas, strict=True)),
