@@ -576,6 +576,7 @@ class Activities:
         """Commit what the file is to remember of a pending step, then go on."""
         run, row = pending.run, pending.remembered(state)
         run.step_rows[pending.step_id] = row
+        run.has_step_rows = True
         rows.append(("upsert_step", step_row(run, row)))
         if state == "intent":
             rows.append(("insert_once", (run.row.pk, pending.step_id)))
@@ -721,6 +722,7 @@ class Activities:
             state = "intent"
         row = pending.remembered(state)
         run.step_rows[pending.step_id] = row
+        run.has_step_rows = True
         self._worker.submit(Change([("upsert_step", step_row(run, row))], soft=True))
 
     # -- a policy changed by a person ------------------------------------------------------------

@@ -85,7 +85,7 @@ def _end_rows(run: LiveRun, rows: Rows, now_us: int) -> None:
     rows.append(("bury_inbox_of_runs", pk))
     rows.append(("abandon_updates_of_runs", pk))
     rows.append(("delete_inbox_of_run", pk))
-    if run.step_rows:
+    if run.has_step_rows:
         rows.append(("delete_steps_of_run", pk))
     if row.parent_pk is not None and row.parent_step is not None:
         rows.append(("insert_child_ends", (row.pk, now_us)))

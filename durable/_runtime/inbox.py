@@ -85,6 +85,10 @@ class Inbox:
         for request in self._early.pop(run.row.pk, ()):
             self.take(run, request)
 
+    def forget_early(self, pk: int) -> None:
+        """The requests to a run are read again: what was read before may be done by now."""
+        self._early.pop(pk, None)
+
     def signals_before(
         self, run: LiveRun, requests: Sequence[InboxRow], rows: Rows
     ) -> Iterator[Event]:
@@ -364,9 +368,10 @@ _WHILE_PAUSING = {"terminate", "restart", "resume"}
 
 
 def may_end(requests: Sequence[InboxRow], step_id: str) -> bool:
-    """Say whether what was asked of a run may end a step before its code is called again."""
+    """Say whether what was asked of a run may end or hold a step before its code is called."""
     return any(
-        one.kind == "cancel" or (one.kind in {"skip", "fail"} and one.key == step_id)
+        one.kind in {"cancel", "pause", "restart"}
+        or (one.kind in {"skip", "fail"} and one.key == step_id)
         for one in requests
     )
 

@@ -38,7 +38,7 @@ from durable._runtime.inside import InWorkflow
 from durable._runtime.remembered import check_remembered
 from durable._runtime.specs import ChildCall
 from durable._runtime.waits import waits_of
-from durable._store.repairs import Pausing
+from durable._store.repairs import Pausing, resume_if_asked
 from durable._store.writer import Change, Transaction
 from durable.errors import Blocked, PayloadError, RowRefused, RunTimedOut
 from durable.payloads import INLINE_BYTES_MAX as INLINE
@@ -85,10 +85,11 @@ class LiveRun:
     """A run this worker owns and holds in memory."""
 
     __slots__ = (
-        "_held_back", "_redo_is_marked", "alone", "clock_us", "driver", "has_issue", "headers",
-        "inbox_taken", "inside", "is_recording", "limit_timer", "lost", "needs_rebuild", "new_code",
-        "park_timer", "pausing", "pending", "policies", "positions", "postponed", "redone", "row",
-        "state", "step_rows", "timers", "uncommitted", "withheld", "worker", "workflow",
+        "_held_back", "_redo_is_marked", "alone", "clock_us", "driver", "has_issue",
+        "has_step_rows", "headers", "inbox_taken", "inside", "is_recording", "limit_timer", "lost",
+        "needs_rebuild", "new_code", "park_timer", "pausing", "pending", "policies", "positions",
+        "postponed", "redone", "row", "state", "step_rows", "timers", "uncommitted", "withheld",
+        "worker", "workflow",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
@@ -108,6 +109,8 @@ class LiveRun:
         self.withheld: list[Step] = []
         self.step_rows: dict[str, StepRow] = {}
         """What the file remembers of pending steps."""
+        self.has_step_rows = False
+        """Whether the file has, or had, any row of its steps: its end deletes them."""
         self.policies: dict[str, str] = {}
         """What a person changed of the policies of its steps, as JSON."""
         self.lost = row.lost
@@ -269,6 +272,7 @@ class LiveRun:
         except Blocked as error:
             self._block(error, [])
             return
+        self.has_step_rows = bool(remembered)
         for one in remembered:
             if one.step in loop.steps:
                 self.step_rows[one.step] = one
@@ -642,6 +646,9 @@ class LiveRun:
         if self.state is RunState.PAUSING:  # It asks again when it is resumed.
             self.look_idle()
             return
+        if self.is_over:  # A later event has ended it: nothing begins, and children hear of it.
+            worker.look_soon()
+            return
         for command in commands:
             if type(command) is Step:  # By far the most frequent: before the match.
                 if command.done():
@@ -828,7 +835,8 @@ class LiveRun:
         """Store the run as paused, until a person retries it; running attempts are abandoned."""
         rows.append(self.paused_row(why))
         self.unmark_redo(rows)
-        self._leave(rows, RunState.PAUSED)
+        operation = partial(resume_if_asked, run=self.row.pk)
+        self.worker.submit(self.leaving(rows, RunState.PAUSED, operation))
 
     def pause_soon(self, why: Pausing, rows: Rows) -> None:
         """Begin nothing more, and be paused once the running attempts have ended."""

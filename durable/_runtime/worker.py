@@ -571,6 +571,7 @@ class Worker:
             self._refuse(row, "function", found)
             return
         try:
+            self.inbox.forget_early(row.pk)
             requests = self.store.reader.inbox_of_run(row.pk)
             for request in requests:
                 if request.kind == "terminate":
@@ -601,7 +602,6 @@ class Worker:
                 self.inbox.take(run, request)
         if not run.gone:
             run.begin_withheld()
-        self.inbox.begun(run)
 
     def _refuse(self, row: RunRow, kind: str, message: str) -> None:
         """Block a run, in memory or not."""

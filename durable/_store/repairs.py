@@ -32,6 +32,7 @@ __all__ = [
     "remove",
     "restart",
     "resume",
+    "resume_if_asked",
     "retry",
     "set_issue",
     "skip",
@@ -374,6 +375,13 @@ def resume(pk: int, by: By) -> Callable[[Transaction], None]:
         audit(transaction, by, run.pk, "resume")
 
     return operation
+
+
+def resume_if_asked(transaction: Transaction, *, run: int) -> None:
+    """Let a run go on that is paused in this transaction, if a person has resumed it meanwhile."""
+    if transaction.all("take_resumes", run=run):
+        transaction.one("ready_run", pk=run)
+        transaction.hold([run])
 
 
 def hold(kind: str, name: str, by: By, *, is_held: bool) -> Callable[[Transaction], None]:

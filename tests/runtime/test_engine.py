@@ -426,7 +426,7 @@ async def half_way(path, work):
     [
         (
             1,
-            r"step 1 \(echo\) recorded with other arguments: argument \w+: 1 in the history, 2 in",
+            r"step 1 \(echo\) was recorded with other arguments: argument \w+: 1 in the history",
         ),
         (2, "step 1 in the history is echo, but the code now calls renamed"),
         (3, r"the code ends the run before step 1 \(echo\)"),

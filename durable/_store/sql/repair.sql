@@ -180,6 +180,12 @@ UPDATE run
        wake_at_us = CASE WHEN started_us IS NULL THEN wake_at_us END
  WHERE pk = :pk AND worker_id IS NULL AND state IN ('ready', 'parked')
 
+-- :name take_resumes
+-- A run was resumed while it waited for its running attempts, and is paused now.
+DELETE FROM inbox
+ WHERE run = :run AND kind = 'resume'
+RETURNING id
+
 -- :name find_pause
 -- Whether a run was asked to pause, and still waits for its running attempts.
 SELECT id
