@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "PendingStep"]
 
-_WAITING = AttemptState.WAITING
-_ASKED = StepState.ASKED
-
 
 class PendingStep:
     """A step the code waits for, over all its attempts.
@@ -54,6 +51,8 @@ class PendingStep:
     """
 
     # Defaults stand on the class: one is made for each step, and most never change them.
+    state = StepState.ASKED
+    attempt: Attempt | None = None
     number = 1
     counted_from = 1
     retry_at_us: int | None = None
@@ -72,8 +71,6 @@ class PendingStep:
         self.activity: Activity[Any, Any] = step.spec
         self.policy = self.activity.policy
         self.scheduled_us = now_us
-        self.state = _ASKED
-        self.attempt: Attempt | None = None
 
     @property
     def has_begun(self) -> bool:
@@ -114,37 +111,53 @@ class Attempt:
         state: See `AttemptState`.
         number: From 1; a try that a crash cut off is made again under its number.
         started_us: When its body began, or 0.
+        since_us: Since when it waits, or has its place.
+        shown: The state that a row in the file shows of it, or None.
         last_beat_us: When it last gave a sign of life.
         task: What performs an async body.
         line: The line in which it waits for a place, or waited.
         asks_later: Its code asked to be completed by its token; what it returns does not count.
         has_intent: The file says that it was about to begin.
-        needs_thread: Its body is a plain function's, and has a thread of its own.
+        on_thread: Its place is one with a thread.
     """
 
+    state = AttemptState.WAITING
+    number = 1
     started_us = 0
     last_beat_us = 0
     task: asyncio.Task[None] | None = None
     timers: list[TimerHandle] | None = None
     line: Line | None = None
+    shown: AttemptState | None = None
     asks_later = False
     has_intent = False
+    on_thread = False
     _items: dict[str, int] | None = None
     """By stream: how many items it has appended."""
     _info: AttemptInfo | None = None
 
-    def __init__(self, pending: PendingStep) -> None:
+    def __init__(self, pending: PendingStep, now_us: int) -> None:
         self.pending = pending
         self.run = pending.run
-        self.activity = activity = pending.activity
-        self.needs_thread = not (activity.is_async or activity.in_transaction)
-        self.number = pending.number
-        self.state = _WAITING
+        self.since_us = now_us
+        if pending.number != 1:
+            self.number = pending.number
 
     @property
     def step_id(self) -> str:
         """The step's id."""
         return self.pending.step_id
+
+    @property
+    def activity(self) -> Activity[Any, Any]:
+        """What it calls."""
+        return self.pending.activity
+
+    @property
+    def needs_thread(self) -> bool:
+        """Whether its body is a plain function's, and has a thread of its own."""
+        activity = self.pending.activity
+        return not (activity.is_async or activity.in_transaction)
 
     @property
     def is_current(self) -> bool:

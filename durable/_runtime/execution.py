@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from durable._clock import new_salt
 from durable._core import context
 from durable._core.events import Event, Kind
-from durable._core.machines import AttemptState
+from durable._core.machines import ATTEMPT, AttemptState
 from durable._runtime.attempt_timeouts import too_slow
 from durable._runtime.threads import Threads
 from durable._store import messages
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Execution"]
 
+_BODY_BEGINS = ATTEMPT.facts["body begins"]
 _SMALL = {int, float, bool, NoneType}
 # Threads that encode large results of async activities: plain functions that hang do not hold them.
 ENCODING_THREADS = 4
@@ -68,11 +69,10 @@ class Execution:
             self.pass_turn(attempt)  # Given up while its intent was written down.
             return
         activity = attempt.activity
-        fresh = Context()
         if activity.is_async:
-            # Not loop.create_task: a task factory is for the host's tasks, and costs a call.
-            attempt.task = asyncio.Task(self._perform(attempt), loop=self._loop, context=fresh)
+            self.begin_task(attempt)
             return
+        fresh = Context()
         fresh.run(context.attempt.set, attempt)
         if activity.in_transaction:
             self._transact(attempt, fresh)
@@ -81,15 +81,24 @@ class Execution:
 
     # -- on the loop -----------------------------------------------------------------------------
 
+    def begin_task(self, attempt: Attempt) -> None:
+        """Let the body of an async activity begin in the next turn of the loop."""
+        # Not loop.create_task: a task factory is for the host's tasks, and costs a call.
+        attempt.task = asyncio.Task(self._perform(attempt), loop=self._loop, context=Context())
+
     async def _perform(self, attempt: Attempt) -> None:
-        activities = self._activities
-        if not activities.body_begins_here(attempt):
+        activities, pending = self._activities, attempt.pending
+        if attempt.state is not AttemptState.PLACED:
             return
+        attempt.state = _BODY_BEGINS[attempt.state]
+        if not pending.policy.is_plain:
+            attempt.started_us = self._worker.now_us()
+            activities.watch_body(attempt)
         context.attempt.set(attempt)
-        activity = attempt.activity
+        activity = pending.activity
         codec = activity.codec
         try:
-            args, kwargs = codec.decode(attempt.pending.step.arguments)
+            args, kwargs = codec.decode(pending.step.arguments)
             value = await activity.fn(*args, **kwargs)
             if value.__class__ not in _SMALL and seems_large(value):
                 payload = await self._encoded(partial(codec.result.encode, value))

@@ -74,6 +74,7 @@ class Places:
     Attributes:
         running: Places in use.
         on_threads: Threads in use.
+        waiting: Attempts that wait for a place or a thread.
     """
 
     def __init__(self, limit: int, threads_limit: int) -> None:
@@ -81,17 +82,13 @@ class Places:
         self.threads_limit = threads_limit
         self.running = 0
         self.on_threads = 0
+        self.waiting = 0
         self._orders = 0
         self._line = Line()
         self._thread_line = Line()
 
     def _line_of(self, attempt: Attempt) -> Line:
         return self._thread_line if attempt.needs_thread else self._line
-
-    @property
-    def waiting(self) -> int:
-        """How many wait for a place or a thread."""
-        return len(self._line) + len(self._thread_line)
 
     @property
     def free_threads(self) -> int:
@@ -109,22 +106,21 @@ class Places:
     def take(self, attempt: Attempt) -> None:
         """Give an attempt its place."""
         self.running += 1
-        self.on_threads += attempt.needs_thread
-
-    def give_back(self, attempt: Attempt) -> None:
-        """Take an attempt's place back, and its thread."""
-        self.running -= 1
-        self.on_threads -= attempt.needs_thread
+        if attempt.needs_thread:
+            attempt.on_thread = True
+            self.on_threads += 1
 
     def wait(self, attempt: Attempt) -> None:
         """Let an attempt wait for its place."""
         self._orders += 1
+        self.waiting += 1
         attempt.line = self._line_of(attempt)
         attempt.line.add(attempt, self._orders)
 
     def forget(self, attempt: Attempt) -> None:
         """Note that an attempt was given up that may wait in a line."""
         if attempt.line is not None:
+            self.waiting -= 1
             attempt.line.forget_one()
 
     def next(self) -> Attempt | None:
@@ -135,8 +131,12 @@ class Places:
         if self.on_threads < self.threads_limit:
             other = self._thread_line.first()
             if other is not None and (first is None or other[:2] < first[:2]):
+                self.waiting -= 1
                 return self._thread_line.pop()
-        return None if first is None else self._line.pop()
+        if first is None:
+            return None
+        self.waiting -= 1
+        return self._line.pop()
 
     def held_up(self, attempt: Attempt) -> tuple[int, str]:
         """Return how many wait before an attempt, and what all of them wait for, for people."""

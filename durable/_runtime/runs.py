@@ -66,6 +66,7 @@ LOST_MAX = 5
 RUN_TIMEOUT_GRACE_US = 60_000_000
 GRACE_TEXT = "60 s"
 
+_DRIVEN = RunState.DRIVEN
 _CLAIMED = RUN.facts["claimed"]
 _WAITS, _GOES_ON = RUN.facts["waits"], RUN.facts["goes on"]
 _PAUSE_ASKED, _RESUMED = RUN.facts["pause asked"], RUN.facts["resumed"]
@@ -611,7 +612,7 @@ class LiveRun:
             self.not_committed(change.error)
             return
         self.uncommitted -= 1
-        if self.gone:
+        if self.state is not _DRIVEN and self.gone:
             return
         if self.alone and not self.lost:
             self.alone = False
@@ -619,7 +620,7 @@ class LiveRun:
         after_event = self.worker.after_event
         if after_event is None or change.event is None or not after_event(self):
             self.perform(change.context)
-        if not self.uncommitted and not self.gone:
+        if not self.uncommitted and (self.state is _DRIVEN or not self.gone):
             if self.needs_rebuild:
                 self.mend()
             if self.postponed:
@@ -643,12 +644,13 @@ class LiveRun:
         """
         worker = self.worker
         begun = False
-        if self.state is RunState.PAUSING:  # It asks again when it is resumed.
-            self.look_idle()
-            return
-        if self.is_over:  # A later event has ended it: nothing begins, and children hear of it.
-            worker.look_soon()
-            return
+        if self.state is not _DRIVEN:
+            if self.state is RunState.PAUSING:  # It asks again when it is resumed.
+                self.look_idle()
+                return
+            if self.is_over:  # A later event has ended it: nothing begins, and children hear of it.
+                worker.look_soon()
+                return
         for command in commands:
             if type(command) is Step:  # By far the most frequent: before the match.
                 if command.done():
