@@ -787,6 +787,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         unraisable, sys.unraisablehook = sys.unraisablehook, _ignore_unraisable
         try:
             unfinished = [task for task in reversed(self._tasks) if not task.done()]
+            if not (unfinished or self._generators or self._late_generators):
+                self._drop_everything(left_over=False)  # The run has ended: nearly every one.
+                return
             closed = [self._close_task(task) for task in unfinished]
             unfinished.clear()
             # What is closed from here on has no task of its own any more; code that looks for the

@@ -322,7 +322,7 @@ class Activities:
         places.running -= 1
         if attempt.on_thread:
             places.on_threads -= 1
-        if places.waiting or self._quarantine.run is not None or self._worker.wants_more:
+        if places.waiting or places.backlog or self._quarantine.run is not None:
             self.fill_soon()
 
     def fill_soon(self) -> None:
@@ -341,7 +341,7 @@ class Activities:
             if attempt is None:
                 break
             self.place(attempt, self._now_us())
-        if self._worker.wants_more:
+        if self.places.backlog and self._worker.claims.has_room:
             self._worker.claim_soon()
 
     # -- ends ------------------------------------------------------------------------------------

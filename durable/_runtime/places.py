@@ -75,6 +75,7 @@ class Places:
         running: Places in use.
         on_threads: Threads in use.
         waiting: Attempts that wait for a place or a thread.
+        backlog: Free runs may wait in the file until there are places for their steps.
     """
 
     def __init__(self, limit: int, threads_limit: int) -> None:
@@ -83,6 +84,7 @@ class Places:
         self.running = 0
         self.on_threads = 0
         self.waiting = 0
+        self.backlog = False
         self._orders = 0
         self._line = Line()
         self._thread_line = Line()

@@ -23,6 +23,7 @@ from durable._runtime import issues, logs
 from durable._runtime.activities import Activities
 from durable._runtime.alerts import Alerts, Hook
 from durable._runtime.beginnings import Beginnings
+from durable._runtime.claims import Claims
 from durable._runtime.inbox import Inbox, may_end
 from durable._runtime.jobs import Jobs
 from durable._runtime.keeping import Keeper
@@ -57,7 +58,6 @@ __all__ = ["Resolve", "Worker"]
 Resolve = Callable[[str], "Workflow[Any, Any] | str"]
 """Finds the workflow of a stored name, or says why there is none."""
 
-CLAIM_PER_ROUND = 200
 TAKE_OVER_EVERY_S = 0.25
 # Committed changes acted on in one turn of the loop.
 DELIVER_PER_TURN = 30
@@ -115,8 +115,6 @@ class Worker:
         self._is_open = False
         self._claiming = False
         self._claim_again = self._will_claim = False
-        self.wants_more = False
-        """Runs wait for a worker that this one had no places for."""
         self._wake_timer: TimerHandle | None = None
         self._take_over_timer: asyncio.TimerHandle | None = None
         self._restart: asyncio.Task[None] | None = None
@@ -140,6 +138,7 @@ class Worker:
         self.inbox = Inbox(self)
         self.jobs = Jobs(self)
         self.beginnings = Beginnings(self)
+        self.claims = Claims(self)
         self.alerts = Alerts(self, self._hook)
         self.store = Store(
             self._path,
@@ -508,16 +507,7 @@ class Worker:
         if self._claiming:
             self._claim_again = True
             return
-        reader = self.store.reader
-        names = set(self._names())
-        wanted: list[int] = []
-        for name in sorted(names):
-            if len(wanted) < CLAIM_PER_ROUND:
-                wanted += reader.find_claimable(name, CLAIM_PER_ROUND - len(wanted))
-        due = [
-            one for name in names for one in reader.find_due(name, self.now_us(), CLAIM_PER_ROUND)
-        ]
-        wanted += [pk for _, pk in sorted(due)[:CLAIM_PER_ROUND]]
+        wanted = self.claims.choose(sorted(set(self._names())))
         if self.only is not None:
             wanted = [pk for pk in wanted if self._is_of_only(pk)]
         if not wanted:
@@ -742,7 +732,7 @@ class Worker:
         self.claim_soon()
 
     def claim_soon(self) -> None:
-        """Places are free again: see in this turn of the loop which runs wait for a worker."""
+        """See in this turn of the loop which runs wait for a worker."""
         if not self._will_claim:
             self._will_claim = True
             self._loop.call_soon(self._claim_now)

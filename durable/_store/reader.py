@@ -240,9 +240,14 @@ class Reader:
         rows = self._all("find_next_wake", workflow=workflow)
         return rows[0][0] if rows else None
 
-    def find_claimable(self, workflow: str, limit: int) -> list[int]:
-        """Return keys of free, ready runs of a workflow."""
-        return [pk for (pk,) in self._all("find_claimable", workflow=workflow, limit=limit)]
+    def find_asked(self, workflow: str, limit: int) -> list[int]:
+        """Return keys of free, ready runs of a workflow that have begun and have a message."""
+        return [pk for (pk,) in self._all("find_asked", workflow=workflow, limit=limit)]
+
+    def find_claimable(self, workflow: str, limit: int) -> list[tuple[int, int]]:
+        """Return (priority, key) of free, ready runs of a workflow, most urgent first."""
+        rows = self._all("find_claimable", workflow=workflow, limit=limit)
+        return [(priority, pk) for priority, pk in rows]
 
     # -- one run ---------------------------------------------------------------------------------
 

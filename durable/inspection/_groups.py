@@ -90,7 +90,7 @@ class Groups:
     def _unserved_workflow(self, workflow: str) -> Sequence[IssueView]:
         now_us = self._clock.wall_us()
         waiting: list[tuple[int, int]] = []
-        for pk in self._reader.find_claimable(workflow, UNSERVED_MAX):
+        for _, pk in self._reader.find_claimable(workflow, UNSERVED_MAX):
             row = self._reader.find_run(pk)
             if row is not None:
                 waiting.append((row.created_us, pk))

@@ -71,10 +71,20 @@ RETURNING started_us
 
 -- :name find_claimable
 -- Free runs of one workflow that are ready, most urgent and oldest first.
-SELECT pk
+SELECT priority, pk
   FROM run
  WHERE state = 'ready' AND worker_id IS NULL AND workflow = :workflow
  ORDER BY priority, pk
+ LIMIT :limit
+
+-- :name find_asked
+-- :scan allowed (the inbox holds only what nobody has taken yet)
+-- Free runs of one workflow that have begun, and have a message to read.
+SELECT DISTINCT run.pk
+  FROM inbox CROSS JOIN run ON run.pk = inbox.run
+ WHERE run.state = 'ready' AND run.worker_id IS NULL AND run.started_us IS NOT NULL
+   AND run.workflow = :workflow
+ ORDER BY run.pk
  LIMIT :limit
 
 -- :name find_due

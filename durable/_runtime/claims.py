@@ -1,0 +1,65 @@
+"""Claims: which free runs a worker takes, and how many at once.
+
+Law: the most urgent first, over all workflows; and no more than the worker has places for, and a
+little ahead, so that a backlog spreads over the workers that are there. A run whose message waits
+to be read is taken all the same: it may need no place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from durable._runtime.worker import Worker
+
+__all__ = ["Claims"]
+
+CLAIM_PER_ROUND = 200
+
+
+class Claims:
+    """Chooses what one worker claims."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._at_once = 0
+
+    @property
+    def _ahead(self) -> int:
+        """How many steps may wait for a place before no more runs are taken."""
+        limits = self._worker.limits
+        return max(1, min(limits.max_running_activities, limits.threads_max) // 4)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a run more would find a place soon."""
+        return self._worker.activities.places.waiting < self._ahead
+
+    def _room(self) -> int:
+        """Return how many to take now: what they ask for is only known once they are there.
+
+        At first as many as threads are free. While nothing waits for a place after that, twice as
+        many each time.
+        """
+        places = self._worker.activities.places
+        if not self.has_room:
+            self._at_once = 0
+            return 0
+        first = max(places.free_threads, 0) + self._ahead - places.waiting
+        self._at_once = min(max(first, 2 * self._at_once), CLAIM_PER_ROUND)
+        return min(self._at_once, places.limit - places.running + self._ahead)
+
+    def choose(self, names: list[str]) -> list[int]:
+        """Return the keys of free runs to be taken, most urgent first; of some workflows."""
+        worker = self._worker
+        reader, now_us = worker.store.reader, worker.now_us()
+        room = self._room()
+        if room < 1:
+            worker.activities.places.backlog = True
+            return [pk for name in names for pk in reader.find_asked(name, CLAIM_PER_ROUND)]
+        ready = sorted(one for name in names for one in reader.find_claimable(name, room))[:room]
+        due = sorted(
+            one for name in names for one in reader.find_due(name, now_us, CLAIM_PER_ROUND)
+        )
+        worker.activities.places.backlog = len(ready) == room
+        return [pk for _, pk in ready] + [pk for _, pk in due[:CLAIM_PER_ROUND]]
