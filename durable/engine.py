@@ -7,10 +7,8 @@ import contextlib
 import inspect
 import logging
 import os
-import signal
 import sys
 from collections.abc import (
-    AsyncGenerator,
     Awaitable,
     Callable,
     Coroutine,
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, Ty
 from durable import definitions
 from durable._clock import Clock, SystemClock, new_salt
 from durable._runtime.alerts import Hook
+from durable._runtime.stopping import stopping_on_signals
 from durable._runtime.worker import Worker
 from durable._store import messages, requests, starts
 from durable._store.cursor import Cursor
@@ -55,6 +54,8 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "run"]
 
 _logger = logging.getLogger("durable.engine")
+
+_STOPPED = "stopped, and nothing is lost; run it again to go on"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -141,6 +142,7 @@ class Engine(Client):
                 register(one, self._given)
         self._local: dict[str, list[Workflow[Any, Any]]] = {}
         self._worker: Worker | None = None
+        self._leaving: Worker | None = None
         self._stack: contextlib.AsyncExitStack | None = None
         self._pid = 0
         self._payload_bytes_max = self._limits.payload_bytes_max
@@ -179,7 +181,11 @@ class Engine(Client):
         worker, stack = self._worker, self._stack
         self._worker = self._stack = None
         if worker is not None and os.getpid() == self._pid:
-            await worker.close(self._grace_s)
+            self._leaving = worker
+            try:
+                await worker.close(self._grace_s)
+            finally:
+                self._leaving = None
         if stack is not None:
             await stack.__aexit__(None, None, None)
 
@@ -406,6 +412,11 @@ class Engine(Client):
         return self._worker
 
     @property
+    def _serving(self) -> Worker | None:
+        """The worker that serves the file, until it has left."""
+        return self._worker or self._leaving
+
+    @property
     def _store(self) -> Store:
         worker = self._running()
         worker.require_open()
@@ -603,7 +614,7 @@ async def _run(
         raise DefinitionError(f"{workflow!r} is no workflow; decorate the function with @workflow")
     functions = [workflow] if workflow.is_local else None
     engine = _OneRun(path, functions=functions) if only else Engine(path, functions=functions)
-    async with stopping_on_sigterm(), engine:
+    async with stopping_on_signals(lambda: engine._serving, _STOPPED), engine:
         handle = await engine._start(workflow, args, kwargs, "retry", None)
         worker = engine._running()
         worker.owns_loop = True
@@ -632,42 +643,11 @@ class _OneRun(Engine):
         worker.only = 0
 
 
-@contextlib.asynccontextmanager
-async def stopping_on_sigterm() -> AsyncGenerator[None]:
-    """Turn SIGTERM into a cancellation of this task, so that everything is left in order.
-
-    Raises:
-        SystemExit: With 143, as the shell shows a terminated process, once everything was left.
-    """
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    got_signal = False
-
-    def stop() -> None:
-        nonlocal got_signal
-        got_signal = True
-        task.cancel()
-
-    try:
-        loop.add_signal_handler(signal.SIGTERM, stop)
-    except (ValueError, RuntimeError):  # Not the main thread: signals are somebody else's.
-        yield
-        return
-    try:
-        yield
-    except asyncio.CancelledError:
-        if got_signal:
-            raise SystemExit(143) from None
-        raise
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-
-
 def run_until_stopped(engine: Engine, *, until_idle: bool = False) -> None:
     """Serve a file until SIGTERM or Ctrl-C: what ``durable worker`` does."""
 
     async def serve() -> None:
-        async with stopping_on_sigterm(), engine:
+        async with stopping_on_signals(lambda: engine._serving), engine:
             engine._running().owns_loop = True
             if until_idle:
                 await engine.wait_idle()

@@ -875,6 +875,10 @@ class Activities:
             if rows:
                 self._worker.submit(Change(rows))
 
+    def leave_behind(self) -> None:
+        """The engine is closed: `asyncio.run` does not wait for what swallows its cancel."""
+        self._execution.leave_behind()
+
     def cancel_all(self, runs: Iterable[LiveRun]) -> None:
         """The grace time is over: cancel what still runs; it is made again later."""
         self.grace_is_over = True

@@ -13,6 +13,8 @@ process die before anything later of the run is in the file, the drain is done a
 from __future__ import annotations
 
 import asyncio
+import logging
+from asyncio import tasks as asyncio_tasks
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from durable._runtime.worker import Worker
 
 __all__ = ["Execution"]
+
+logger = logging.getLogger("durable.activity")
 
 _BODY_BEGINS = ATTEMPT.facts["body begins"]
 _SMALL = {int, float, bool, NoneType}
@@ -109,6 +113,23 @@ class Execution:
                 activities.body_ends(attempt, None, error)
         else:
             activities.body_ends(attempt, payload, None)
+
+    def leave_behind(self) -> None:
+        """Take tasks that swallowed their cancellation out of those `asyncio.run` waits for."""
+        for task in asyncio.all_tasks(self._loop):
+            coro: Any = task.get_coro()
+            if getattr(coro, "cr_code", None) is not _PERFORM or coro.cr_frame is None:
+                continue
+            if coro.cr_frame.f_locals.get("self") is not self:
+                continue
+            attempt: Attempt = coro.cr_frame.f_locals["attempt"]
+            logger.warning(
+                "%s of run %s did not end when it was cancelled; it is left behind, and done again "
+                "later. Let asyncio.CancelledError pass",
+                attempt.activity.name, attempt.run.row.name,
+            )  # fmt: skip
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            asyncio_tasks._unregister_task(task)
 
     async def _encoded(self, work: Callable[[], bytes]) -> bytes:
         future: asyncio.Future[bytes] = self._loop.create_future()
@@ -224,6 +245,9 @@ class Execution:
             activities.body_ends(attempt, None, error)
         run.thaw()
         self.pass_turn(attempt)
+
+
+_PERFORM = Execution._perform.__code__
 
 
 def record(transaction: Transaction, run: LiveRun, event: Event) -> None:

@@ -63,6 +63,8 @@ TAKE_OVER_EVERY_S = 0.25
 DELIVER_PER_TURN = 30
 # Changes committed on the loop's own thread at once; more are the writer's.
 HERE_MAX = 16
+# What a stopping engine waits for: so many are named.
+SHOWN_MAX = 3
 # How long activities on the loop may do nothing before a manual clock jumps.
 IDLE_S = 0.01
 
@@ -112,6 +114,7 @@ class Worker:
         """Nothing but this engine runs on the loop, so a commit may hold it up: `durable.run`."""
         self._progress = 0
         self._stopping = False
+        self._has_grace = True
         self._is_open = False
         self._claiming = False
         self._claim_again = self._will_claim = False
@@ -202,16 +205,39 @@ class Worker:
         if self._restart is not None:
             self._restart.cancel()
         deadline = self._loop.time() + grace_s
-        while self.activities.is_busy and self._loop.time() < deadline:  # noqa: ASYNC110  rare
+        while self._has_grace and self.activities.is_busy:
+            if self._loop.time() >= deadline:
+                break
             await asyncio.sleep(0.005)
         self.activities.cancel_all(list(self.live.values()))
         for _ in range(100):  # Cancelled attempts get up to a second for their clean-up.
-            if not self.activities.has_tasks(self.live.values()):
+            if not self._has_grace or not self.activities.has_tasks(self.live.values()):
                 break
             await asyncio.sleep(0.01)
         self._close_now(orderly=True)
+        self.activities.leave_behind()
         self._end_waiters()
         self.threads.close()
+
+    def stop_at_once(self) -> None:
+        """End the grace time: what still runs is done again later."""
+        self._has_grace = False
+
+    def waits_for_text(self) -> str:
+        """Say what a stopping engine waits for, for people; empty if for nothing."""
+        now_us = self.now_us()
+        found = [
+            f"{one.activity.name} of run {run.row.name} "
+            f"({(now_us - one.attempt.started_us) / 1e6:.0f} s)"
+            for run in self.live.values()
+            for one in run.pending.values()
+            if one.attempt is not None and one.has_begun
+        ]
+        if not found:
+            return ""
+        more = f" and {len(found) - SHOWN_MAX} more" if len(found) > SHOWN_MAX else ""
+        shown = ", ".join(found[:SHOWN_MAX])
+        return f"{shown}{more} to end, at most for its grace time (again: at once)"
 
     def crash(self) -> None:
         """Vanish like a killed process, for tests: nothing is committed, nothing handed back."""
