@@ -29,7 +29,7 @@ from durable._store import messages, requests, starts
 from durable._store.cursor import Cursor
 from durable._store.rows import AlertRow, RunRow
 from durable._store.writer import Transaction
-from durable.client import Client, conflict, message_id, new_start
+from durable.client import Client, conflict, new_start
 from durable.definitions import Activity, Workflow, register
 from durable.errors import (
     Blocked,
@@ -40,6 +40,7 @@ from durable.errors import (
     UsageError,
     WrongState,
 )
+from durable.messages import message_id
 from durable.payloads import check_size
 from durable.policies import Duration, Limits, duration_us
 
@@ -534,7 +535,7 @@ class EngineTransaction:
             PayloadError: The value cannot be stored, or does not fit the signal's type.
         """
         self._cursor.require_open()
-        key = message_id(id)
+        key = message_id(id or signal.message_id)
         parcel = self._pack(signal._encode(value), f"signal {signal.name}")
         with self._transaction.unguarded():
             pk = requests.find_named(self._transaction, run_id).pk

@@ -18,10 +18,11 @@ type is no class, write it in brackets: ``Signal[int | None]("level")``.
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
 from weakref import WeakSet
 
 import attrs
@@ -78,6 +79,9 @@ def declared() -> Sequence[_Message]:
     return [by_name[key] for key in sorted(by_name)]
 
 
+MESSAGE_ID_CHARACTERS_MAX = 200
+
+
 class _Message:
     """A name with types; the types in brackets are known only after ``__init__``."""
 
@@ -124,7 +128,48 @@ class _Message:
         return f"<{self._kind} {self.name}>"
 
 
-class Signal(_Message, Generic[T]):
+class _SentOnce(_Message):
+    """A message that may be sent under an id of its own."""
+
+    message_id = ""
+    """What it is sent under; empty: each time it is sent it is another message."""
+
+    def options(self, *, id: str) -> Self:
+        """Return the same message, to be sent once under an id: for clicks that come twice.
+
+        A second one of this id is not delivered; an update's answer is given again, later and after
+        the run's end too. ``client.update_with_start(add.options(id=click), ...)``.
+
+        Args:
+            id: At most 200 printable characters; one run hears each id once.
+
+        Raises:
+            UsageError: It is none.
+        """
+        found = copy.copy(self)
+        found.message_id = message_id(id)
+        return found
+
+
+def message_id(given: object) -> str:
+    """Return the id of a message; empty for one that has none.
+
+    Raises:
+        UsageError: It is too long, or not printable.
+    """
+    if (
+        not isinstance(given, str)
+        or len(given) > MESSAGE_ID_CHARACTERS_MAX
+        or not (given.isprintable() or not given)
+    ):
+        raise UsageError(
+            f"the id of a message is at most {MESSAGE_ID_CHARACTERS_MAX} printable characters, not "
+            f"{given!r:.80}"
+        )
+    return given
+
+
+class Signal(_SentOnce, Generic[T]):
     """A message into a run, without an answer: kept until the run receives it, once, in order.
 
     Args:
@@ -219,7 +264,7 @@ class Signal(_Message, Generic[T]):
         return _runner(f"signal {self.name}.{what}()").mailbox
 
 
-class Update(_Message, Generic[T, R]):
+class Update(_SentOnce, Generic[T, R]):
     """A message into a run with an answer: ``answer = await run.update(update, value)``.
 
     Args:

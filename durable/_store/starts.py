@@ -6,11 +6,21 @@ from collections.abc import Callable
 
 from durable._store.rows import RunRow
 from durable._store.writer import Transaction
+from durable.errors import RunClosed
 
 __all__ = ["start"]
 
 Letter = Callable[[Transaction, int], object]
 """Sends a message to the run of this key, inside the same transaction."""
+
+
+def _hears(transaction: Transaction, pk: int, letter: Letter) -> bool:
+    """Send a message to a run that is there; False if it is closed and never heard of it."""
+    try:
+        letter(transaction, pk)
+    except RunClosed:
+        return False
+    return True
 
 
 def start(
@@ -34,10 +44,7 @@ def start(
         found = transaction.one("find_newest", id=values[0])
         if found is not None:
             run = RunRow(*found)
-            is_told = letter is not None and run.is_open
-            if letter is not None and is_told:
-                letter(transaction, run.pk)
-            return run.pk, False, is_told
+            return run.pk, False, letter is not None and _hears(transaction, run.pk, letter)
         for name, row in rows:
             transaction.rows(name, [row])
         pk = transaction.insert_runs([values])[0][0]

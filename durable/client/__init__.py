@@ -3,7 +3,7 @@
 from durable.client._blocking import BlockingClient, BlockingRun
 from durable.client._bulk import Job
 from durable.client._client import Client
-from durable.client._run import HistoryEvent, Item, Run, message_id
+from durable.client._run import HistoryEvent, Item, Run
 from durable.client._starts import conflict, new_start
 
 __all__ = [
@@ -15,6 +15,5 @@ __all__ = [
     "Job",
     "Run",
     "conflict",
-    "message_id",
     "new_start",
 ]

@@ -228,7 +228,8 @@ class Client(Bulk, Keeping):
     ) -> Run[R]:
         """Start a run and send it a signal, in one transaction; an open run of its id gets it too.
 
-        The run's code finds the signal before its first step.
+        The run's code finds the signal before its first step. ``signal.options(id=)`` is sent once
+        for its id, however often this is called, and whether the run has ended since or not.
 
         Raises:
             RunClosed: The id's newest run is closed, and ``on_closed`` is not ``"restart"``.
@@ -238,7 +239,7 @@ class Client(Bulk, Keeping):
         now_us = self._clock.wall_us()
 
         def letter(transaction: Transaction, pk: int) -> None:
-            messages.signal(pk, signal.name, parcel, "", now_us)(transaction)
+            messages.signal(pk, signal.name, parcel, signal.message_id, now_us)(transaction)
 
         return await self._start(workflow, args, kwargs, "return", letter)
 
@@ -253,7 +254,9 @@ class Client(Bulk, Keeping):
     ) -> A:
         """Start a run and send it an update, in one transaction; return the update's answer.
 
-        An open run of its id gets the update too.
+        An open run of its id gets the update too. ``update.options(id=)`` is done once for its id,
+        however often this is called; its answer is given again, after the run's end too, and
+        ``run.update_result`` knows it.
 
         Raises:
             RunClosed: The id's newest run is closed, and ``on_closed`` is not ``"restart"``.
@@ -264,7 +267,7 @@ class Client(Bulk, Keeping):
         """
         parcel = await self._pack(update._encode(value), f"update {update.name}")
         now_us = self._clock.wall_us()
-        key = new_id(now_us)
+        key = update.message_id or new_id(now_us)
 
         def letter(transaction: Transaction, pk: int) -> None:
             messages.update(pk, update.name, parcel, key, now_us)(transaction)

@@ -23,13 +23,14 @@ from durable.errors import (
     UsageError,
 )
 from durable.inspection import EventLog, EventView, RunDetails, RunSummary
+from durable.messages import message_id
 from durable.payloads import codec_for, decode_document
 
 if TYPE_CHECKING:
     from durable.client._client import Client
     from durable.messages import Query, Signal, Stream, Update, Value
 
-__all__ = ["HistoryEvent", "Item", "Run", "message_id"]
+__all__ = ["HistoryEvent", "Item", "Run"]
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -42,7 +43,6 @@ P = ParamSpec("P")
 TAIL_PAGE = 500
 # Events of a history told at once.
 EVENTS_PAGE = 500
-MESSAGE_ID_CHARACTERS_MAX = 200
 _REQUIRED: Any = object()
 # What a handle without types returns, and what the history shows.
 _plain = codec_for(Any, "what is stored")
@@ -219,7 +219,11 @@ class Run(Repairs, Generic[R_co]):
         client = self._client
         parcel = await client._pack(signal._encode(value), f"signal {signal.name}")
         operation = messages.signal(
-            self._pk, signal.name, parcel, message_id(id), client._clock.wall_us()
+            self._pk,
+            signal.name,
+            parcel,
+            message_id(id or signal.message_id),
+            client._clock.wall_us(),
         )
         await client._commit(operation)
 
@@ -241,7 +245,7 @@ class Run(Repairs, Generic[R_co]):
             RunClosed: The run had ended before.
         """
         client = self._client
-        key = message_id(id) or new_id(client._clock.wall_us())
+        key = message_id(id or update.message_id) or new_id(client._clock.wall_us())
         parcel = await client._pack(update._encode(value), f"update {update.name}")
         operation = messages.update(self._pk, update.name, parcel, key, client._clock.wall_us())
         pk: int = await client._commit(operation)
@@ -427,16 +431,3 @@ class Run(Repairs, Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"<run {self.name} of {self.workflow}>"
-
-
-def message_id(given: object) -> str:
-    if (
-        not isinstance(given, str)
-        or len(given) > MESSAGE_ID_CHARACTERS_MAX
-        or not (given.isprintable() or not given)
-    ):
-        raise UsageError(
-            f"the id of a message is at most {MESSAGE_ID_CHARACTERS_MAX} printable characters, not "
-            f"{given!r:.80}"
-        )
-    return given
