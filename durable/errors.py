@@ -224,7 +224,7 @@ class Blocked(WorkflowError):
 
     Attributes:
         message: What does not fit, with both sides, and what to do.
-        kind: ``"history"``, ``"payload"``, ``"not-durable"``, ``"endless"``, ``"idle"``,
+        kind: ``"history"``, ``"payload"``, ``"not-durable"``, ``"endless"``,
             ``"function"``, ``"refused"`` or ``"lost"``.
         difference: Of code and history, both sides: ``step``, ``event``, ``recorded``, ``at_us``
             (microseconds since the run's start), ``code`` and ``where`` (file:line); else empty.

@@ -56,7 +56,7 @@ def waits_of(run: LiveRun) -> tuple[int | None, dict[str, Any]]:
 
 
 def _tell_once(run: LiveRun) -> None:
-    """Warn that nothing durable can wake the run; it may be a mistake, or a server's way to wait."""
+    """Warn that nothing durable can wake the run: a mistake, or how a server waits."""
     if run.driver.note_that_it_waits_for_nothing():
         logger.warning(
             "run %s waits for nothing that is durable: %s. If that is a mistake, await an "

@@ -537,7 +537,7 @@ async def test_a_paused_run_is_terminated_as_it_is(durable_harness):
 
 @workflow
 async def gets_stuck() -> None:
-    await asyncio.get_running_loop().create_future()
+    await asyncio.to_thread(print)
 
 
 async def test_a_blocked_run_is_terminated_and_a_cancel_of_it_is_kept(durable_harness):

@@ -9,13 +9,14 @@ import anyio
 import pytest
 
 import durable
-from durable import Signal, Update, Value, activity, workflow
+from durable import Query, Signal, Update, Value, activity, workflow
 from durable.testing import MODES, Harness, ManualClock
 from tests.runtime.insist import insist, reach
 
 go = Signal("go", int)
 double = Update("double", int, int)
 never = Signal("never", int)
+asked = Query("asked", str)
 state = Value("state", int)
 
 
@@ -184,3 +185,60 @@ async def test_what_a_handler_raises_after_the_main_function_ended_is_too_late(h
     await insist(harness, run, lambda one: one.signal(go, 1, id="s"))
 
     assert await harness.finish(run) == "the main function ended"
+
+
+# -- waiting for nothing ---------------------------------------------------------------------------
+
+
+@activity
+async def clean_up() -> str:
+    return "cleaned"
+
+
+@workflow
+async def serves() -> None:
+    asked.handler(lambda: "here")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        state.set(1)
+        await clean_up()
+
+
+async def test_a_run_that_waits_for_a_cancel_is_cancelled_after_its_clean_up(harness):
+    run = await harness.start(serves.options(id="x"))
+
+    await insist(harness, run, lambda one: one.cancel("enough"))
+
+    with pytest.raises(durable.RunCancelled, match="enough"):
+        await harness.finish(run)
+    assert await insist(harness, run, lambda one: one.read(state)) == 1
+
+
+async def test_a_cancel_that_is_there_before_the_first_step_reaches_a_run_that_waits_for_it(
+    tmp_path,
+):
+    async with durable.Client(tmp_path / "app.db", create=True) as client:
+        run = await client.start(serves.options(id="x"))
+        await run.cancel("enough")
+
+    async with durable.Engine(tmp_path / "app.db", functions=[serves]) as engine:
+        with pytest.raises(durable.RunCancelled, match="enough"):
+            await (await engine.get("x")).result()
+
+
+async def test_a_run_that_waits_for_nothing_answers_queries_and_says_so_once(tmp_path, caplog):
+    async with Harness(tmp_path / "app.db") as harness:
+        run = await harness.start(serves.options(id="x"))
+        while await run.status() != "waiting":
+            await asyncio.sleep(0.01)
+
+        answers = [await run.query(asked) for _ in range(2)]
+        why = (await run.details()).why
+
+    told = [one for one in caplog.records if "waits for nothing that is durable" in one.message]
+    assert answers == ["here", "here"]
+    assert why == "only a cancel can wake it"
+    assert len(told) == 1
+    assert told[0].name == "durable.engine"
+    assert "test_given_up_core.py" in told[0].message
