@@ -22,7 +22,7 @@ import copy
 import inspect
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 from weakref import WeakSet
 
 import attrs
@@ -223,14 +223,40 @@ class Signal(_SentOnce, Generic[T]):
         while True:
             yield await self.receive()
 
-    def handler(self, fn: Callable[[T], Any]) -> Callable[[T], Any]:
+    @overload
+    def handler(self, fn: Callable[[T], Any], /) -> Callable[[T], Any]: ...
+    @overload
+    def handler(
+        self, *, on_end: Literal["wait", "abandon"]
+    ) -> Callable[[Callable[[T], Any]], Callable[[T], Any]]: ...
+    def handler(self, *fns: Any, on_end: Literal["wait", "abandon"] = "wait") -> Any:
         """Let a function of this workflow handle each one, those that wait included.
 
         Each call is a task of its own; a plain function may be given too. What it raises ends the
-        run. Use it as a decorator inside the workflow.
+        run. Use it as a decorator inside the workflow. From the moment the main function has ended
+        none begins any more: signals that come then are dead letters, or move along with
+        ``continue_as_new``.
+
+        Args:
+            *fns: The function.
+            on_end: ``"wait"``: the run ends, or goes on as new, once each call that has begun has
+                ended; a run that fails or is cancelled cancels them, and waits for their clean-up.
+                ``"abandon"``: the run's end does not wait for them.
+
+        Raises:
+            UsageError: ``on_end`` is neither.
         """
-        self._mailbox("handler").on_signal(self.name, Listener(fn, self._codec().decode))
-        return fn
+        if on_end not in {"wait", "abandon"}:
+            raise UsageError(f'on_end is "wait" or "abandon", not {on_end!r}')
+        mailbox = self._mailbox("handler")
+
+        def register(fn: Any) -> Any:
+            decode = self._codec().decode
+            listener = Listener(fn, decode, is_abandoned=on_end == "abandon")
+            mailbox.on_signal(self.name, listener)
+            return fn
+
+        return register(*fns) if fns else register
 
     @staticmethod
     def any_handler(fn: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:

@@ -102,6 +102,7 @@ class Continued:
 
 
 Outcome = Completed | Failed | Cancelled | Continued
+_GOOD_ENDS = (Completed, Continued)
 
 
 class Driver:
@@ -131,6 +132,8 @@ class Driver:
         self.mailbox = Mailbox(self.loop, context)
         self.main: asyncio.Task[Any] | None = None
         self.outcome: Outcome | None = None
+        self.ending: Outcome | None = None
+        """How the run will end, once the handlers that have begun have ended."""
         self.seq = 0
         self.at_us = 0
         self.replaying = False
@@ -222,6 +225,8 @@ class Driver:
 
     def _cancel(self, message: str | None) -> None:
         assert self.main is not None
+        if isinstance(self.ending, _GOOD_ENDS):  # It only waited for its handlers.
+            self.ending = self._stopped()
         self.loop.call_soon(self.main.cancel, message)
         self.mailbox.cancel_handlers(message)
 
@@ -306,6 +311,50 @@ class Driver:
     # -- inside ----------------------------------------------------------------------------------
 
     def _drain(self) -> list[Command]:
+        self._run()
+        main, mailbox = self.main, self.mailbox
+        assert main is not None
+        if main.done() or mailbox.failure is not None:
+            while self._look_at_ends(main):
+                self._run()
+        loop = self.loop
+        commands = loop.commands
+        loop.commands = []
+        return commands
+
+    def _look_at_ends(self, main: asyncio.Task[Any]) -> bool:
+        """Decide how the run ends, and whether it has; True if its code has to run on for that.
+
+        Law 17: a run ends when its main function and the handlers that had begun have ended. One
+        that fails or is cancelled cancels them, and their clean-up is waited for.
+        """
+        before, mailbox = self.ending, self.mailbox
+        if mailbox.failure is not None and (before is None or isinstance(before, _GOOD_ENDS)):
+            is_first = not main.done() or mailbox.failed_first
+            if is_first or isinstance(self._outcome(main), _GOOD_ENDS):
+                self.ending = _raised(mailbox.failure)
+        if self.ending is None and main.done():
+            self.ending = self._outcome(main)
+        if self.ending is not before and type(self.ending) is not type(before):
+            mailbox.is_closed = True
+            is_good = isinstance(self.ending, _GOOD_ENDS)
+            if not main.done():
+                self.loop.call_soon(main.cancel, "a handler has ended the run")
+            if not is_good and mailbox.open_handlers:
+                mailbox.cancel_handlers("the run fails")
+                return True
+            if not main.done():
+                return True
+        if main.done() and not mailbox.open_handlers:
+            self.outcome = self.ending
+        return False
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether how the run ends is decided, and handlers, or clean-up, are waited for."""
+        return self.ending is not None and self.outcome is None
+
+    def _run(self) -> None:
         loop = self.loop
         loop.drain()
         if isinstance(loop.violation, Blocked):
@@ -318,15 +367,6 @@ class Driver:
                 f"rest\n{loop.stack()}",
                 "endless",
             )
-        main = self.main
-        assert main is not None
-        if self.mailbox.failure is not None:
-            self.outcome = _raised(self.mailbox.failure)
-        elif main.done():
-            self.outcome = self._outcome(main)
-        commands = loop.commands
-        loop.commands = []
-        return commands
 
     def _end_step(self, step: Step, event: Event, value: Any) -> None:
         if step.name != (event.name or step.name) or step.kind != _ENDS_OF_STEPS[event.kind]:
@@ -406,15 +446,20 @@ class Driver:
             difference=_difference(event, _of(event), "nothing there", where),
         )
 
+    def _stopped(self) -> Outcome | None:
+        """Return how the run ends because it was asked to, or its time is over."""
+        if self.timed_out_seq:
+            error = RunTimedOut("the run did not end within its run_timeout")
+            return Failed(error, self.timed_out_seq)
+        return Cancelled(self.cancel_reason or "", self.cancel_seq) if self.cancel_seq else None
+
     def _outcome(self, main: asyncio.Task[Any]) -> Outcome:
         if main.cancelled():
-            if self.timed_out_seq:
-                error = RunTimedOut("the run did not end within its run_timeout")
-                return Failed(error, self.timed_out_seq)
-            if self.cancel_seq:
-                return Cancelled(self.cancel_reason or "", self.cancel_seq)
+            stopped = self._stopped()
+            if stopped is not None:
+                return stopped
             return Failed(asyncio.CancelledError("the workflow cancelled itself"), 0)
-        error = main.exception()  # type: ignore[assignment]
+        error = main.exception()
         if error is None:
             return Completed(main.result())
         return _raised(error)

@@ -238,6 +238,7 @@ RUN = Machine(
         ([RunState.IDLE], "goes on", RunState.DRIVEN),
         ([RunState.DRIVEN, RunState.IDLE], "main function ends", RunState.CLOSING),
         ([RunState.CLOSING], "main function ends", RunState.CLOSING),
+        ([RunState.PAUSING], "main function ends", RunState.PAUSING),
         (_GOING, "pause asked", RunState.PAUSING),
         ([RunState.PAUSING], "pause asked", RunState.PAUSING),
         ([RunState.PAUSING], "resumed", RunState.DRIVEN),

@@ -55,6 +55,8 @@ class Listener:
     decode: Decode
     encode: Encode | None = None
     validator: Callable[..., Any] | None = None
+    is_abandoned: bool = False
+    """Whether the run's end does not wait for it."""
 
 
 class Mailbox:
@@ -71,11 +73,17 @@ class Mailbox:
         self._updates: dict[str, Listener] = {}
         self._queries: dict[str, Listener] = {}
         self._tasks: list[asyncio.Task[Any]] = []
+        self._abandoned: list[asyncio.Task[Any]] = []
+        """Of handlers that the run's end does not wait for."""
         self.open_updates: dict[str, str] = {}
         """Accepted updates that have no answer yet: id to name."""
         self.failure: BaseException | None = None
-        """What a signal's handler raised before the main function ended: it ends the run."""
+        """What the first signal's handler raised that raised anything: it ends the run."""
+        self.failed_first = False
+        """Whether it was raised before the main function ended."""
         self._has_main_ended = False
+        self.is_closed = False
+        """The run ends: no handler begins any more."""
 
     # -- what the workflow's code asks -----------------------------------------------------------
 
@@ -123,6 +131,8 @@ class Mailbox:
     def on_signal(self, name: str | None, listener: Listener) -> None:
         """Handle each signal of a name, those that wait included; None handles all other names."""
         self._loop.refuse_reader("a new handler of signals")
+        if name is None and self.is_closed:
+            return
         if name is None:
             self._catch_all = listener
             waiting = sorted(
@@ -132,7 +142,7 @@ class Mailbox:
             self._letters.clear()
         else:
             self._handlers[name] = listener
-            waiting = list(self._letters.pop(name, ()))
+            waiting = [] if self.is_closed else list(self._letters.pop(name, ()))
         for letter in waiting:
             self._handle(letter, listener, catches_all=name is None)
 
@@ -184,9 +194,12 @@ class Mailbox:
         name = event.name
         number = self._counts[name] = self._counts.get(name, 0) + 1
         letter = Letter(event.seq, name, number, event.result, event.step)
-        listener = self._handlers.get(name)
+        listener = None if self.is_closed else self._handlers.get(name)
         if listener is not None:
             self._handle(letter, listener, catches_all=False)
+        elif self.is_closed:
+            self._letters.setdefault(name, deque()).append(letter)
+            self._wake(name)
         elif self._catch_all is not None and not self._getters.get(name):
             self._handle(letter, self._catch_all, catches_all=True)
         else:
@@ -208,31 +221,47 @@ class Mailbox:
             self._loop.record(BuryLetter(letter.seq, letter.name, str(error)), "handler")
             return
         args = (letter.name, value) if catches_all else (value,)
-        task = self._begin(listener.fn, args, f"signal:{letter.name}#{letter.number}")
+        path = f"signal:{letter.name}#{letter.number}"
+        task = self._begin(listener.fn, args, path, is_abandoned=listener.is_abandoned)
         task.add_done_callback(self._handled, context=self._context)
 
-    def _begin(self, fn: Callable[..., Any], args: tuple[Any, ...], path: str) -> asyncio.Task[Any]:
+    def _begin(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        path: str,
+        *,
+        is_abandoned: bool = False,
+    ) -> asyncio.Task[Any]:
         task = self._loop.make_task(_call(fn, args), path, self._context.copy())
         self._tasks = [one for one in self._tasks if not one.done()]
-        self._tasks.append(task)
+        self._abandoned = [one for one in self._abandoned if not one.done()]
+        (self._abandoned if is_abandoned else self._tasks).append(task)
         return task
 
     def _handled(self, task: asyncio.Task[Any]) -> None:
-        if self.failure is None and not self._has_main_ended and not task.cancelled():
+        if self.failure is None and not task.cancelled():
             self.failure = task.exception()
+            self.failed_first = not self._has_main_ended
 
     def main_ended(self, _main: asyncio.Task[Any]) -> None:
-        """Take note that the main function has ended: what handlers raise is too late now."""
-        self._has_main_ended = True
+        """Take note that the main function has ended: no handler begins any more."""
+        self._has_main_ended = self.is_closed = True
+
+    @property
+    def open_handlers(self) -> list[str]:
+        """The paths of the handlers that have begun and not ended, and that the end waits for."""
+        return [one.get_name() for one in self._tasks if not one.done()]
 
     def cancel_handlers(self, message: str | None) -> None:
-        """Cancel what handlers do: the run was asked to stop."""
-        for task in self._tasks:
+        """Cancel what handlers do: the run was asked to stop, or fails."""
+        for task in (*self._tasks, *self._abandoned):
             task.cancel(message)
 
     def forget_code(self) -> None:
         """Let go of the code that listens: it is about to be dropped from memory."""
         self._tasks.clear()
+        self._abandoned.clear()
         self._getters.clear()
 
     # -- updates ---------------------------------------------------------------------------------
@@ -244,6 +273,10 @@ class Mailbox:
             UpdateRefused: There is no handler, it does not decode, or its validator raised.
         """
         listener = self._updates.get(name)
+        if self.is_closed:
+            raise UpdateRefused(
+                f"the run ends: its main function has ended, and update {name} came late"
+            )
         if listener is None:
             known = ", ".join(sorted(self._updates)) or "none"
             raise UpdateRefused(f"the run takes no update {name!r} now; it takes: {known}")

@@ -71,11 +71,20 @@ def close(run: LiveRun, outcome: Outcome, rows: Rows) -> Change:
     for update, name in run.driver.mailbox.open_updates.items():
         rows.append(("upsert_answer", (pk, update, name, "abandoned", "null", now_us)))
     if state != "continued":
+        _bury_letters(run, rows, now_us)
         _end_rows(run, rows, now_us)
         if run.inside.minds_children:
             is_alive = run.worker.store.locks.is_held
             operation = partial(requests.end_children, pk=pk, now_us=now_us, is_alive=is_alive)
     return Change(rows, run.closed, state, None, operation)
+
+
+def _bury_letters(run: LiveRun, rows: Rows, now_us: int) -> None:
+    """Keep the signals that the code has not received as dead letters."""
+    for one in run.driver.mailbox.unreceived():
+        stored = run.worker.stored(one.payload, rows)
+        why = "the run ended, and its code had not received it"
+        rows.append(("insert_letter", (run.row.pk, one.seq, one.name, one.id, stored, why, now_us)))
 
 
 def _end_rows(run: LiveRun, rows: Rows, now_us: int) -> None:

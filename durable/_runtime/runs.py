@@ -70,6 +70,7 @@ _DRIVEN = RunState.DRIVEN
 _CLAIMED = RUN.facts["claimed"]
 _WAITS, _GOES_ON = RUN.facts["waits"], RUN.facts["goes on"]
 _PAUSE_ASKED, _RESUMED = RUN.facts["pause asked"], RUN.facts["resumed"]
+_MAIN_ENDS = RUN.facts["main function ends"]
 _END_DECIDED, _CLOSES = RUN.facts["end decided"], RUN.facts["closed"]
 _LEAVES_MEMORY = RUN.facts["leaves memory"]
 _LEFT = {
@@ -383,6 +384,8 @@ class LiveRun:
         finally:
             watchdog.draining = None
         self.commit(rows, commands, event_row)
+        if driver.ending is not None and driver.is_closing:
+            self.state = _MAIN_ENDS[self.state]  # It ends once its handlers have.
 
     def recorded(self, event: Event) -> None:
         """A fact is in the file: let the code react, and commit what it asks for, if it must be."""

@@ -29,7 +29,7 @@ def waits_of(run: LiveRun) -> tuple[int | None, dict[str, Any]]:
             due += [(timer.due_us, one.step_id) for timer in one.timers or ()]
     if run.limit_timer is not None:
         due.append((run.limit_timer.due_us, "run_timeout"))
-    awaited = _awaited(run)
+    awaited = [*_closing(run), *_awaited(run)]
     if retries:
         first = min(retries, key=lambda one: one.retry_at_us or 0)
         waits: dict[str, Any] = {
@@ -66,6 +66,15 @@ def _tell_once(run: LiveRun) -> None:
             ONLY_A_CANCEL,
             run.driver.loop.stack(),
         )
+
+
+def _closing(run: LiveRun) -> list[str]:
+    """Return which handlers a run waits for that ends, for people."""
+    if not run.driver.is_closing:
+        return []
+    paths = run.driver.mailbox.open_handlers
+    shown = ", ".join(path.replace(":", " ", 1) for path in paths[:AWAITED_MAX])
+    return [f"the end of its handlers ({shown}): its main function has ended"] if paths else []
 
 
 def _awaited(run: LiveRun) -> list[str]:

@@ -179,12 +179,13 @@ async def test_what_a_handler_raises_before_the_main_function_ends_fails_the_run
         await harness.finish(run)
 
 
-async def test_what_a_handler_raises_after_the_main_function_ended_is_too_late(harness):
+async def test_what_a_handler_raises_that_outlives_the_main_function_fails_the_run_too(harness):
     run = await harness.start(ends_with_its_handler.options(id="x"), "late")
 
     await insist(harness, run, lambda one: one.signal(go, 1, id="s"))
 
-    assert await harness.finish(run) == "the main function ended"
+    with pytest.raises(durable.WorkflowError, match="the handler failed"):
+        await harness.finish(run)
 
 
 # -- waiting for nothing ---------------------------------------------------------------------------
