@@ -338,12 +338,11 @@ class Driver:
         if self.ending is not before and type(self.ending) is not type(before):
             mailbox.is_closed = True
             is_good = isinstance(self.ending, _GOOD_ENDS)
+            stops = not is_good and mailbox.cancel_others("the run fails")
             if not main.done():
                 self.loop.call_soon(main.cancel, "a handler has ended the run")
-            if not is_good and mailbox.open_handlers:
-                mailbox.cancel_handlers("the run fails")
-                return True
-            if not main.done():
+                stops = True
+            if stops:
                 return True
         if main.done() and not mailbox.open_handlers:
             self.outcome = self.ending

@@ -65,6 +65,8 @@ _WAIT_FOR_CODE = asyncio.wait_for.__code__
 _AS_COMPLETED_FILE = asyncio.as_completed.__code__.co_filename
 _collecting = False
 
+# Failed tasks that nothing awaited: so many of a run are told of.
+UNSEEN_FAILURES_MAX = 100
 # Each wait in a nest of `finally` blocks ignores GeneratorExit once; deeper nests than this are
 # left to a collection under our hooks.
 CLOSE_TRIES = 10
@@ -340,6 +342,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._tasks: list[WorkflowTask] = []
         self._tasks_swept_at = 64
+        self._unseen: list[WorkflowTask] = []
         self._evicting = self._reading = False
         self._has_refused = False
         self.read_only_broken = False
@@ -527,6 +530,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         task = WorkflowTask(coro, self, lineage, name, context)
         self._tasks.append(task)
         if len(self._tasks) > self._tasks_swept_at:
+            self._keep_unseen_failures()
             self._tasks = [task for task in self._tasks if not task.done()]
             self._tasks_swept_at = 2 * len(self._tasks) + 64
         return task
@@ -595,8 +599,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return None
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Log what nobody retrieved, once: not on replay, not while the run is dropped."""
-        if self._evicting or self.silent:
+        """Log what asyncio complains of: not on replay, not while the run is dropped.
+
+        That an exception was never retrieved asyncio says from a finalizer, at the collector's
+        moment and in the middle of whatever runs then: here it is `unseen_failures` that tells.
+        """
+        if self._evicting or self.silent or "future" in context or "task" in context:
             return
         logger.warning("%s", context.get("message"), exc_info=context.get("exception"))
 
@@ -714,6 +722,28 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 f"and waits for nothing: an endless loop\n{self.stack()}",
                 "endless",
             )
+
+    def _keep_unseen_failures(self) -> None:
+        for task in self._tasks:
+            if len(self._unseen) >= UNSEEN_FAILURES_MAX:
+                return
+            if task.done() and task._log_traceback and not task.cancelled():
+                self._unseen.append(task)
+
+    def unseen_failures(self) -> list[tuple[str, BaseException]]:
+        """Return the tasks that failed and that nothing has awaited, with what they raised.
+
+        At most `UNSEEN_FAILURES_MAX` of them; each is returned once.
+        """
+        self._keep_unseen_failures()
+        found: list[tuple[str, BaseException]] = []
+        for task in self._unseen:
+            if task._log_traceback:
+                error = task.exception()
+                assert error is not None
+                found.append((task.get_name(), error))
+        self._unseen.clear()
+        return found
 
     def frames(self) -> dict[str, Sequence[FrameType]]:
         """Return the suspended frames of each unfinished task by its name, outermost first."""

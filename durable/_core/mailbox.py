@@ -258,6 +258,13 @@ class Mailbox:
         for task in (*self._tasks, *self._abandoned):
             task.cancel(message)
 
+    def cancel_others(self, message: str) -> bool:
+        """Cancel the handlers that were not told to stop yet; False if there are none."""
+        others = [one for one in self._tasks if not one.done() and not one.cancelling()]
+        for task in others:
+            task.cancel(message)
+        return bool(others)
+
     def forget_code(self) -> None:
         """Let go of the code that listens: it is about to be dropped from memory."""
         self._tasks.clear()

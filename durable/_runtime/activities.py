@@ -116,7 +116,7 @@ class Activities:
         self._execution = Execution(worker, loop, self)
         self._quarantine = Quarantine(worker, self)
         self._slow = SlowSteps(worker, self)
-        self._told = Told(loop)
+        self.told = Told(loop)
         self._ended: list[tuple[Attempt, bytes | None, BaseException | None]] = []
         self._will_fill = False
         self.is_stopping = False
@@ -502,7 +502,7 @@ class Activities:
             self._end_failed(pending, late, rows, attempt)
             return
         record = record_exception(error)
-        self._told.attempt_failed(pending, error, wait_us)
+        self.told.attempt_failed(pending, error, wait_us)
         pending.number += 1
         pending.retry_at_us = now_us + wait_us
         pending.last_error = summary(record)
@@ -545,7 +545,7 @@ class Activities:
         """End the step with an error that no retry can mend."""
         run, step = pending.run, pending.step
         rows += self.finish(pending) or []
-        self._told.step_failed(pending, error)
+        self.told.step_failed(pending, error)
         started_us = attempt.started_us if attempt is not None else 0
         run.deliver(
             Kind.FAILED,

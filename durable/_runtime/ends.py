@@ -55,6 +55,7 @@ def close(run: LiveRun, outcome: Outcome, rows: Rows) -> Change:
     """Return the change of the run's last event and its end."""
     run.worker.keeper.write()  # Whoever sees the end sees every line.
     state, payload, origin = _end_of(run, outcome)
+    run.worker.activities.told.run_ended(run, state, payload)
     operation: Callable[[Transaction], Any] | None = None
     if isinstance(outcome, Continued):
         values = _next_ordinal(run, outcome.args, outcome.kwargs, rows)

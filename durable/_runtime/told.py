@@ -12,12 +12,17 @@ import logging
 from contextvars import Context
 from typing import TYPE_CHECKING
 
+from durable._core.failures import summary
+from durable.payloads import decode_document
+
 if TYPE_CHECKING:
     from durable._runtime.attempts import PendingStep
+    from durable._runtime.runs import LiveRun
 
 __all__ = ["Told"]
 
 logger = logging.getLogger("durable.activity")
+run_logger = logging.getLogger("durable.engine")
 
 # Kinds whose traceback was told; beyond it, each is told whole once more.
 KINDS_MAX = 1_000
@@ -33,7 +38,9 @@ class Told:
 
     def is_first(self, function: str, error: BaseException) -> bool:
         """Say whether a failure is the first of its kind."""
-        kind = (function, type(error).__qualname__)
+        return self._is_first_kind((function, type(error).__qualname__))
+
+    def _is_first_kind(self, kind: tuple[str, str]) -> bool:
         if kind in self._kinds:
             return False
         if len(self._kinds) >= KINDS_MAX:
@@ -49,6 +56,24 @@ class Told:
         """Tell that a step failed for good: the workflow gets the exception."""
         self._say(pending, error, "there is no other attempt")
 
+    def run_ended(self, run: LiveRun, state: str, payload: bytes) -> None:
+        """Tell that a run failed, and of tasks of any run that failed and that nothing awaited."""
+        for name, error in run.driver.loop.unseen_failures():
+            self._loop.call_soon(
+                _warn,
+                f"run {run.row.name}: task {name} failed, and nothing has awaited it: "
+                f"{_line_of(error)}",
+                error,
+                context=Context(),
+            )
+        if state == "failed":
+            record = decode_document(payload)
+            line = f"run {run.row.name} ({run.row.workflow}) failed: {summary(record)}"
+            trace = str(record.get("traceback", "")).rstrip()
+            if self._is_first_kind((run.row.workflow, str(record.get("type")))) and trace:
+                line = f"{line}\n{trace}"
+            self._loop.call_soon(_error, line, context=Context())
+
     def _say(self, pending: PendingStep, error: BaseException, then: str) -> None:
         name = pending.activity.name
         self._loop.call_soon(
@@ -62,6 +87,10 @@ class Told:
 
 def _warn(line: str, error: BaseException | None) -> None:
     logger.warning("%s", line, exc_info=error)
+
+
+def _error(line: str) -> None:
+    run_logger.error("%s", line)
 
 
 def _line_of(error: BaseException) -> str:

@@ -290,8 +290,8 @@ DOCTORS = [
     ),
     (
         "left 1 rows in step",
-        "INSERT INTO step (run, step, name, state, attempt, scheduled_us) "  # noqa: ISC004
-        "VALUES (2, 'x', 'x', 'intent', 1, 1)",
+        "INSERT INTO step (run, step, name, state, attempt, scheduled_us, fingerprint) "  # noqa: ISC004
+        "VALUES (2, 'x', 'x', 'intent', 1, 1, 0)",
     ),
     ("is missing", "DELETE FROM blob WHERE id IN (SELECT id FROM blob LIMIT 1)"),
     ("references noted", "UPDATE blob SET refs = 2 WHERE id IN (SELECT id FROM blob LIMIT 1)"),

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -48,10 +49,12 @@ class Shop:
             "PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}",
         }
 
-    def begin(self, *arguments: str) -> "subprocess.Popen[bytes]":
+    def begin(
+        self, *arguments: str, log: "int | IO[bytes]" = subprocess.PIPE
+    ) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, "-m", "durable", *arguments],
-            cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=log,
         )  # fmt: skip
 
     def durable(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
@@ -63,7 +66,9 @@ class Shop:
 
     def serve(self, version: str) -> None:
         self.version = version
-        self.worker = self.begin("worker", "tests.crash.invoices:engine")
+        # Nobody reads what it tells of a thousand failures while it serves.
+        with (self.folder / "worker.log").open("ab") as log:
+            self.worker = self.begin("worker", "tests.crash.invoices:engine", log=log)
 
     def wait_for_worker(self) -> None:
         """Wait until the file is made: it is there for a moment before its tables are."""

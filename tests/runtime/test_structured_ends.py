@@ -121,7 +121,7 @@ async def test_from_the_end_of_the_main_function_on_no_handler_begins(tmp_path):
         run = await harness.start(ends_slowly.options(id="x"))
         await run.signal(item, 1)
         async with asyncio.timeout(10):
-            while "waiting" != await run.status():
+            while await run.status() != "waiting":
                 await asyncio.sleep(0.01)
 
         why = (await run.details()).why
