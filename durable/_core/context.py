@@ -39,6 +39,9 @@ class WorkflowInfo:
         cancel_reason: What the newest request to cancel said, perhaps ``""``; None without one.
         deadline: When its ``run_timeout`` is over, UTC, or None.
         parent: The step of the parent that started it, or None: a run of its own.
+        parent_run: The id of the run that started it, or None.
+        root: The id of the run at the top of its family; its own if it has no parent.
+        update: In the handler of an update, and in what it starts: the update's id; else None.
     """
 
     run_id: str
@@ -51,6 +54,9 @@ class WorkflowInfo:
     cancel_reason: str | None = None
     deadline: dt.datetime | None = None
     parent: str | None = None
+    parent_run: str | None = None
+    root: str = ""
+    update: str | None = None
 
 
 class WorkflowRunner(Protocol):
@@ -153,6 +159,7 @@ class AttemptInfo:
             ``run_timeout`` ends it, UTC, or None.
         details: What the last heartbeat of an earlier attempt said, or None.
         headers: The run's headers.
+        last_failure: The type and message of the last attempt that failed, in one line, or None.
     """
 
     run_id: str
@@ -164,6 +171,12 @@ class AttemptInfo:
     deadline: dt.datetime | None
     details: Any
     headers: Mapping[str, str]
+    last_failure: str | None = None
+
+    def is_stopping(self) -> bool:
+        """Say whether the engine stops: an attempt that goes on beyond its grace is cut off."""
+        runner = attempt.get()
+        return runner is not None and runner.is_stopping()
 
 
 class AttemptRunner(Protocol):
@@ -195,6 +208,10 @@ class AttemptRunner(Protocol):
 
     def is_cancelled(self) -> bool:
         """Say whether the attempt's end is of no interest any more."""
+        ...
+
+    def is_stopping(self) -> bool:
+        """Say whether the engine stops."""
         ...
 
     def resource(self, name: str) -> Any:

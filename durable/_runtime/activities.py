@@ -54,7 +54,7 @@ from durable.errors import (
     StartToCloseTimeout,
     UsageError,
 )
-from durable.payloads import check_size, checksum
+from durable.payloads import check_size, checksum, decode_document, encode_document
 from durable.policies import duration_us, edited
 
 if TYPE_CHECKING:
@@ -587,7 +587,7 @@ class Activities:
         if record is None and pending.last_error is not None:
             rows = self._worker.store.reader.attempts(pending.run.row.pk)
             texts = [one.error for one in rows if one.step == pending.step_id]
-            record = msgspec.json.decode(texts[-1]) if texts else None
+            record = decode_document(texts[-1]) if texts else None
         if record is None:
             return
         error.args = (f"{error.args[0]}; the attempt before it failed: {summary(record)}",)
@@ -674,7 +674,7 @@ class Activities:
             self._give_up(attempt, tell=False)
         started_us = pending.token_since_us if attempt is None else attempt.started_us
         if rejects:
-            error = rebuild_exception(msgspec.json.decode(payload))
+            error = rebuild_exception(decode_document(payload))
             rows.append(self._attempt_row_of(pending, attempt, error, self._now_us()))
             self._end_failed(pending, error, rows, attempt)
             return True
@@ -727,7 +727,7 @@ class Activities:
             return
         pending = attempt.pending
         try:
-            encoded = msgspec.json.encode(details).decode()
+            encoded = encode_document(details).decode()
         except (TypeError, ValueError, RecursionError) as error:
             raise PayloadError(
                 f"heartbeat details of {attempt.activity.name}: {error}; pass plain data"
@@ -762,7 +762,7 @@ class Activities:
         if text is None:
             return
         try:
-            pending.policy = edited(pending.activity.policy, msgspec.json.decode(text))
+            pending.policy = edited(pending.activity.policy, decode_document(text))
         except (UsageError, TypeError, msgspec.DecodeError) as error:
             logger.warning(
                 "run %s: the changed policy of step %s (%s) is of no use: %s",

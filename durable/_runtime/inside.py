@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from durable._core.mailbox import Mailbox
     from durable._runtime.attempts import Attempt
     from durable._runtime.keeping import Keeper
+    from durable._store.reader import Reader
     from durable._store.rows import RunRow
     from durable.definitions import Activity, Workflow
 
-__all__ = ["InWorkflow", "attempt_info", "moment"]
+__all__ = ["InWorkflow", "attempt_info", "family_of", "moment"]
 
 PATCH_NAME_CHARACTERS_MAX = 200
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -45,7 +46,7 @@ class InWorkflow:
     """One run's code asks here."""
 
     __slots__ = (
-        "_ask", "_bytes_max", "_clock_us", "_driver", "_headers", "_keeper", "_row", "_workflow",
+        "_ask", "_bytes_max", "_clock_us", "_driver", "_family", "_headers", "_keeper", "_row", "_workflow",
         "minds_children",
     )  # fmt: skip
 
@@ -57,6 +58,7 @@ class InWorkflow:
         headers: Mapping[str, str],
         bytes_max: int,
         keeper: Keeper | None = None,
+        family: tuple[str | None, str | None] = (None, None),
     ) -> None:
         self._row = row
         self._keeper = keeper
@@ -64,6 +66,7 @@ class InWorkflow:
         self._clock_us = clock_us
         self._headers = headers
         self._bytes_max = bytes_max
+        self._family = family
         self.minds_children = False
         """Whether it has children that end when it ends."""
 
@@ -221,6 +224,9 @@ class InWorkflow:
             cancel_reason=self._driver.cancel_reason,
             deadline=None if self._row.deadline_us is None else moment(self._row.deadline_us),
             parent=self._row.parent_step,
+            parent_run=self._family[0],
+            root=self._family[1] or self._row.id,
+            update=_update_of(self._driver.loop.lineage().path),
         )
 
     def patched(self, name: str) -> bool:
@@ -234,6 +240,20 @@ class InWorkflow:
         encoded = self._workflow.codec.encode(args, kwargs)  # Refused here, before it ends.
         check_size(encoded, self._bytes_max, f"arguments of {self._workflow.name}")
         raise ContinueAsNew(args, kwargs)
+
+
+def family_of(reader: Reader, row: RunRow) -> tuple[str | None, str | None]:
+    """Return the ids of a run's parent and of the run at the top of its family, if it has them."""
+    found = [None if pk is None else reader.find_run(pk) for pk in (row.parent_pk, row.root_pk)]
+    parent, root = (None if one is None else one.id for one in found)
+    return parent, root
+
+
+def _update_of(path: str) -> str | None:
+    """Return the id of the update in whose handler a path lies."""
+    if not path.startswith("update:"):
+        return None
+    return path.removeprefix("update:").partition("/")[0]
 
 
 def attempt_info(attempt: Attempt) -> AttemptInfo:
@@ -259,4 +279,5 @@ def attempt_info(attempt: Attempt) -> AttemptInfo:
         deadline=moment(min(limits)) if limits else None,
         details=None if pending.details is None else decode_document(pending.details),
         headers=attempt.run.headers,
+        last_failure=pending.last_error,
     )

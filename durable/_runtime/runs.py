@@ -13,8 +13,6 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
-import msgspec
-
 from durable._core import context
 from durable._core.commands import (
     AnswerUpdate,
@@ -34,7 +32,7 @@ from durable._core.failures import summary
 from durable._core.loop import COMPLETED, Step
 from durable._core.machines import RUN, RunState
 from durable._runtime import ends, issues
-from durable._runtime.inside import InWorkflow
+from durable._runtime.inside import InWorkflow, family_of
 from durable._runtime.remembered import check_remembered
 from durable._runtime.specs import ChildCall
 from durable._runtime.waits import waits_of
@@ -42,7 +40,7 @@ from durable._store.repairs import Pausing, resume_if_asked
 from durable._store.writer import Change, Transaction
 from durable.errors import Blocked, PayloadError, RowRefused, RunTimedOut
 from durable.payloads import INLINE_BYTES_MAX as INLINE
-from durable.payloads import checksum, checksum_of_two
+from durable.payloads import checksum, checksum_of_two, decode_document, encode_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -101,7 +99,7 @@ class LiveRun:
         self.workflow = workflow
         self.clock_us: int = row.clock_us
         self.headers: Mapping[str, str] = (
-            msgspec.json.decode(row.headers, type=dict[str, str]) if row.headers else {}
+            decode_document(row.headers, dict[str, str]) if row.headers else {}
         )
         self.state = _CLAIMED[RUN.first]
         """See `RunState`."""
@@ -155,7 +153,7 @@ class LiveRun:
         limits = self.worker.limits
         runner = InWorkflow(
             self.row, self.workflow, self.clock_us, self.headers, limits.payload_bytes_max,
-            self.worker.keeper,
+            self.worker.keeper, family_of(self.worker.store.reader, self.row),
         )  # fmt: skip
         fresh = Context()
         fresh.run(context.workflow.set, runner)
@@ -588,7 +586,7 @@ class LiveRun:
         call = step.spec
         if type(call) is not ChildCall or call.workflow.start_options.on_cancel != "cancel":
             return []
-        reason = msgspec.json.encode(f"run {self.row.name} no longer waits for it").decode()
+        reason = encode_document(f"run {self.row.name} no longer waits for it").decode()
         key = (self.row.pk, call.end_step)
         return [("cancel_children", (*key, reason, self.worker.now_us())), ("wake_children", key)]
 
@@ -791,7 +789,7 @@ class LiveRun:
         if self.alone:
             self.alone = False
             self.worker.activities.look_alone_soon()
-        row = self._state_row("parked", wake_at_us, msgspec.json.encode(waits).decode(), owned=stay)
+        row = self._state_row("parked", wake_at_us, encode_document(waits).decode(), owned=stay)
         rows: Rows = [("update_run", row)]
         self.unmark_redo(rows)
         if stay:
@@ -824,7 +822,7 @@ class LiveRun:
         reason: dict[str, Any] = {"kind": "blocked", "why": kind, "message": message}
         if difference:
             reason["difference"] = difference
-        waits = msgspec.json.encode(reason).decode()
+        waits = encode_document(reason).decode()
         rows = [] if rows is None else rows
         self.has_issue = True
         like = issues.blocked(self.row.workflow, kind, message, reason.get("difference", {}))

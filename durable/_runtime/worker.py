@@ -15,8 +15,6 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
-
 from durable._clock import Clock, new_id, new_salt
 from durable._core.machines import RunState
 from durable._runtime import issues, logs
@@ -47,7 +45,7 @@ from durable.errors import (
     RowRefused,
     StoreError,
 )
-from durable.payloads import INLINE_BYTES_MAX, checksum, compress
+from durable.payloads import INLINE_BYTES_MAX, checksum, compress, encode_document
 
 if TYPE_CHECKING:
     from durable.definitions import Workflow
@@ -155,7 +153,7 @@ class Worker:
                 self._leave_previous()
             names = list(self._names())
             now_us = self.now_us()
-            self.id = self.store.open_worker(msgspec.json.encode(names).decode(), now_us)
+            self.id = self.store.open_worker(encode_document(names).decode(), now_us)
             self._started_us = now_us
             for row in self.store.dead_workers():
                 self._take_over_now(row.id)
@@ -467,7 +465,7 @@ class Worker:
         run_id = new_id(now_us) if options.id is None else options.id
         salt = new_salt()
         stored = self.stored(encoded, rows)
-        headers = msgspec.json.encode(options.headers).decode() if options.headers else None
+        headers = encode_document(options.headers).decode() if options.headers else None
         mark = workflow.codec.fingerprint(args, kwargs, encoded)
         wake_at_us = now_us + options.start_delay_us if delayed else None
         begins_us = now_us + options.start_delay_us
@@ -626,7 +624,7 @@ class Worker:
         if run is not None:
             self.forget(run)
         self.log.error("run %s is blocked: %s", row.name, message)
-        waits = msgspec.json.encode({"kind": "blocked", "why": kind, "message": message}).decode()
+        waits = encode_document({"kind": "blocked", "why": kind, "message": message}).decode()
         values = (row.pk, "blocked", None, None, waits, lost, 0)
         like = issues.blocked(row.workflow, kind, message, {})
         counted = issues.rows(
@@ -674,7 +672,7 @@ class Worker:
                 return False
             if oldest.state is RunState.IDLE and not oldest.is_working:
                 wake_at_us, waits = waits_of(oldest)
-                text = msgspec.json.encode(waits).decode()
+                text = encode_document(waits).decode()
                 values = (oldest.row.pk, "parked", None, wake_at_us, text, oldest.lost, 0)
                 self.submit(Change([("update_run", values)], partial(self.parked_cold, wake_at_us)))
                 self.forget(oldest)

@@ -274,7 +274,7 @@ def test_a_handler_that_raises_before_a_predicate_holds_fails_the_run():
     assert str(fed.outcome.error) == "the handler"
 
 
-def test_a_main_function_that_ends_before_a_handler_raises_in_the_same_drain_ends_the_run():
+def test_a_handler_that_raises_after_the_main_function_returned_fails_the_run_as_in_a_task_group():
     async def code():
         event = asyncio.Event()
 
@@ -291,7 +291,8 @@ def test_a_main_function_that_ends_before_a_handler_raises_in_the_same_drain_end
     fed = started(code)
     fed.signal("s", 1)
 
-    assert fed.outcome == Completed("the main function")
+    assert isinstance(fed.outcome, Failed)
+    assert str(fed.outcome.error) == "the handler"
 
 
 def test_a_handler_that_continues_as_new_first_does_so():

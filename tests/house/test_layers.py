@@ -43,11 +43,11 @@ HOST_ALLOWED = {"loop.py": {"threading"}}
 # The only files of the core that know how asyncio makes its tasks and futures.
 KNOW_TASKS = {"loop.py", "driver.py", "mailbox.py", "anyio_support.py"}
 TASK_NAMES = {"Task", "Future", "tasks", "futures", "_PyTask", "_PyFuture", "_CTask", "_CFuture"}
-# They still call msgspec.json: the core may know nothing of payloads, and its records hold NaN in a
-# form of their own; the others are to use `encode_document` and `decode_document`.
+# They call msgspec.json: the core may know nothing of payloads, and its records hold NaN in a
+# form of their own. All others use `encode_document` and `decode_document`.
 USE_JSON = {
-    *("durable/_core/driver.py", "durable/_core/failures.py"),
-    *("durable/_runtime/activities.py", "durable/_runtime/runs.py", "durable/_runtime/worker.py"),
+    "durable/_core/driver.py",
+    "durable/_core/failures.py",
 }
 # The client borrows a thread of anyio's to commit, the web interface one to look; the others are
 # the runtime's and the writer's.

@@ -180,3 +180,21 @@ async def test_the_command_line_shows_them(engine, capsys):
         assert "Infinity" in out
         if "--json" in line:
             json.loads(out)
+
+
+@durable.activity(retry=durable.Retry(initial_interval=1))
+async def beats() -> list[Any]:
+    details = durable.attempt().details
+    if details is None:
+        durable.heartbeat({"loss": float("nan"), "best": float("inf")})
+        raise OSError("again")
+    return [str(details["loss"]), details["best"]]
+
+
+@durable.workflow
+async def trains() -> list[Any]:
+    return await beats()
+
+
+async def test_they_survive_in_the_details_of_a_heartbeat(durable_harness):
+    assert await durable_harness.run(trains) == ["nan", float("inf")]
