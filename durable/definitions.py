@@ -693,6 +693,7 @@ def transaction(
     *,
     name: str | None = None,
     retry: Retry = ...,
+    start_to_close: Duration | None = None,
     schedule_to_close: Duration | None = None,
     fallback: Activity[..., Any] | None = None,
     arguments: Literal["checked", "unchecked"] = "checked",
@@ -702,7 +703,9 @@ def transaction(fn: Any = None, /, *, name: str | None = None, **options: Any) -
 
     It gets a `Cursor` on the engine's file, inside the very transaction that records its result:
     either both are in the file, or neither. What it raises rolls back its own part alone, and is
-    retried by its policy. Keep it short: nobody else writes meanwhile.
+    retried by its policy. Keep it short: nobody else writes meanwhile. A timeout or a cancel comes
+    before it or after it, never in between; one that takes longer than its ``start_to_close`` is
+    rolled back. Transactions of one run are done one after the other.
 
     Args:
         fn: The function, when used without parentheses; its first parameter is the cursor.

@@ -46,8 +46,8 @@ class InWorkflow:
     """One run's code asks here."""
 
     __slots__ = (
-        "_ask", "_bytes_max", "_clock_us", "_driver", "_family", "_headers", "_keeper", "_row", "_workflow",
-        "minds_children",
+        "_ask", "_bytes_max", "_clock_us", "_driver", "_family", "_headers", "_keeper", "_row",
+        "_workflow", "minds_children",
     )  # fmt: skip
 
     def __init__(

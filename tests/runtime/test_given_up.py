@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -60,11 +60,14 @@ async def ends_at_once(how: str) -> int:
         await asyncio.sleep(0)
         task.cancel()
 
+    calls: dict[str, Callable[[int], Awaitable[object]]] = {
+        "handler": tiny, "shield": shielded, "timeout": timed, "map": mapped, "task": given_up,
+    }  # fmt: skip
+
     @go.handler(on_end="abandon")
     async def _(value: int) -> None:
         tasks.append(asyncio.ensure_future(tiny(value)))
-        await {"handler": tiny, "shield": shielded, "timeout": timed, "map": mapped,
-               "task": given_up}[how](value)  # fmt: skip
+        await calls[how](value)
 
     await done.receive()
     return 1
