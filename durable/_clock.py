@@ -21,6 +21,11 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
+def wall_s() -> float:
+    """Return seconds since the epoch: for moments that others name, as in an HTTP header."""
+    return time.time()
+
+
 def steady_s() -> float:
     """Return seconds since some moment of this boot: to see how long something takes."""
     return time.monotonic()

@@ -306,11 +306,29 @@ class HeartbeatTimeout(ActivityTimeout):
     """An attempt gave no sign of life for longer than ``heartbeat``."""
 
 
+def _retry_after_s(value: Any) -> float:
+    from durable.policies import retry_after_s
+
+    return retry_after_s(value)
+
+
 @attrs.define
 class RetryAfter(DurableError):
-    """Raise it in an activity: this attempt failed, the next one starts after ``seconds``."""
+    """Raise it in an activity: this attempt failed, the next one starts after ``seconds``.
 
-    seconds: float
+    Attributes:
+        seconds: How long: seconds, a `timedelta`, text such as ``"30s"``, or what a server says in
+            ``Retry-After``: a number of seconds or an HTTP date, both as text; a date that is over
+            means at once. At most 100 years. Kept as seconds.
+        message: What the failure says.
+
+    Raises:
+        UsageError: It is none of these.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+
+    seconds: float = attrs.field(converter=_retry_after_s)
     message: str = ""
 
     def __str__(self) -> str:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import attrs
 
+from durable._clock import wall_s
 from durable.errors import DefinitionError, RetryAfter, UsageError
 
 __all__ = ["Duration", "Limits", "Retry", "duration_us", "edited"]
@@ -65,10 +67,59 @@ def duration_us(value: Duration, what: str = "duration") -> int:
     return max(0, microseconds)
 
 
+RETRY_AFTER_S_MAX = 100 * 365 * 86_400
+"""A hundred years: a longer wait is a mistake, and the moment could not be shown."""
+
+
+def retry_after_s(value: Duration) -> float:
+    """Return how long a `RetryAfter` waits, in seconds.
+
+    Raises:
+        UsageError: It is neither a duration of 0 to 100 years nor what ``Retry-After`` may hold.
+    """
+    wait_s = _said_by_server(value) if isinstance(value, str) else None
+    if wait_s is None:
+        is_negative = isinstance(value, int | float) and value < 0
+        if is_negative or (isinstance(value, timedelta) and value < timedelta()):
+            raise UsageError(f"RetryAfter: {value!r} is less than 0")
+        try:
+            wait_s = duration_us(value, "RetryAfter") / 1e6
+        except UsageError as error:
+            raise UsageError(
+                f"RetryAfter: {value!r:.80} is no wait; pass seconds, a timedelta, text such as "
+                '"30s", or the text of a Retry-After header (a number or an HTTP date)'
+            ) from error
+    if wait_s > RETRY_AFTER_S_MAX:
+        raise UsageError(f"RetryAfter: {value!r:.80} is longer than 100 years")
+    return wait_s
+
+
+def _said_by_server(text: str) -> float | None:
+    """Return the wait of a ``Retry-After`` header; None if the text is none."""
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError):
+        return None
+    if at.tzinfo is None:  # "-0000" means that the zone is not known; a server means UTC.
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, at.timestamp() - wall_s())
+
+
 def _positive(what: str) -> Callable[[object, object, Duration], None]:
     def check(_instance: object, _attribute: object, value: Duration) -> None:
         if duration_us(value, what) <= 0:
             raise UsageError(f"{what} must be longer than 0, not {value!r}")
+
+    return check
+
+
+def _duration(what: str) -> Callable[[object, object, Duration], None]:
+    def check(_instance: object, _attribute: object, value: Duration) -> None:
+        if duration_us(value, what) < 0 or (isinstance(value, int | float) and value < 0):
+            raise UsageError(f"{what} must not be negative, and is {value!r}")
 
     return check
 
@@ -85,7 +136,7 @@ class Retry:
     changed by chance by up to ``jitter`` of itself in either direction: 1 s, 2 s, 4 s ... 100 s.
 
     Attributes:
-        initial_interval: The wait before the second attempt.
+        initial_interval: The wait before the second attempt; 0 tries again at once, always.
         backoff: The factor from one wait to the next, 1 or more.
         max_interval: No wait is longer, before jitter.
         max_attempts: Attempts in all, 1 or more; None for no limit, so that a repaired service or
@@ -97,7 +148,7 @@ class Retry:
             step pending and pauses the run until a person retries it.
     """
 
-    initial_interval: Duration = attrs.field(default=1, validator=_positive("initial_interval"))
+    initial_interval: Duration = attrs.field(default=1, validator=_duration("initial_interval"))
     backoff: float = 2
     max_interval: Duration = attrs.field(default=100, validator=_positive("max_interval"))
     max_attempts: int | None = None
@@ -132,9 +183,13 @@ class Retry:
             chance: 0 to 1; 0.5 gives the wait without jitter.
         """
         first, longest = duration_us(self.initial_interval), duration_us(self.max_interval)
-        # Beyond 2**64 the power overflows a float long after the cap is reached.
-        exponent = min(attempt - 1, 64 if self.backoff > 1 else 0)
-        wait = min(first * self.backoff**exponent, longest)
+        longest = min(longest, RETRY_AFTER_S_MAX * 1_000_000)
+        if first == 0:
+            return 0
+        try:
+            wait = min(first * self.backoff ** (attempt - 1), longest)
+        except OverflowError:  # The cap was reached long before.
+            wait = longest
         return max(0, round(wait * (1 + self.jitter * (2 * chance - 1))))
 
     def gives_up(self, error: BaseException, attempt: int) -> bool:

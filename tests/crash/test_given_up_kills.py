@@ -74,7 +74,8 @@ async def play(path: Path, kills: int, seed: int) -> None:
                         await runs[0].resume()
             for run in runs:
                 await run.signal(done, None)
-            await runs[1].cancel("random")
+            with contextlib.suppress(durable.RunClosed):
+                await runs[1].cancel("random")
             async with asyncio.timeout(60):
                 for run in runs:
                     while (status := await run.status()) not in {"completed", "cancelled"}:
