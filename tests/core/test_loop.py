@@ -13,7 +13,7 @@ import pytest
 from durable._core.commands import SetValue
 from durable._core.driver import Completed, Driver, Failed
 from durable._core.events import Kind
-from durable._core.loop import Evicted
+from durable._core.loop import UNSEEN_FAILURES_MAX, Evicted
 from durable.errors import Blocked
 from tests.core.feeding import SECOND_US, Fed, act, listener, loop, mailbox, replayed, started
 
@@ -663,6 +663,81 @@ def test_a_run_that_was_dropped_is_driven_again_from_its_history():
     again.complete("2", 2)
 
     assert again.outcome == Completed([1, 2])
+
+
+# -- failures that nothing awaited -----------------------------------------------------------------
+
+
+async def fails(text):
+    raise ValueError(text)
+
+
+def test_a_failed_task_that_nothing_awaited_is_told_once():
+    async def code():
+        loop().create_task(fails("no"), name="forgotten")
+        await act("a")
+
+    fed = started(code)
+    first, second = fed.loop.unseen_failures(), fed.loop.unseen_failures()
+
+    assert [(name, str(error)) for name, error in first] == [("forgotten", "no")]
+    assert second == []
+
+
+def test_tasks_that_were_awaited_cancelled_or_went_well_are_no_failures():
+    async def code():
+        awaited, cancelled = asyncio.create_task(fails("no")), asyncio.create_task(turn(9))
+        loop().create_task(turn(1))
+        await asyncio.gather(awaited, return_exceptions=True)
+        cancelled.cancel()
+        await act("a")
+
+    assert started(code).loop.unseen_failures() == []
+
+
+def test_a_failed_task_is_told_though_many_were_made_since():
+    async def code():
+        loop().create_task(fails("no"), name="forgotten")
+        for _ in range(200):
+            await asyncio.create_task(turn(0))
+        await act("a")
+
+    fed = started(code, budget=2_000)
+
+    assert [name for name, _ in fed.loop.unseen_failures()] == ["forgotten"]
+
+
+@pytest.mark.parametrize(("failures", "told"), [(99, 99), (100, 100), (101, 100)])
+def test_so_many_failures_of_a_run_are_told_and_no_more(failures, told):
+    assert UNSEEN_FAILURES_MAX == 100
+
+    async def code():
+        for number in range(failures):
+            loop().create_task(fails(str(number)))
+        await act("a")
+
+    assert len(started(code, budget=2_000).loop.unseen_failures()) == told
+
+
+def test_asyncio_complains_of_no_failure_of_ours(caplog):
+    async def code():
+        loop().create_task(fails("no"))
+        act("forgotten")
+        asyncio.shield(act("shielded"))
+        await act("a")
+
+    fed = started(code)
+    fed.fail("1", ValueError("no"))
+    fed.fail("2", ValueError("no"))
+    fed.complete("3")
+    fed.evict()
+    del fed
+    gc.collect()
+
+    assert caplog.records == []
+
+
+# -- construction ----------------------------------------------------------------------------------
 
 
 def test_a_driver_is_made_of_a_coroutine_function_a_context_and_a_salt_alone():

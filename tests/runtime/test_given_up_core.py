@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -243,3 +244,48 @@ async def test_a_run_that_waits_for_nothing_answers_queries_and_says_so_once(tmp
     assert len(told) == 1
     assert told[0].name == "durable.engine"
     assert "test_given_up_core.py" in told[0].message
+
+
+# -- failures that nothing awaited -----------------------------------------------------------------
+
+
+@workflow
+async def fails_in_a_child() -> None:
+    raise ValueError("the child failed")
+
+
+@workflow
+async def forgets(what: str) -> str:
+    async def fails_in_a_task() -> None:
+        raise KeyError("nobody awaits me")
+
+    if what == "task":
+        task = asyncio.create_task(fails_in_a_task())
+        await doubled(1)
+        return "ended" if task.done() else "begun"
+    await fails_in_a_child.start()
+    await durable.sleep(60)
+    return "ended"
+
+
+async def test_a_failed_task_that_nothing_awaited_is_told_once_with_its_run(harness, caplog):
+    run = await harness.start(forgets.options(id="x"), "task")
+
+    assert await harness.finish(run) == "ended"
+    await asyncio.sleep(0)
+
+    told = [one for one in caplog.records if "nothing has awaited it" in one.getMessage()]
+    assert [one.getMessage() for one in told] == [
+        "run x: task 1 failed, and nothing has awaited it: KeyError: 'nobody awaits me'"
+    ]
+
+
+async def test_asyncio_says_nothing_of_a_failed_child_that_nothing_awaited(tmp_path, caplog):
+    async with Harness(tmp_path / "app.db", functions=[fails_in_a_child]) as harness:
+        run = await harness.start(forgets.options(id="x"), "child")
+        assert await harness.finish(run) == "ended"
+        kinds = [event.kind for event in await run.history()]
+    gc.collect()
+
+    assert len(kinds) == 3  # It was started, it failed, and the parent slept on.
+    assert not [one for one in caplog.records if "never retrieved" in one.getMessage()]
