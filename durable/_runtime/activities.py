@@ -276,8 +276,13 @@ class Activities:
     # -- the body --------------------------------------------------------------------------------
 
     def body_begins(self, attempt: Attempt) -> bool:
-        """Note that a body begins, on any thread; False if it must not: it was given up."""
+        """Note that a body begins, on any thread; False if it must not: it was given up.
+
+        The code may have given it up in a drain that is not committed yet.
+        """
         with self._guard:
+            if attempt.pending.step.done():
+                return False
             if attempt.state is _PLACED:
                 attempt.state = _BODY_BEGINS[attempt.state]
             elif attempt.state is _BEGUN:
@@ -309,12 +314,13 @@ class Activities:
         run, pending = attempt.run, attempt.pending
         state = attempt.state = _BODY_ENDS[attempt.state]
         self._give_place_back(attempt)
-        if state is _CLOSED or run.gone:
+        if run.gone:
             return  # Whoever reads the run again finds the event.
-        attempt.state = _SETTLED[attempt.state]
-        self._close(attempt, _RETURNED)
-        self.finish(pending)
-        run.recorded(event)
+        if state is not _CLOSED:
+            attempt.state = _SETTLED[attempt.state]
+            self._close(attempt, _RETURNED)
+            self.finish(pending)
+        run.recorded(event)  # Of a step given up meanwhile it is a late end: it changes nothing.
 
     def _give_place_back(self, attempt: Attempt) -> None:
         attempt.task = None

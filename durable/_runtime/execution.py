@@ -92,8 +92,8 @@ class Execution:
 
     async def _perform(self, attempt: Attempt) -> None:
         activities, pending = self._activities, attempt.pending
-        if attempt.state is not AttemptState.PLACED:
-            return
+        if attempt.state is not AttemptState.PLACED or pending.step.done():
+            return  # Given up; perhaps in a drain that is not committed yet.
         attempt.state = _BODY_BEGINS[attempt.state]
         if not pending.policy.is_plain:
             attempt.started_us = self._worker.now_us()
@@ -239,7 +239,7 @@ class Execution:
         elif isinstance(error, StoreError):
             self._worker.commit_failed(error)
         elif isinstance(error, _NotWanted):
-            if not run.is_over and attempt.is_current:
+            if not run.is_over and attempt.is_current and not attempt.pending.step.done():
                 self._worker.commit_failed(StoreError(f"run {run.row.name} is another's now"))
         else:
             activities.body_ends(attempt, None, error)

@@ -14,6 +14,7 @@ import attrs
 
 from durable._core import context
 from durable._core.driver import Cancelled, Completed, Continued, Driver, Failed, Outcome
+from durable._runtime import logs
 from durable._runtime.inside import InWorkflow, family_of
 from durable._runtime.remembered import check_remembered
 from durable.errors import Blocked, PayloadError, QueryFailed, StoreError
@@ -75,7 +76,7 @@ def replayed(
 
 @contextlib.contextmanager
 def driven(reader: Reader, row: RunRow, workflow: Workflow[Any, Any]) -> Generator[Driver]:
-    """Make a run's code, not begun; it is dropped afterwards."""
+    """Make a run's code, not begun; it is dropped afterwards. Its replay logs nothing anew."""
     headers = decode_document(row.headers, type=dict[str, str]) if row.headers else {}
     limits = Limits()
     runner = InWorkflow(
@@ -91,10 +92,12 @@ def driven(reader: Reader, row: RunRow, workflow: Workflow[Any, Any]) -> Generat
 
     driver = Driver(make, fresh, row.salt, limits.drain_callbacks_max, limits.stalled_drains_max)
     runner.bind(driver)
+    logs.install()
     try:
         yield driver
     finally:
         driver.evict()
+        logs.uninstall()
 
 
 def go(driver: Driver, reader: Reader, row: RunRow, until: int | None = None) -> None:

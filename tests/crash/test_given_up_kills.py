@@ -62,7 +62,10 @@ async def play(path: Path, kills: int, seed: int) -> None:
             for _ in range(3):
                 await asyncio.sleep(chance.uniform(0.0, 0.06))
                 if chance.random() < 0.3:
-                    await runs[0].pause("random")
+                    why = (await runs[0].details()).why
+                    assert await runs[0].status() != "blocked", why
+                    with contextlib.suppress(durable.WrongState):  # It is paused already.
+                        await runs[0].pause("random")
                     await asyncio.sleep(chance.uniform(0.0, 0.02))
                 child.kill()
                 child.wait()
@@ -81,8 +84,7 @@ async def play(path: Path, kills: int, seed: int) -> None:
                     while (status := await run.status()) not in {"completed", "cancelled"}:
                         if status == "paused":
                             await run.resume()
-                        if status == "blocked":
-                            await run.retry()
+                        assert status != "blocked", (await run.details()).why
                         await asyncio.sleep(0.01)
             if killed >= kills:
                 break
