@@ -18,7 +18,16 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeVar,
+)
 
 from durable import definitions
 from durable._clock import Clock, SystemClock, new_salt
@@ -133,6 +142,8 @@ class Engine(Client):
         self._on_issue = on_issue
         self._grace_s = duration_us(grace, "grace") / 1e6
         self._given: dict[str, list[Workflow[Any, Any]]] | None = None
+        if isinstance(functions, Workflow | Activity):
+            raise UsageError(f"functions= takes a list: functions=[{functions.name}]")
         if functions is not None:
             self._given = {}
             for one in functions:
@@ -140,6 +151,14 @@ class Engine(Client):
                     continue  # Activities are called by workflows, not by name.
                 if not isinstance(one, Workflow):
                     raise UsageError(f"functions= holds {one!r}; decorate it with @workflow")
+                others = [
+                    other for other in self._given.get(one.name, ()) if other.fn is not one.fn
+                ]
+                if others:
+                    raise UsageError(
+                        f"functions= holds two workflows called {one.name!r}: {others[0].place} and "
+                        f"{one.place}; rename one (name=)"
+                    )
                 register(one, self._given)
         self._local: dict[str, list[Workflow[Any, Any]]] = {}
         self._worker: Worker | None = None
@@ -403,9 +422,28 @@ class Engine(Client):
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def __enter__(self) -> NoReturn:
+        """Refuse to be entered without async.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(
+            "an Engine is entered with `async with durable.Engine(...)`; plain functions use "
+            "`with durable.Client(path).blocking() as client`"
+        )
+
+    def __exit__(self, *error: object) -> None:
+        """Never called: see `__enter__`."""
+
     def _running(self) -> Worker:
         if self._worker is None:
             raise UsageError("the engine is not open; use `async with durable.Engine(...)`")
+        if not self._worker.is_here():
+            raise UsageError(
+                "this engine runs in another event loop or thread, so nothing was done; use it "
+                "there, or `with durable.Client(path).blocking() as client` here"
+            )
         if os.getpid() != self._pid:
             raise ForkedEngine(
                 "this engine was opened before a fork; open a new one in the child process"
@@ -581,14 +619,14 @@ def run(
         **kwargs: Passed to it, and stored.
 
     Raises:
+        UsageError: An event loop runs already, or a call was passed instead of the workflow.
         RunFailed: It failed.
         RunCancelled: It was cancelled.
         Blocked: Its code and its history do not fit; the message says what to do.
         WrongState: It is paused.
         IdConflict: The id belongs to another workflow or to other arguments.
     """
-    result: R = asyncio.run(_run(path, workflow, args, kwargs, only=False))
-    return result
+    return _run_now(path, workflow, args, kwargs, only=False)
 
 
 def run_only(
@@ -599,7 +637,40 @@ def run_only(
     **kwargs: P.kwargs,
 ) -> R:
     """Do what `run` does, and leave the file's other open runs alone."""
-    result: R = asyncio.run(_run(path, workflow, args, kwargs, only=True))
+    return _run_now(path, workflow, args, kwargs, only=True)
+
+
+def _run_now(
+    path: str | os.PathLike[str],
+    workflow: Workflow[P, R],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    only: bool,
+) -> R:
+    """Run a workflow in an event loop of its own, once it is clear that this can be done."""
+    given: object = workflow
+    if inspect.iscoroutine(given):
+        given.close()
+        raise UsageError(
+            "durable.run was given a coroutine: pass the workflow and its arguments apart, as in "
+            "durable.run(path, flow, 1), not durable.run(path, flow(1))"
+        )
+    if isinstance(path, Workflow):
+        raise UsageError("durable.run takes the file first: durable.run(path, workflow, ...)")
+    if not isinstance(workflow, Workflow):
+        raise DefinitionError(f"{workflow!r} is no workflow; decorate the function with @workflow")
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise UsageError(
+            "durable.run was called where an event loop runs already (in a notebook, a service, or "
+            "a workflow); there, use `async with durable.Engine(path) as engine: run = await "
+            "engine.start(workflow, ...)`, and `await run.result()`"
+        )
+    result: R = asyncio.run(_run(path, workflow, args, kwargs, only=only))
     return result
 
 
@@ -611,8 +682,6 @@ async def _run(
     *,
     only: bool,
 ) -> Any:
-    if not isinstance(workflow, Workflow):
-        raise DefinitionError(f"{workflow!r} is no workflow; decorate the function with @workflow")
     functions = [workflow] if workflow.is_local else None
     engine = _OneRun(path, functions=functions) if only else Engine(path, functions=functions)
     async with stopping_on_signals(lambda: engine._serving, _STOPPED), engine:

@@ -22,6 +22,7 @@ import io
 import math
 import operator
 import re
+import threading
 import tokenize
 import unicodedata
 from collections import Counter
@@ -95,6 +96,9 @@ _STOP_WORDS = frozenset(
     )
 )
 
+# CPython 3.11 counts the depth of a tree for all threads together (gh-106905).
+_parsing = threading.Lock()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
@@ -165,7 +169,8 @@ def extract_prose(name: str, source: str) -> str:
 def _python_prose(source: str) -> Iterator[tuple[int, str]]:
     """Yield (line number, paragraph) of each docstring and each block of comments."""
     # Only statements hold docstrings, so expressions, the bulk of a tree, are not visited.
-    pending: list[ast.AST] = [ast.parse(source)]
+    with _parsing:
+        pending: list[ast.AST] = [ast.parse(source)]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

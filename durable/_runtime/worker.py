@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
@@ -87,6 +88,7 @@ class Worker:
         keep_logs: int | None = logging.INFO,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         # Absolute: the working directory may be another when it is opened again.
         self._path = real_path(path)
         self.clock = clock
@@ -183,6 +185,13 @@ class Worker:
             raise moved(self.store.path)
         operation = self.store.end_worker(self.id, self.now_us())
         self.store.writer.commit_now(Change(operation=operation))
+
+    def is_here(self) -> bool:
+        """Say whether the caller is on the loop that this engine runs on."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:  # Plain code between two turns of this very loop.
+            return threading.get_ident() == self._thread
 
     def require_open(self) -> None:
         """Refuse to use the file while it is being opened again.
