@@ -156,8 +156,8 @@ class Engine(Client):
                 ]
                 if others:
                     raise UsageError(
-                        f"functions= holds two workflows called {one.name!r}: {others[0].place} and "
-                        f"{one.place}; rename one (name=)"
+                        f"functions= holds two workflows called {one.name!r}: "
+                        f"{others[0].place} and {one.place}; rename one (name=)"
                     )
                 register(one, self._given)
         self._local: dict[str, list[Workflow[Any, Any]]] = {}

@@ -1,13 +1,15 @@
-"""A drain that takes a second stalls every run: say where it is, once, and never kill it.
+"""What holds the loop for a second stalls every run: say where it is, once, and never kill it.
 
-Workflow code shares one thread. Another one looks every half second whether one drain still goes
-on; under a debugger it says nothing.
+Workflow code and async activities share the thread of the host's loop. Another thread looks every
+half second whether one drain still goes on, and whether the loop still turns; under a debugger it
+says nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import sysconfig
 import threading
 import traceback
 from collections.abc import Callable
@@ -23,6 +25,10 @@ logger = logging.getLogger("durable.watchdog")
 
 LOOK_S = 0.5
 SLOW_LOOKS = 2
+# Places that held the loop: each is told once, and so many.
+PLACES_MAX = 100
+_LIBRARY = __file__.removesuffix("_runtime/watchdog.py")
+_STDLIB = sysconfig.get_path("stdlib") or "/nowhere"
 
 
 class Watchdog:
@@ -30,16 +36,24 @@ class Watchdog:
 
     Args:
         report: Called on the watching thread with the run and its stack.
+        ask: Lets the loop call back in its next turn; called on the watching thread.
 
     Attributes:
         draining: The run whose code runs now.
         drains: Counts drains, so that many short ones are told from a long one.
     """
 
-    def __init__(self, report: Callable[[RunRow, str], None]) -> None:
+    def __init__(
+        self,
+        report: Callable[[RunRow, str], None],
+        ask: Callable[[Callable[[], None]], None] = lambda _: None,
+    ) -> None:
         self.draining: RunRow | None = None
         self.drains = 0
         self._report = report
+        self._ask = ask
+        self._asked = self._answered = 0
+        self._told: set[tuple[str, int]] = set()
         self._thread_id = threading.get_ident()
         self._stop = threading.Event()
         threading.Thread(target=self._run, name="durable-watchdog", daemon=True).start()
@@ -48,9 +62,35 @@ class Watchdog:
         """Stop watching."""
         self._stop.set()
 
+    def _answer(self) -> None:
+        self._answered = self._asked
+
+    def _tell_what_holds_the_loop(self) -> None:
+        frame = sys._current_frames().get(self._thread_id)
+        place = _place_of(frame)
+        if place is None or _is_debugged(frame):
+            return
+        where = place.f_code.co_filename, place.f_lineno
+        if where in self._told or len(self._told) >= PLACES_MAX:
+            return
+        self._told.add(where)
+        logger.warning(
+            "%s (%s:%d) has held the event loop for a second; meanwhile no run moves, nor anything "
+            "else on this loop. Make the activity a plain function: that has a thread\n%s",
+            place.f_code.co_qualname,
+            *where,
+            "".join(traceback.format_stack(frame)),
+        )
+
     def _run(self) -> None:
-        seen, looks = 0, 0
+        seen, looks, unanswered = 0, 0, 0
         while not self._stop.wait(LOOK_S):
+            unanswered = unanswered + 1 if self._asked > self._answered else 0
+            if unanswered == SLOW_LOOKS and self.draining is None:
+                self._tell_what_holds_the_loop()
+            if not unanswered:
+                self._asked += 1
+                self._ask(self._answer)
             run, drain = self.draining, self.drains
             looks = looks + 1 if run is not None and drain == seen else 0
             seen = drain
@@ -67,6 +107,16 @@ class Watchdog:
                 run.name,
                 stack,
             )
+
+
+def _place_of(frame: FrameType | None) -> FrameType | None:
+    """Return the innermost frame that is neither the library's nor the standard library's."""
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if not path.startswith((_LIBRARY, _STDLIB)) or "site-packages" in path:
+            return frame
+        frame = frame.f_back
+    return None
 
 
 def _is_debugged(frame: FrameType | None) -> bool:

@@ -167,7 +167,7 @@ class Worker:
         self.store.writer.start()
         logs.install()
         self._switching.shorten()
-        self.watchdog = Watchdog(partial(self.call_from_thread, self._slow))
+        self.watchdog = Watchdog(partial(self.call_from_thread, self._slow), self.call_from_thread)
         self._is_open = True
         self.keeper.write()  # What was said while the file was closed.
         self._watch_others()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from durable._core.events import Event
     from durable._store.rows import StepRow
 
-__all__ = ["Told", "abandoned_step", "damaged", "pending_step"]
+__all__ = ["RUNNING", "Told", "abandoned_step", "damaged", "pending_step"]
 
 # By the kind of the event: the kind and the status of what it tells.
 _LOOKS: Mapping[int, tuple[str, str]] = {
@@ -139,13 +139,19 @@ class Told:
         )
 
 
+# Pending steps whose code runs, as far as the file knows.
+RUNNING = frozenset({"running", "intent"})
+
+
 def pending_step(row: StepRow, attempts: Sequence[AttemptView]) -> StepView:
     """Return a step that is tried again, waits long or is served elsewhere."""
     return StepView(
         step=row.step, kind="activity", name=row.name, status=row.state,
         tries=row.attempt - (row.state in {"retrying", "exhausted"}), ended=None, took_us=None,
         next_try=moment(row.retry_at_us) if row.state == "retrying" else None,
-        error=row.error or "", arguments="", result="", attempts=attempts,
+        error=row.error or "", arguments=row.arguments or "", result="", attempts=attempts,
+        started=moment(row.started_us) if row.state in RUNNING else None,
+        details=row.details or "",
     )  # fmt: skip
 
 

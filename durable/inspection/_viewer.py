@@ -24,7 +24,7 @@ from durable._store.locks import lock_file
 from durable._store.reader import Reader
 from durable.errors import DurableError, FileCorrupt, RunNotFound, UsageError
 from durable.filters import STATUSES, And, Filter, Term, Value, parse
-from durable.inspection._events import Told, abandoned_step, damaged, pending_step
+from durable.inspection._events import RUNNING, Told, abandoned_step, damaged, pending_step
 from durable.inspection._groups import LIST_LIMIT_MAX, Groups
 from durable.inspection._looks import Looks
 from durable.inspection._pages import Pages
@@ -65,6 +65,9 @@ SUFFIX_CHARACTERS_MIN = 4
 SUFFIXES_SHOWN = 5
 # Of a header: older updates are found among the steps.
 MESSAGES_SHOWN_MAX = 1_000
+# Of what a running run has in hand: so many steps are told, and so much of a heartbeat.
+STEPS_TOLD = 3
+HEARTBEAT_SHOWN = 80
 # By step. Spelled out here, for inside `Viewer` the word `list` means its method.
 _Attempts = dict[str, list[AttemptView]]
 
@@ -440,7 +443,7 @@ class Viewer(Groups, Pages, Looks):
             case "blocked" | "paused":
                 return str(waits.get("message", "the reason does not decode"))
             case "running":
-                return f"worker {self._worker(row)} has it in hand"
+                return self._in_hand(row)
             case "queued":
                 return self._why_queued(row)
             case "retrying":
@@ -461,6 +464,34 @@ class Viewer(Groups, Pages, Looks):
                 return decoded_text(self._preview(row.result, row.result_checksum))
             case _:
                 return ""
+
+    def _in_hand(self, row: RunRow) -> str:
+        """Return what runs, or waits for its place, as far as it has a row: that takes a second."""
+        try:
+            steps = self._reader.steps(row.pk)
+        except FileCorrupt:
+            steps = []
+        now_us = self._clock.wall_us()
+        running = sorted(
+            (one for one in steps if one.state in RUNNING and one.started_us is not None),
+            key=lambda one: one.started_us or 0,
+        )
+        queued = [one for one in steps if one.state == "queued"]
+        told = [
+            f"{one.name} (step {one.step}), attempt {one.attempt}, "
+            f"{duration((now_us - (one.started_us or now_us)) / 1e6)}"
+            + (f", heartbeat {one.details[:HEARTBEAT_SHOWN]}" if one.details else "")
+            for one in running[:STEPS_TOLD]
+        ]
+        told += [
+            f"{one.name} (step {one.step}) waits for a place or a thread"
+            for one in queued[: STEPS_TOLD - len(told)]
+        ]
+        more = len(running) + len(queued) - len(told)
+        worker = f"worker {self._worker(row)} has it in hand"
+        if not told:
+            return worker
+        return "; ".join(told) + (f" and {more} more" if more else "") + f"; {worker}"
 
     def _why_queued(self, row: RunRow) -> str:
         if row.worker_id is not None:

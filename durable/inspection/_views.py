@@ -69,7 +69,8 @@ class StepView:
         status: ``completed``, ``failed``, ``fired`` (timers), ``resolved``, ``rejected``
             (promises), ``received`` (signals), ``accepted`` (updates without an answer),
             ``abandoned``, ``requested`` (a cancel), ``reached`` (a run_timeout), ``patched``;
-            pending: ``running``, ``retrying``, ``exhausted``, ``intent``, ``later`` (its code has
+            pending: ``queued`` (it waits for a place or a thread), ``running``,
+            ``retrying``, ``exhausted``, ``intent``, ``later`` (its code has
             returned, and somebody outside answers); or ``damaged``: its row does not read;
             ``error`` says why.
         tries: Attempts made of an activity; 0 for the rest.
@@ -82,6 +83,8 @@ class StepView:
         result: What came out. As stored: JSON text, at most 64 KiB of it; ``<the reason>`` if it is
             damaged.
         attempts: The failed ones.
+        started: When the attempt that runs began, UTC; None of what does not run, or is quick.
+        details: What its last heartbeat said, as JSON; or empty.
         code: The fingerprint of the workflow's source that went through it; empty while pending.
     """
 
@@ -98,6 +101,8 @@ class StepView:
     result: str
     attempts: Sequence[AttemptView]
     code: str = ""
+    started: dt.datetime | None = None
+    details: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+import threading
 import time
 
 import pytest
@@ -74,3 +75,25 @@ async def test_overdue_runs_that_nobody_here_can_run_stand_in_nobodys_way(tmp_pa
     async with durable.Engine(path, functions=[known], clock=clock) as engine:
         assert await (await engine.get(run.id)).result() == 7
         assert await engine.count("status:sleeping") == {"sleeping": 300}
+
+
+@activity
+async def blocks_the_loop() -> int:
+    threading.Event().wait(1.9)  # The mistake: a plain wait in an async function.
+    return 1
+
+
+@workflow
+async def asks_for_it() -> int:
+    return await blocks_the_loop() + await blocks_the_loop()
+
+
+@pytest.mark.slow
+async def test_an_activity_that_holds_the_loop_is_named_once_with_its_line(tmp_path, caplog):
+    async with durable.Engine(tmp_path / "app.db") as engine:
+        assert await (await engine.start(asks_for_it)).result() == 2
+
+    told = [one.getMessage() for one in caplog.records if one.name == "durable.watchdog"]
+    assert len(told) == 1
+    assert told[0].startswith("blocks_the_loop (")
+    assert "test_watchdog.py:" in told[0]
