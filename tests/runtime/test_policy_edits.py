@@ -231,7 +231,7 @@ async def test_what_does_not_go_with_the_step_changes_nothing(playing, caplog):
         ({"backoff": 0.5}, "must be 1 or more"),
         ({"backoff": "x"}, "no policy"),
         ({"initial_interval": "soon"}, "no duration"),
-        ({"initial_interval": -1}, "initial_interval"),
+        ({"max_interval": 0}, "longer than 0"),
         ({"on_exhausted": "explode"}, "on_exhausted"),
         ({"start_to_close": 0}, "start_to_close must be longer than 0"),
         ({"heartbeat": "later"}, "no duration"),
