@@ -26,6 +26,7 @@ import gc
 import logging
 import math
 import sys
+import sysconfig
 import threading
 import weakref
 from asyncio import events as asyncio_events
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 # Frames below this folder are of no interest to a person who looks for the place in his own code.
 _LIBRARY = __file__.removesuffix("_core/loop.py")
+_STDLIB = sysconfig.get_path("stdlib") or "/nowhere"
 
 __all__ = ["Evicted", "HostAway", "Step", "Timer", "WorkflowLoop"]
 
@@ -897,11 +899,27 @@ def _ignore_unraisable(_unraisable: Any) -> None:
     """Say nothing of errors in closing coroutines."""
 
 
+def _called_by_user(frame: FrameType | None, name: str) -> tuple[str, str]:
+    """Return what the user's code has called that led here, and where, as `` (file:line)``."""
+    called = name
+    while frame is not None:
+        path = frame.f_code.co_filename
+        is_library = path.startswith((_LIBRARY, _STDLIB)) or "site-packages" in path
+        if not is_library and not path.startswith("<frozen"):
+            return called, f" ({path}:{frame.f_lineno})"
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package != "durable":
+            called = f"{package}.{frame.f_code.co_qualname}"
+        frame = frame.f_back
+    return called, ""
+
+
 def _refusal(name: str) -> Callable[..., Any]:
     def refuse(self: WorkflowLoop, *_args: Any, **_kwargs: Any) -> NoReturn:
+        called, place = _called_by_user(sys._getframe(1), name)
         self.refuse(
-            f"{name}() was called inside a workflow, where nothing of the outside can be replayed; "
-            "move it into an activity"
+            f"{called}() was called inside a workflow{place}, where nothing of the outside can be "
+            "replayed; move it into an activity"
         )
 
     refuse.__name__ = name
