@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from durable._core.events import Kind
@@ -52,6 +53,9 @@ def waits_of(run: LiveRun) -> tuple[int | None, dict[str, Any]]:
         waits = {"kind": "waiting", "for": [ONLY_A_CANCEL]}
     else:
         waits = {"kind": "waiting", "for": run.driver.mailbox.heard[:AWAITED_MAX]}
+    unreceived = Counter(one.name for one in run.driver.mailbox.unreceived())
+    if unreceived:
+        waits["unreceived"] = dict(unreceived.most_common(AWAITED_MAX))
     return (min(due)[0] if due else None), waits
 
 

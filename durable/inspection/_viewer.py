@@ -438,6 +438,9 @@ class Viewer(Groups, Pages, Looks):
     # -- status ----------------------------------------------------------------------------------
 
     def _why(self, row: RunRow, status: str) -> str:
+        return self._why_alone(row, status) + _unreceived(row.waits_for())
+
+    def _why_alone(self, row: RunRow, status: str) -> str:
         waits = row.waits_for()
         match status:
             case "blocked" | "paused":
@@ -526,6 +529,15 @@ class Viewer(Groups, Pages, Looks):
         except DurableError as error:
             return f"<{error}>"
         return payload.decode("utf-8", "replace") if whole else cut(payload)
+
+
+def _unreceived(waits: Mapping[str, Any]) -> str:
+    """Return which signals came that nothing in the code asks for, to end a sentence with."""
+    found = waits.get("unreceived")
+    if not isinstance(found, dict) or not found:
+        return ""
+    told = ", ".join(f"{name!r} ({count})" for name, count in found.items())
+    return f"; signals came that nothing in the code asks for: {told}"
 
 
 def _texts(waits: dict[str, Any]) -> Sequence[str]:

@@ -66,6 +66,15 @@ async def begun(harness, how):
     return run
 
 
+async def cancelled_once(run):
+    """Cancel a run; a second cancel would cut its clean-up short, as asyncio's does."""
+    client = run._client
+    asked = client._reader.inbox_of_run(run._pk)
+    kinds = [event.kind for event in await run.history()]
+    if "cancel_requested" not in kinds and not any(one.kind == "cancel" for one in asked):
+        await run.cancel("enough")
+
+
 async def test_a_return_waits_for_the_handlers_that_have_begun(harness):
     run = await begun(harness, "return")
 
@@ -91,7 +100,7 @@ async def test_a_cancel_cancels_them_and_waits_for_their_clean_up(harness):
     run = await begun(harness, "wait")
     await reach(harness, run, lambda kinds: kinds.count("received") == 2)
 
-    await insist(harness, run, lambda one: one.cancel("enough"))
+    await insist(harness, run, cancelled_once)
 
     with pytest.raises(durable.RunCancelled, match="enough"):
         await harness.finish(run)
@@ -190,3 +199,32 @@ async def test_a_cancel_ends_a_run_that_only_waits_for_its_handlers(harness):
 def test_on_end_is_wait_or_abandon():
     with pytest.raises(durable.UsageError, match='"wait" or "abandon"'):
         item.handler(on_end="leave")
+
+
+approvd = Signal("approvd", int)
+
+
+@workflow
+async def waits_for_a_stop() -> str:
+    return await stop.receive()
+
+
+async def test_a_signal_that_nothing_asks_for_is_told_while_the_run_waits_and_kept_at_its_end(
+    tmp_path,
+):
+    async with Harness(tmp_path / "app.db") as harness:
+        run = await harness.start(waits_for_a_stop.options(id="x"))
+        await run.signal(approvd, 1)
+        async with asyncio.timeout(10):
+            while await run.status() != "waiting":
+                await asyncio.sleep(0.01)
+
+        why = (await run.details()).why
+        await run.signal(stop, "now")
+        await run.result()
+        letters = (await run.details()).dead_letters
+
+    assert why == "signal stop; signals came that nothing in the code asks for: 'approvd' (1)"
+    assert [(one.name, one.why) for one in letters] == [
+        ("approvd", "the run ended, and its code had not received it")
+    ]
