@@ -210,10 +210,10 @@ class LiveRun:
                 self.worker.beginnings.note(self)
                 self.row.begun = 1
                 return driver.start()
+            driver.accept(reader.accepted(pk))
             if first is None:
                 return driver.replay(())
             driver.know_patches(reader.patches(pk))
-            driver.accept(reader.accepted(pk))
             return driver.replay(itertools.chain([first], events), self.row.redo_seq)
 
         spans = reader.code_spans(pk)
