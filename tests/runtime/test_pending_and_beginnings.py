@@ -50,7 +50,9 @@ async def charge(card: str) -> str:
     return "receipt"
 
 
-OLD = {"later": ask_boss, "intent": send_letter, "retrying": flaky}
+OLD: dict[str, durable.Activity[[str], str]] = {
+    "later": ask_boss, "intent": send_letter, "retrying": flaky,
+}  # fmt: skip
 
 
 @workflow
