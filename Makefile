@@ -10,6 +10,8 @@ PROGRAMS ?= 20000
 KILLS ?= 50
 # How often it kills a process while others talk to its runs.
 TALK_KILLS ?= 100
+# How many random lives of steps it plays.
+GIVE_UPS ?= 500
 # Passed on, as in: make test PYTEST="-k retry -x"
 PYTEST ?=
 
@@ -55,6 +57,7 @@ coverage:  ## show what the last `make test` did not reach
 
 crash: $(VENV)/test.stamp  ## the long campaigns: processes killed at random, PROGRAMS=20000 random programs replayed
 	DURABLE_KILLS=$(KILLS) DURABLE_TALK_KILLS=$(TALK_KILLS) $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
+	DURABLE_GIVE_UPS=$(GIVE_UPS) $(BIN)/python -m pytest tests/runtime/test_give_ups.py $(PYTEST)
 	DURABLE_EDITS=all $(BIN)/python -m pytest tests/runtime/test_edits.py -s $(PYTEST)
 	$(BIN)/python tests/core/fuzz.py $(PROGRAMS)
 

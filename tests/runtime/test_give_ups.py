@@ -9,7 +9,7 @@ from durable._runtime.activities import Activities
 from durable._runtime.attempt_timeouts import TimeLimits
 from tests.runtime.give_ups import Play, Wrong
 
-SEEDS = int(os.environ.get("DURABLE_GIVE_UPS", "25"))
+SEEDS = int(os.environ.get("DURABLE_GIVE_UPS", "12"))
 FACTS = 120
 
 
