@@ -58,6 +58,8 @@ from typing import Any
 
 import attrs
 
+from durable.durations import retry_after_s
+
 __all__ = [
     "ActivityError",
     "ActivityTimeout",
@@ -307,9 +309,10 @@ class HeartbeatTimeout(ActivityTimeout):
 
 
 def _retry_after_s(value: Any) -> float:
-    from durable.policies import retry_after_s
-
-    return retry_after_s(value)
+    try:
+        return retry_after_s(value)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 @attrs.define

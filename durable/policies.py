@@ -8,34 +8,15 @@ Source: temporal.io documentation, "Retry Policies"; jitter: AWS, "Exponential b
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import attrs
 
-from durable._clock import wall_s
+from durable.durations import RETRY_AFTER_S_MAX, Duration, microseconds_of
 from durable.errors import DefinitionError, RetryAfter, UsageError
 
 __all__ = ["Duration", "Limits", "Retry", "duration_us", "edited"]
-
-Duration = float | timedelta | str
-"""Seconds, a `timedelta`, or text such as ``"30s"``, ``"1h30m"``, ``"2d"``, ``"500ms"``."""
-
-# 10,000 years: beyond it datetime cannot show the moment any more.
-DURATION_US_MAX = 10_000 * 365 * 86_400 * 1_000_000
-_UNIT_US = {
-    "us": 1,
-    "ms": 1_000,
-    "s": 1_000_000,
-    "m": 60_000_000,
-    "h": 3_600_000_000,
-    "d": 86_400_000_000,
-    "w": 604_800_000_000,
-}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w)")
 
 
 def duration_us(value: Duration, what: str = "duration") -> int:
@@ -44,68 +25,10 @@ def duration_us(value: Duration, what: str = "duration") -> int:
     Raises:
         UsageError: It is no duration, not finite, or longer than 10,000 years.
     """
-    if isinstance(value, timedelta):
-        microseconds = value // timedelta(microseconds=1)
-    elif isinstance(value, str):
-        text = value.replace(" ", "")
-        parts = _PART.findall(text)
-        if not parts or "".join(number + unit for number, unit in parts) != text:
-            raise UsageError(
-                f"{what}: {value!r} is no duration; write seconds, a timedelta or text such as "
-                '"30s", "1h30m" or "2d"'
-            )
-        whole = sum(float(number) * _UNIT_US[unit] for number, unit in parts)
-        microseconds = math.ceil(min(whole, DURATION_US_MAX + 1))
-    elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"{what}: {value!r} is no duration; write seconds, a timedelta or text")
-    elif not math.isfinite(value):
-        raise UsageError(f"{what}: {value!r} is not finite; leave it out for no limit")
-    else:
-        microseconds = math.ceil(value * 1_000_000)
-    if microseconds > DURATION_US_MAX:
-        raise UsageError(f"{what}: {value!r} is longer than 10,000 years")
-    return max(0, microseconds)
-
-
-RETRY_AFTER_S_MAX = 100 * 365 * 86_400
-"""A hundred years: a longer wait is a mistake, and the moment could not be shown."""
-
-
-def retry_after_s(value: Duration) -> float:
-    """Return how long a `RetryAfter` waits, in seconds.
-
-    Raises:
-        UsageError: It is neither a duration of 0 to 100 years nor what ``Retry-After`` may hold.
-    """
-    wait_s = _said_by_server(value) if isinstance(value, str) else None
-    if wait_s is None:
-        is_negative = isinstance(value, int | float) and value < 0
-        if is_negative or (isinstance(value, timedelta) and value < timedelta()):
-            raise UsageError(f"RetryAfter: {value!r} is less than 0")
-        try:
-            wait_s = duration_us(value, "RetryAfter") / 1e6
-        except UsageError as error:
-            raise UsageError(
-                f"RetryAfter: {value!r:.80} is no wait; pass seconds, a timedelta, text such as "
-                '"30s", or the text of a Retry-After header (a number or an HTTP date)'
-            ) from error
-    if wait_s > RETRY_AFTER_S_MAX:
-        raise UsageError(f"RetryAfter: {value!r:.80} is longer than 100 years")
-    return wait_s
-
-
-def _said_by_server(text: str) -> float | None:
-    """Return the wait of a ``Retry-After`` header; None if the text is none."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
     try:
-        at = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
-        return None
-    if at.tzinfo is None:  # "-0000" means that the zone is not known; a server means UTC.
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, at.timestamp() - wall_s())
+        return microseconds_of(value, what)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _positive(what: str) -> Callable[[object, object, Duration], None]:

@@ -7,8 +7,8 @@ import pickle
 import pytest
 
 from durable import Retry, RetryAfter
+from durable.durations import RETRY_AFTER_S_MAX
 from durable.errors import UsageError
-from durable.policies import RETRY_AFTER_S_MAX
 
 
 @pytest.mark.parametrize(

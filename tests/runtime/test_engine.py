@@ -487,9 +487,9 @@ def two_calls():
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda: asyncio.to_thread(print), "run_in_executor"),
-        (lambda: asyncio.open_connection("127.0.0.1", 1), "create_connection"),
-        (lambda: asyncio.create_subprocess_exec("true"), "subprocess_exec"),
+        (lambda: asyncio.to_thread(print), "asyncio.to_thread"),
+        (lambda: asyncio.open_connection("127.0.0.1", 1), "asyncio.open_connection"),
+        (lambda: asyncio.create_subprocess_exec("true"), "asyncio.create_subprocess_exec"),
         (lambda: asyncio.get_running_loop().call_soon_threadsafe(print), "call_soon_threadsafe"),
         (lambda: asyncio.get_running_loop().add_signal_handler(1, print), "add_signal_handler"),
         (lambda: __import__("anyio").to_thread.run_sync(print), "anyio.to_thread.run_sync"),

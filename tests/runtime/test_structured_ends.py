@@ -190,7 +190,7 @@ async def test_a_cancel_ends_a_run_that_only_waits_for_its_handlers(harness):
     await insist(harness, run, lambda one: one.signal(item, 1, id="1"))
     await reach(harness, run, lambda kinds: "fired" in kinds)
 
-    await insist(harness, run, lambda one: one.cancel("enough"))
+    await insist(harness, run, cancelled_once)
 
     with pytest.raises(durable.RunCancelled, match="enough"):
         await harness.finish(run)

@@ -79,7 +79,7 @@ async def test_overdue_runs_that_nobody_here_can_run_stand_in_nobodys_way(tmp_pa
 
 @activity
 async def blocks_the_loop() -> int:
-    threading.Event().wait(1.9)  # The mistake: a plain wait in an async function.
+    threading.Event().wait(2.9)  # The mistake: a plain wait in an async function.
     return 1
 
 
