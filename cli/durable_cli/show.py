@@ -170,7 +170,7 @@ def _write(
 
 # -- JSON ------------------------------------------------------------------------------------------
 
-_PAYLOADS = frozenset({"arguments", "result", "value", "answer", "payload"})
+_PAYLOADS = frozenset({"arguments", "details", "result", "value", "answer", "payload"})
 
 
 def _plain(one: Any) -> Any:
@@ -268,10 +268,13 @@ def _payloads_of_run(screen: Screen, run: RunDetails, *, whole: bool) -> None:
 
 def _payloads_of_steps(screen: Screen, steps: Sequence[StepView]) -> None:
     for step in steps:
-        if step.arguments or step.result:
+        payloads = (
+            ("arguments", step.arguments), ("heartbeat", step.details), ("result", step.result)
+        )  # fmt: skip
+        if any(text for _, text in payloads):
             screen.line()
             _title(screen, _heading(step))
-            for label, text in (("arguments", step.arguments), ("result", step.result)):
+            for label, text in payloads:
                 if text:
                     _payload(screen, label, text, whole=True)
 
@@ -347,6 +350,9 @@ def _step(step: StepView, screen: Screen, zero: dt.datetime, now: dt.datetime) -
         left_s = (step.next_try - now).total_seconds()
         when = f"in {duration(left_s)}" if left_s > 0 else "is due"
         error = f"next try {when}" + (f", after {error}" if error else "")
+    elif step.started is not None:
+        error = f"for {duration(max(0.0, (now - step.started).total_seconds()))}"
+        error += f", heartbeat {clean(step.details)}" if step.details else ""
     return (
         Cell(clean(step.step)),
         Cell(name_of(step)),
