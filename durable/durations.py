@@ -52,13 +52,22 @@ def microseconds_of(value: Duration, what: str) -> int:
         microseconds = math.ceil(min(whole, DURATION_US_MAX + 1))
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{what}: {value!r} is no duration; write seconds, a timedelta or text")  # noqa: TRY004  one kind for all
+    elif isinstance(value, int) and abs(value) > DURATION_US_MAX:  # No float may hold it.
+        microseconds = DURATION_US_MAX + 1 if value > 0 else 0
     elif not math.isfinite(value):
         raise ValueError(f"{what}: {value!r} is not finite; leave it out for no limit")
     else:
         microseconds = math.ceil(value * 1_000_000)
     if microseconds > DURATION_US_MAX:
-        raise ValueError(f"{what}: {value!r} is longer than 10,000 years")
+        raise ValueError(f"{what}: {shortened(value)} is longer than 10,000 years")
     return max(0, microseconds)
+
+
+def shortened(value: object) -> str:
+    """Return a value as a message shows it: repr of a huge int raises, and text may be long."""
+    if isinstance(value, int) and abs(value) > DURATION_US_MAX:
+        return f"an int of {value.bit_length()} bits"
+    return f"{value!r:.80}"
 
 
 RETRY_AFTER_S_MAX = 100 * 365 * 86_400
@@ -75,16 +84,18 @@ def retry_after_s(value: Duration) -> float:
     if wait_s is None:
         is_negative = isinstance(value, int | float) and value < 0
         if is_negative or (isinstance(value, timedelta) and value < timedelta()):
-            raise ValueError(f"RetryAfter: {value!r} is less than 0")
+            raise ValueError(f"RetryAfter: {shortened(value)} is less than 0")
         try:
             wait_s = microseconds_of(value, "RetryAfter") / 1e6
+            if isinstance(value, float):  # As it is, so that what was kept is kept again.
+                wait_s = value
         except ValueError as error:
             raise ValueError(
-                f"RetryAfter: {value!r:.80} is no wait; pass seconds, a timedelta, text such as "
-                '"30s", or the text of a Retry-After header (a number or an HTTP date)'
+                f"RetryAfter: {shortened(value)} is no wait; pass seconds, a timedelta, text such "
+                'as "30s", or the text of a Retry-After header (a number or an HTTP date)'
             ) from error
     if wait_s > RETRY_AFTER_S_MAX:
-        raise ValueError(f"RetryAfter: {value!r:.80} is longer than 100 years")
+        raise ValueError(f"RetryAfter: {shortened(value)} is longer than 100 years")
     return wait_s
 
 

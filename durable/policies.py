@@ -7,13 +7,12 @@ Source: temporal.io documentation, "Retry Policies"; jitter: AWS, "Exponential b
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
 
-from durable.durations import RETRY_AFTER_S_MAX, Duration, microseconds_of
+from durable.durations import RETRY_AFTER_S_MAX, Duration, microseconds_of, shortened
 from durable.errors import DefinitionError, RetryAfter, UsageError
 
 __all__ = ["Duration", "Limits", "Retry", "duration_us", "edited"]
@@ -29,6 +28,14 @@ def duration_us(value: Duration, what: str = "duration") -> int:
         return microseconds_of(value, what)
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+# What a float holds: beyond it the second wait is the longest one anyhow.
+BACKOFF_MAX = 1e308
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _positive(what: str) -> Callable[[object, object, Duration], None]:
@@ -83,15 +90,19 @@ class Retry:
     on_exhausted: Literal["fail", "pause"] = "fail"
 
     def __attrs_post_init__(self) -> None:
-        if not (math.isfinite(self.backoff) and self.backoff >= 1):
-            raise UsageError(f"Retry.backoff is {self.backoff!r}; it must be 1 or more")
+        if not (_is_number(self.backoff) and 1 <= self.backoff <= BACKOFF_MAX):
+            raise UsageError(
+                f"Retry.backoff is {shortened(self.backoff)}; it must be a number from 1 to 1e308"
+            )
         if self.max_attempts is not None and not _counts(self.max_attempts):
             raise UsageError(
                 f"Retry.max_attempts is {self.max_attempts!r}; it counts the first attempt too, so "
                 "it must be a whole number of 1 or more, or None for no limit"
             )
-        if not 0 <= self.jitter <= 1:
-            raise UsageError(f"Retry.jitter is {self.jitter!r}; it must be between 0 and 1")
+        if not (_is_number(self.jitter) and 0 <= self.jitter <= 1):
+            raise UsageError(
+                f"Retry.jitter is {shortened(self.jitter)}; it must be a number from 0 to 1"
+            )
         if self.on_exhausted not in {"fail", "pause"}:
             raise UsageError(f'Retry.on_exhausted is {self.on_exhausted!r}, not "fail" or "pause"')
         for cls in self.give_up_on:

@@ -34,7 +34,8 @@ def test_a_date_ahead_is_a_wait():
 @pytest.mark.parametrize(
     "said",
     [None, float("nan"), float("inf"), -1, -0.5, dt.timedelta(-1), "soon", "", "12:30", True, [],
-     1e18, RETRY_AFTER_S_MAX + 1, "-5", "1e3", b"120", "Wed, 99 Oct 2015 07:28:00 GMT"],
+     1e18, 10**400, -(10**400), "9" * 400, RETRY_AFTER_S_MAX + 1,
+     "-5", "1e3", b"120", "Wed, 99 Oct 2015 07:28:00 GMT"],
 )  # fmt: skip
 def test_anything_else_is_refused_where_it_is_made(said):
     with pytest.raises(UsageError, match="RetryAfter"):
@@ -45,6 +46,32 @@ def test_it_pickles():
     back = pickle.loads(pickle.dumps(RetryAfter("120", "busy")))
 
     assert (back.seconds, back.message) == (120, "busy")
+
+
+def test_its_wait_is_the_same_wherever_it_is_made_again():
+    at = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    said = [email.utils.format_datetime(at), "0.1s", 0.3, 1 / 3, dt.timedelta(microseconds=7)]
+
+    for one in map(RetryAfter, said):
+        assert RetryAfter(one.seconds).seconds == one.seconds
+        assert pickle.loads(pickle.dumps(one)).seconds == one.seconds
+
+
+@pytest.mark.parametrize("backoff", [0.5, float("nan"), float("inf"), 10**400, "2", None, True])
+def test_a_back_off_is_a_number_of_one_or_more(backoff):
+    with pytest.raises(UsageError, match=r"Retry\.backoff"):
+        Retry(backoff=backoff)
+
+
+@pytest.mark.parametrize("jitter", [-0.1, 1.1, float("nan"), 10**400, "0", None])
+def test_a_jitter_is_a_number_of_zero_to_one(jitter):
+    with pytest.raises(UsageError, match=r"Retry\.jitter"):
+        Retry(jitter=jitter)
+
+
+def test_a_huge_number_is_no_interval():
+    with pytest.raises(UsageError, match="10,000 years"):
+        Retry(max_interval=10**400)
 
 
 @pytest.mark.parametrize(
