@@ -47,7 +47,9 @@ def test_an_open_run_says_why_it_waits(durable_: Command, shop_file: Path) -> No
     nap = durable_("-d", shop_file, "show", "nap").out
     video = durable_("-d", shop_file, "show", "video-1").out
 
-    assert re.search(r"^nap  nap  sleeping for \S+\n  timer !t1 in 29d 23h$", nap, re.MULTILINE)
+    assert re.search(
+        r"^nap  nap  sleeping for [0-9dhms ]+\n  timer !t1 in 29d 23h$", nap, re.MULTILINE
+    )
     assert re.search(r"^goes on    \d{4}-", nap, re.MULTILINE)
     assert re.search(
         r"^1 +encode +retrying +1 +next try in \dh \d+m, after Mem", video, re.MULTILINE
