@@ -31,6 +31,7 @@ from typing import (
 
 from durable import definitions
 from durable._clock import Clock, SystemClock, new_salt
+from durable._core import context
 from durable._runtime.alerts import Hook
 from durable._runtime.stopping import stopping_on_signals
 from durable._runtime.worker import Worker
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from durable._runtime.replay import Misfit
     from durable._store.starts import Letter
     from durable._store.store import Store
+    from durable.client import BlockingClient
     from durable.inspection import IssueAlert
     from durable.messages import Signal
 
@@ -141,25 +143,7 @@ class Engine(Client):
         self._lifespan = lifespan
         self._on_issue = on_issue
         self._grace_s = duration_us(grace, "grace") / 1e6
-        self._given: dict[str, list[Workflow[Any, Any]]] | None = None
-        if isinstance(functions, Workflow | Activity):
-            raise UsageError(f"functions= takes a list: functions=[{functions.name}]")
-        if functions is not None:
-            self._given = {}
-            for one in functions:
-                if isinstance(one, Activity):
-                    continue  # Activities are called by workflows, not by name.
-                if not isinstance(one, Workflow):
-                    raise UsageError(f"functions= holds {one!r}; decorate it with @workflow")
-                others = [
-                    other for other in self._given.get(one.name, ()) if other.fn is not one.fn
-                ]
-                if others:
-                    raise UsageError(
-                        f"functions= holds two workflows called {one.name!r}: "
-                        f"{others[0].place} and {one.place}; rename one (name=)"
-                    )
-                register(one, self._given)
+        self._given = None if functions is None else _by_name(functions)
         self._local: dict[str, list[Workflow[Any, Any]]] = {}
         self._worker: Worker | None = None
         self._leaving: Worker | None = None
@@ -169,8 +153,12 @@ class Engine(Client):
 
     async def __aenter__(self) -> Self:
         if self._worker is not None:
-            raise UsageError("this engine is open already")
+            raise UsageError(
+                "this engine is open already; use it as it is, or in a thread "
+                "`with engine.blocking() as client`"
+            )
         _require_fcntl()
+        _require_asyncio()
         if self._check != "no":
             self._check_runs()
         self._pid = os.getpid()
@@ -324,6 +312,18 @@ class Engine(Client):
 
     def _prepare(self, worker: Worker) -> None:
         """Let a test change the worker before it opens."""
+
+    def blocking(self) -> BlockingClient:
+        """Return the same verbs for plain functions: ``with engine.blocking() as c: c.start(...)``.
+
+        Of an engine that is open it is a client of the same file, for other threads: views of a web
+        framework, callbacks. Of one that is not it opens the engine itself, which serves the file
+        on a thread of its own until the ``with`` ends.
+        """
+        return super().blocking()
+
+    def _for_threads(self) -> Client:
+        return self if self._worker is None else _Beside(self, self._worker)
 
     # -- functions -------------------------------------------------------------------------------
 
@@ -504,6 +504,35 @@ class Engine(Client):
             worker = self._running()
 
 
+class _Beside(Client):
+    """A client of the file that an engine of this process serves, for its other threads."""
+
+    def __init__(self, engine: Engine, worker: Worker) -> None:
+        super().__init__(engine._path)
+        self._engine = engine
+        self._worker = worker
+        self._clock = engine._clock
+        self._payload_bytes_max = engine._payload_bytes_max
+
+    def _require_elsewhere(self) -> None:
+        if self._worker.is_here():
+            raise UsageError(
+                "this thread runs the engine, which would wait for itself; here, `await` the "
+                "engine's own verbs, and use `engine.blocking()` in another thread"
+            )
+
+    async def _insert(
+        self,
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        encoded: bytes,
+        letter: Letter | None,
+    ) -> tuple[RunRow, bool, bool]:
+        self._engine._know(workflow)
+        return await super()._insert(workflow, args, kwargs, encoded, letter)
+
+
 class EngineTransaction:
     """What a function in `Engine.transaction` may do: its own tables, starts and signals."""
 
@@ -584,6 +613,33 @@ class EngineTransaction:
         return messages.pack(payload, new_salt())
 
 
+def _by_name(functions: Any) -> dict[str, list[Workflow[Any, Any]]]:
+    """Return the workflows that an engine is given, by their stored names.
+
+    Raises:
+        UsageError: It is no list of them, or holds two of one name.
+    """
+    if isinstance(functions, Workflow | Activity):
+        raise UsageError(f"functions= takes a list: functions=[{functions.name}]")
+    if isinstance(functions, str) or not isinstance(functions, Iterable):
+        raise UsageError(f"functions= takes a list of workflows, not {functions!r}")
+    given: dict[str, list[Workflow[Any, Any]]] = {}
+    members: Iterable[Any] = functions
+    for one in members:
+        if isinstance(one, Activity):
+            continue  # Activities are called by workflows, not by name.
+        if not isinstance(one, Workflow):
+            raise UsageError(f"functions= holds {one!r}; decorate it with @workflow")
+        others = [other for other in given.get(one.name, ()) if other.fn is not one.fn]
+        if others:
+            raise UsageError(
+                f"functions= holds two workflows called {one.name!r}: "
+                f"{others[0].place} and {one.place}; rename one (name=)"
+            )
+        register(one, given)
+    return given
+
+
 def _level(level: int | str | None) -> int | None:
     if level is None:
         return None
@@ -595,6 +651,16 @@ def _level(level: int | str | None) -> int | None:
 def _require_fcntl() -> None:
     if sys.platform == "win32":
         raise UsageError("durable's engine runs on Linux and macOS: it needs POSIX file locks")
+
+
+def _require_asyncio() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(
+            "no asyncio loop runs here, and an engine needs one; under trio, run it in a thread: "
+            "`with durable.Engine(path).blocking() as client`"
+        ) from None
 
 
 def run(
@@ -660,6 +726,11 @@ def _run_now(
         raise UsageError("durable.run takes the file first: durable.run(path, workflow, ...)")
     if not isinstance(workflow, Workflow):
         raise DefinitionError(f"{workflow!r} is no workflow; decorate the function with @workflow")
+    if context.workflow.get() is not None:
+        raise UsageError(
+            f"durable.run was called inside a workflow; there, `await {workflow.name}(...)`: that "
+            "is a child run"
+        )
     try:
         asyncio.get_running_loop()
     except RuntimeError:

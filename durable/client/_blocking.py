@@ -223,6 +223,7 @@ class BlockingClient:
     """
 
     def __init__(self, client: Client) -> None:
+        self._asked = client
         self._client = client
         self._portal: BlockingPortal | None = None
         self._stack = contextlib.ExitStack()
@@ -230,6 +231,8 @@ class BlockingClient:
     def __enter__(self) -> Self:
         from anyio.from_thread import start_blocking_portal
 
+        self._client = self._asked._for_threads()
+        self._client._require_elsewhere()
         with contextlib.ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())
             stack.enter_context(portal.wrap_async_context_manager(self._client))
@@ -254,6 +257,7 @@ class BlockingClient:
     def _call(self, make: Callable[[], Coroutine[Any, Any, R]]) -> R:
         if self._portal is None:
             raise UsageError("the client is not open; use `with client.blocking() as c`")
+        self._client._require_elsewhere()
         result: R = self._portal.call(make)
         return result
 

@@ -358,6 +358,13 @@ class Client(Bulk, Keeping):
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _for_threads(self) -> Client:
+        """Return the client that `blocking` opens on its thread."""
+        return self
+
+    def _require_elsewhere(self) -> None:
+        """Refuse a call that would wait for the very loop it is made on."""
+
     @contextlib.contextmanager
     def _rehearsing(self) -> Generator[None]:
         """Undo what the verb inside does, in the transaction that does it, and end the verb there.

@@ -6,6 +6,7 @@ is the middle of a message.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -91,11 +92,29 @@ def _refused_leaf(value: Any, path: str) -> str | None:
     except (ValueError, OverflowError) as error:
         return f"{path}: {_shown_safely(value)} cannot be stored: {error}"
     except Exception:  # noqa: BLE001 - hooks and properties of the user's may raise anything
+        if inspect.isawaitable(value) or inspect.isasyncgen(value):
+            return f"{path}: {_unawaited(value)}"
         return (
             f"{path}: {shown(value)} cannot be stored; "
             "return plain data or add a type msgspec knows"
         )
     return None
+
+
+def _unawaited(value: Any) -> str:
+    """Say what is to be awaited: a call of an activity is a coroutine of ours, with its name."""
+    if inspect.isasyncgen(value):
+        return f"{shown(value)} is an async generator; collect its items, `[x async for x in ...]`"
+    if not inspect.iscoroutine(value):
+        return f"await is missing before {shown(value)}: what it ends with can be stored"
+    frame = value.cr_frame
+    called = None if frame is None else frame.f_locals.get("self")
+    name = getattr(called, "name", None)
+    if not isinstance(name, str) or not value.__name__.startswith("_call"):
+        name = value.__name__
+    if inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
+        value.close()  # Said here, and not once more by a warning at the collector's line.
+    return f"await is missing before {name}(...): a call is a coroutine until it is awaited"
 
 
 def _shown_safely(value: Any) -> str:
