@@ -613,19 +613,19 @@ class EngineTransaction:
         return messages.pack(payload, new_salt())
 
 
-def _by_name(functions: Any) -> dict[str, list[Workflow[Any, Any]]]:
+def _by_name(functions: Iterable[Workflow[..., Any]]) -> dict[str, list[Workflow[Any, Any]]]:
     """Return the workflows that an engine is given, by their stored names.
 
     Raises:
         UsageError: It is no list of them, or holds two of one name.
     """
-    if isinstance(functions, Workflow | Activity):
-        raise UsageError(f"functions= takes a list: functions=[{functions.name}]")
-    if isinstance(functions, str) or not isinstance(functions, Iterable):
-        raise UsageError(f"functions= takes a list of workflows, not {functions!r}")
+    passed: object = functions
+    if isinstance(passed, Workflow | Activity):
+        raise UsageError(f"functions= takes a list: functions=[{passed.name}]")
+    if isinstance(passed, str) or not isinstance(passed, Iterable):
+        raise UsageError(f"functions= takes a list of workflows, not {passed!r}")
     given: dict[str, list[Workflow[Any, Any]]] = {}
-    members: Iterable[Any] = functions
-    for one in members:
+    for one in functions:
         if isinstance(one, Activity):
             continue  # Activities are called by workflows, not by name.
         if not isinstance(one, Workflow):
