@@ -35,6 +35,7 @@ from durable._runtime.attempt_timeouts import TimeLimits
 from durable._runtime.attempts import Attempt, PendingStep
 from durable._runtime.execution import Execution
 from durable._runtime.issues import RETRIES_MIN
+from durable._runtime.logs import about
 from durable._runtime.places import Places
 from durable._runtime.quarantine import Quarantine
 from durable._runtime.runs import LiveRun, Rows, step_row
@@ -386,7 +387,8 @@ class Activities:
                 assert error is not None
                 self._failed(pending, error, attempt)
         except Exception as fault:
-            logger.exception("run %s: step %s cannot be settled", run.row.name, attempt.step_id)
+            with about(run.subject(attempt.step_id, attempt.number)):
+                logger.exception("run %s: step %s cannot be settled", run.row.name, attempt.step_id)
             if not run.is_over:
                 run.block("internal", f"step {attempt.step_id} cannot be settled: {fault!r}")
 
@@ -487,9 +489,10 @@ class Activities:
             gives_up = retry.gives_up(error, counted)
             wait_us = self._wait_us(pending, error, counted)
         except Exception:
-            logger.exception(
-                "the retry policy of %s raised; it is not tried again", pending.activity.name
-            )
+            with about(pending.run.subject(pending.step_id, pending.number)):
+                logger.exception(
+                    "the retry policy of %s raised; it is not tried again", pending.activity.name
+                )
             gives_up, wait_us = True, 0
         if gives_up:
             if retry.on_exhausted == "pause":
@@ -576,7 +579,8 @@ class Activities:
             f"step {pending.step_id} ({pending.activity.name}) failed {pending.number - 1} times: "
             f"{pending.last_error}; retry it once the reason is mended"
         )
-        logger.error("run %s is paused: %s", run.row.name, why)
+        with about(run.subject(pending.step_id, pending.number - 1)):
+            logger.error("run %s is paused: %s", run.row.name, why)
         run.pause(Pausing(message=why), rows)
 
     def _time_out(self, pending: PendingStep, error: BaseException) -> None:
@@ -770,10 +774,11 @@ class Activities:
         try:
             pending.policy = edited(pending.activity.policy, decode_document(text))
         except (UsageError, TypeError, msgspec.DecodeError) as error:
-            logger.warning(
-                "run %s: the changed policy of step %s (%s) is of no use: %s",
-                pending.run.row.name, pending.step_id, pending.activity.name, error,
-            )  # fmt: skip
+            with about(pending.run.subject(pending.step_id, pending.number)):
+                logger.warning(
+                    "run %s: the changed policy of step %s (%s) is of no use: %s",
+                    pending.run.row.name, pending.step_id, pending.activity.name, error,
+                )  # fmt: skip
 
     def edit(self, run: LiveRun, step_id: str) -> None:
         """A person changed the policy of a step: its limits and its wait are set anew."""

@@ -27,6 +27,7 @@ from durable._core import context
 from durable._core.events import Event, Kind
 from durable._core.machines import ATTEMPT, AttemptState
 from durable._runtime.attempt_timeouts import too_slow
+from durable._runtime.logs import about
 from durable._runtime.threads import Threads
 from durable._store import messages
 from durable._store.writer import Change, Transaction
@@ -123,11 +124,12 @@ class Execution:
             if coro.cr_frame.f_locals.get("self") is not self:
                 continue
             attempt: Attempt = coro.cr_frame.f_locals["attempt"]
-            logger.warning(
-                "%s of run %s did not end when it was cancelled; it is left behind, and done again "
-                "later. Let asyncio.CancelledError pass",
-                attempt.activity.name, attempt.run.row.name,
-            )  # fmt: skip
+            with about(attempt.run.subject(attempt.step_id, attempt.number)):
+                logger.warning(
+                    "%s of run %s did not end when it was cancelled; it is left behind, and done "
+                    "again later. Let asyncio.CancelledError pass",
+                    attempt.activity.name, attempt.run.row.name,
+                )  # fmt: skip
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             asyncio_tasks._unregister_task(task)
 

@@ -17,6 +17,7 @@ from durable._core.events import BEFORE_BEGIN, Event, Kind
 from durable._core.failures import failure_json
 from durable._core.machines import RunState
 from durable._runtime import ends
+from durable._runtime.logs import about
 from durable._runtime.runs import LiveRun, Rows
 from durable._store.repairs import Pausing
 from durable._store.restarts import Plan
@@ -189,10 +190,11 @@ class Inbox:
 
     def _bury(self, run: LiveRun, request: InboxRow, rows: Rows, why: str) -> None:
         """Keep what cannot be delivered as a dead letter; the run goes on."""
-        self._worker.log.warning(
-            "run %s: a %s %s is kept as a dead letter: %s",
-            run.row.name, request.kind, request.name or request.key, why,
-        )  # fmt: skip
+        with about(run.subject()):
+            self._worker.log.warning(
+                "run %s: a %s %s is kept as a dead letter: %s",
+                run.row.name, request.kind, request.name or request.key, why,
+            )  # fmt: skip
         rows[:] = [
             row for row in rows if not row[0].endswith("_blobs_of_inbox")
         ]  # The letter keeps it.

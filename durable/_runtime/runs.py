@@ -31,7 +31,7 @@ from durable._core.events import Event, Kind
 from durable._core.failures import summary
 from durable._core.loop import COMPLETED, Step
 from durable._core.machines import RUN, RunState
-from durable._runtime import ends, issues
+from durable._runtime import ends, issues, logs
 from durable._runtime.inside import InWorkflow, family_of
 from durable._runtime.remembered import check_remembered
 from durable._runtime.specs import ChildCall
@@ -546,10 +546,11 @@ class LiveRun:
             case AppendItem(stream, step, payload):
                 self.append(stream, step, 0, 0, payload, now_us, rows)
             case BuryLetter(seq, name, why):
-                self.worker.log.warning(
-                    "run %s: signal %s (event %d) is kept as a dead letter: %s",
-                    self.row.name, name, seq, why,
-                )  # fmt: skip
+                with logs.about(self.subject()):
+                    self.worker.log.warning(
+                        "run %s: signal %s (event %d) is kept as a dead letter: %s",
+                        self.row.name, name, seq, why,
+                    )  # fmt: skip
                 rows.append(("insert_letter", (pk, seq, name, "", "null", why, now_us)))
             case AnswerUpdate(update, name, succeeded, payload):
                 stored = self.worker.stored(payload, rows)
@@ -810,6 +811,10 @@ class LiveRun:
             difference["at_us"] += self.clock_us
         self.block(error.kind, str(error), rows, difference)
 
+    def subject(self, step: str = "", attempt: int = 0) -> logs.Subject:
+        """Return what records of the engine are about: this run."""
+        return logs.Subject(self.row.name, self.row.workflow, step, attempt)
+
     def block(
         self,
         kind: str,
@@ -818,7 +823,8 @@ class LiveRun:
         difference: Mapping[str, Any] | None = None,
     ) -> None:
         """Store the run as blocked, for this reason, and drop it from memory."""
-        self.worker.log.error("run %s is blocked: %s", self.row.name, message)
+        with logs.about(self.subject()):
+            self.worker.log.error("run %s is blocked: %s", self.row.name, message)
         reason: dict[str, Any] = {"kind": "blocked", "why": kind, "message": message}
         if difference:
             reason["difference"] = difference

@@ -13,6 +13,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from durable._core.failures import summary
+from durable._runtime.logs import Subject, about
 from durable.payloads import decode_document
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Told:
         for name, error in run.driver.loop.unseen_failures():
             self._loop.call_soon(
                 _warn,
+                Subject(run.row.name, run.row.workflow),
                 f"run {run.row.name}: task {name} failed, and nothing has awaited it: "
                 f"{_line_of(error)}",
                 error,
@@ -72,25 +74,30 @@ class Told:
             trace = str(record.get("traceback", "")).rstrip()
             if self._is_first_kind((run.row.workflow, str(record.get("type")))) and trace:
                 line = f"{line}\n{trace}"
-            self._loop.call_soon(_error, line, context=Context())
+            subject = Subject(run.row.name, run.row.workflow)
+            self._loop.call_soon(_error, subject, line, context=Context())
 
     def _say(self, pending: PendingStep, error: BaseException, then: str) -> None:
         name = pending.activity.name
+        row = pending.run.row
         self._loop.call_soon(
             _warn,
-            f"run {pending.run.row.name}: attempt {pending.number} of {name} (step "
+            Subject(row.name, row.workflow, pending.step_id, pending.number),
+            f"run {row.name}: attempt {pending.number} of {name} (step "
             f"{pending.step_id}) failed, {then}: {_line_of(error)}",
             error if self.is_first(name, error) else None,
             context=Context(),  # It is no line of the code's own, to be kept with its run.
         )
 
 
-def _warn(line: str, error: BaseException | None) -> None:
-    logger.warning("%s", line, exc_info=error)
+def _warn(subject: Subject, line: str, error: BaseException | None) -> None:
+    with about(subject):
+        logger.warning("%s", line, exc_info=error)
 
 
-def _error(line: str) -> None:
-    run_logger.error("%s", line)
+def _error(subject: Subject, line: str) -> None:
+    with about(subject):
+        run_logger.error("%s", line)
 
 
 def _line_of(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable._core.events import Kind
 from durable._core.machines import StepState
+from durable._runtime.logs import about
 
 if TYPE_CHECKING:
     from durable._runtime.runs import LiveRun
@@ -61,7 +62,9 @@ def waits_of(run: LiveRun) -> tuple[int | None, dict[str, Any]]:
 
 def _tell_once(run: LiveRun) -> None:
     """Warn that nothing durable can wake the run: a mistake, or how a server waits."""
-    if run.driver.note_that_it_waits_for_nothing():
+    if not run.driver.note_that_it_waits_for_nothing():
+        return
+    with about(run.subject()):
         logger.warning(
             "run %s waits for nothing that is durable: %s. If that is a mistake, await an "
             "activity, a timer or a message instead (a future of another loop, a lock nobody "

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from durable._runtime.logs import Subject, about
+
 if TYPE_CHECKING:
     from durable._store.rows import RunRow
 
@@ -101,12 +103,13 @@ class Watchdog:
                 continue
             stack = "".join(traceback.format_stack(frame))
             self._report(run, stack)
-            logger.warning(
-                "the workflow code of run %s has not come to rest for a second; meanwhile no other "
-                "run moves. Move heavy computing into an activity\n%s",
-                run.name,
-                stack,
-            )
+            with about(Subject(run.name, run.workflow)):
+                logger.warning(
+                    "the workflow code of run %s has not come to rest for a second; meanwhile no "
+                    "other run moves. Move heavy computing into an activity\n%s",
+                    run.name,
+                    stack,
+                )
 
 
 def _place_of(frame: FrameType | None) -> FrameType | None:

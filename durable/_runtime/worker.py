@@ -632,7 +632,8 @@ class Worker:
         lost = row.lost if run is None else run.lost
         if run is not None:
             self.forget(run)
-        self.log.error("run %s is blocked: %s", row.name, message)
+        with logs.about(logs.Subject(row.name, row.workflow)):
+            self.log.error("run %s is blocked: %s", row.name, message)
         waits = encode_document({"kind": "blocked", "why": kind, "message": message}).decode()
         values = (row.pk, "blocked", None, None, waits, lost, 0)
         like = issues.blocked(row.workflow, kind, message, {})
