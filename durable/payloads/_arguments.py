@@ -19,6 +19,7 @@ from durable.payloads._json import (
     decode_call,
     decode_hook,
     decode_raw_array,
+    encode_any,
     encode_json,
     encode_non_finite,
     has_non_finite,
@@ -51,12 +52,18 @@ class ArgumentsCodec:
     _untyped: tuple[int, ...]
     decode_result: Callable[[bytes | str], Any] = attrs.field(init=False)
     """``result.decode``, bound once: it is asked for at every step."""
+    _compares: bool = attrs.field(init=False)
     _arity: int = 0
     _decoders: dict[int, Callable[[bytes | str], Any]] = attrs.field(factory=dict)
 
     @decode_result.default
     def _bind_decode_result(self) -> Callable[[bytes | str], Any]:
         return self.result.decode
+
+    @_compares.default
+    def _find_compares(self) -> bool:
+        others = [one for one in (self._variadic, self._keywords) if one is not None]
+        return any(one.compares for one in (*self._positional, *self._by_name.values(), *others))
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Return the arguments as JSON: an array, or an object with sorted ``kwargs`` if any.
@@ -83,6 +90,8 @@ class ArgumentsCodec:
                 self._positional[index]._check(args[index])
         if count > len(self._positional):
             self._check_variadic(args)
+        if self._compares:
+            self._compare(args, kwargs)
         return data
 
     def decode(self, data: bytes | str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -145,7 +154,14 @@ class ArgumentsCodec:
         for codec, value in self._each(args, kwargs):
             if codec.untyped:
                 codec._check(value)
+        if self._compares:
+            self._compare(args, kwargs)
         return data
+
+    def _compare(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        for codec, value in self._each(args, kwargs):
+            if codec.compares:
+                codec.compare(value, encode_any(value))
 
     def _each(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from durable.errors import PayloadError
-from durable.payloads._hints import decoder_of, hint_text, known_hint
+from durable.payloads._hints import decoder_of, hint_text, known_hint, readable_hint
 from durable.payloads._json import (
     decode_hook,
     encode_json,
@@ -20,7 +20,8 @@ from durable.payloads._json import (
     parse_non_finite,
 )
 from durable.payloads._members import SCALARS
-from durable.payloads._refusals import find_change, find_refused
+from durable.payloads._refusals import find_change, find_mistaken, find_refused
+from durable.payloads._unions import compares
 
 # A program has some hundred hints; the limit only matters where classes are made in a loop.
 CODECS_CACHED_MAX = 4_096
@@ -39,12 +40,15 @@ class Codec:
         where: What the values are, for messages: ``"result of fetch"``.
         strict: Refuse what would come back changed, instead of warning.
         untyped: The hint says nothing about some position, and nothing but plain JSON elsewhere.
+        compares: It has types that may look like one another in JSON; what would come back as
+            another of them is refused.
     """
 
     hint: Any
     where: str
     strict: bool
     untyped: bool
+    compares: bool
     _decode: Callable[[bytes | str], Any]
     _has_warned: bool = False
 
@@ -64,7 +68,21 @@ class Codec:
             raise self._refusal(value, error) from error
         if self.untyped and type(value) not in SCALARS:
             self._check(value)
+        if self.compares:
+            self.compare(value, data)
         return data
+
+    def compare(self, value: Any, data: bytes) -> None:
+        """Refuse what would come back as something else.
+
+        Raises:
+            PayloadError: It has one, or does not fit the hint.
+        """
+        if (found := find_mistaken(value, self.decode(data))) is not None:
+            raise PayloadError(
+                f"{self.where}: {found}, by the type {hint_text(self.hint)}; give it a class with "
+                "a field of its own, as in `@dataclass class Text: text: str`"
+            )
 
     def decode(self, data: bytes | str) -> Any:
         """Return the value of a text that `encode` made.
@@ -147,9 +165,9 @@ def codec_for(hint: object, where: str, *, strict: bool = False) -> Codec:
 
 
 def _make_codec(hint: Any, where: str, strict: bool) -> Codec:
-    known = known_hint(hint)
+    known = readable_hint(known_hint(hint), where)
     decode, untyped = decoder_of(known, where)
-    return Codec(known, where, strict, untyped, decode)
+    return Codec(known, where, strict, untyped, compares(known), decode)
 
 
 _cached_codec = functools.lru_cache(maxsize=CODECS_CACHED_MAX)(_make_codec)

@@ -14,8 +14,9 @@ import msgspec
 import msgspec.inspect
 
 from durable.errors import DefinitionError
-from durable.payloads._json import decode_hook
+from durable.payloads._json import StandIn, decode_hook
 from durable.payloads._members import is_model
+from durable.payloads._unions import CannotTell, readable
 
 _UNTYPED_HINTS: tuple[Any, ...] = (Any, object, inspect.Parameter.empty, NoReturn, typing.Never)
 _KEY_TYPES = (
@@ -85,6 +86,26 @@ def _has_forward_reference(hint: Any) -> bool:
     )
 
 
+def readable_hint(hint: Any, where: str) -> Any:
+    """Return the hint with stand-ins for the types in it that msgspec does not take.
+
+    Raises:
+        DefinitionError: Of a union two members cannot be told apart.
+    """
+    try:
+        msgspec.json.Decoder(hint, dec_hook=decode_hook)
+        if _foreign_class(msgspec.inspect.type_info(hint), set()) is not object:
+            return hint
+    except Exception:  # noqa: BLE001, S110 - what is refused for another reason is refused below
+        pass
+    try:
+        return readable(hint, hint_text)
+    except CannotTell as error:
+        raise DefinitionError(f"{where}: in the type {hint_text(hint)} {error}") from error
+    except Exception:  # noqa: BLE001 - as above: hints of the user's may raise anything
+        return hint
+
+
 def decoder_of(hint: Any, where: str) -> tuple[Callable[[bytes | str], Any], bool]:
     """Return the decoder of a hint, and whether it says nothing of some position and is else plain.
 
@@ -104,7 +125,7 @@ def decoder_of(hint: Any, where: str) -> tuple[Callable[[bytes | str], Any], boo
     except Exception as error:
         raise DefinitionError(
             f"{where}: values of type {hint_text(hint)} cannot be read back: {error}; use another "
-            "type, tagged msgspec.Struct classes for unions of classes, or Any for plain JSON"
+            "type, a dataclass for what holds a union of classes, or Any for plain JSON"
         ) from error
     if (key := _unreadable_key(info, set())) is not None:
         raise DefinitionError(
@@ -140,7 +161,7 @@ def _foreign_class(info: Any, seen: set[int]) -> type[Any] | None:
     seen.add(id(info))
     if isinstance(info, msgspec.inspect.CustomType):
         cls: Any = info.cls
-        known = isinstance(cls, type) and (issubclass(cls, PurePath) or is_model(cls))
+        known = isinstance(cls, type) and (issubclass(cls, PurePath | StandIn) or is_model(cls))
         return None if known else cls
     for inner in _inner_types(info):
         if (found := _foreign_class(inner, seen)) is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import Any
 
@@ -30,8 +30,42 @@ def _encode_hook(value: Any) -> Any:
     raise NotImplementedError
 
 
+class _Whatever(type):
+    """msgspec asks whether what a hook made is of the class that stands in the hint."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return True
+
+
+class StandIn(metaclass=_Whatever):
+    """Stands in a hint for a type that msgspec does not take.
+
+    Attributes:
+        read: Makes a value of parsed JSON.
+        inner: The hints by which the parts of the value are read.
+        compares: A value may look like one of another of its types, so what is written is read
+            again and compared.
+    """
+
+    read: Callable[[Any], Any]
+    inner: list[Any]
+    compares: bool
+
+
+def stand_in(
+    name: str, read: Callable[[Any], Any], inner: list[Any], *, compares: bool = False
+) -> Any:
+    """Make what stands for a type; messages show it by the name. See `StandIn`."""
+    body = {"read": staticmethod(read), "inner": inner, "compares": compares}
+    made = _Whatever(name, (StandIn,), body)
+    made.__module__ = "builtins"
+    return made
+
+
 def decode_hook(cls: type[Any], data: Any) -> Any:
-    """Make what msgspec does not: paths and pydantic models."""
+    """Make what msgspec does not: paths, pydantic models, and what has a stand-in."""
+    if issubclass(cls, StandIn):
+        return cls.read(data)
     if issubclass(cls, PurePath):
         if not isinstance(data, str):
             raise TypeError(f"Expected a path as `str`, got `{type(data).__name__}`")
@@ -59,6 +93,14 @@ decode_call = msgspec.json.Decoder(Call).decode
 def as_builtins(value: Any) -> Any:
     """Return the value as the plain data that its JSON text would hold."""
     return msgspec.to_builtins(value, enc_hook=_encode_hook, str_keys=True)
+
+
+def encode_any(value: Any) -> bytes:
+    """Return the JSON text of any value, NaN and the infinities included."""
+    data = encode_json(value)
+    if b"null" in data and value is not None and has_non_finite(value):
+        return encode_non_finite(value)
+    return data
 
 
 # -- NaN and the infinities ------------------------------------------------------------------------

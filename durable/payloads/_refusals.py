@@ -6,12 +6,13 @@ is the middle of a message.
 
 from __future__ import annotations
 
+import enum
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from durable.payloads._json import as_builtins, encode_json
-from durable.payloads._members import SCALARS, members_of, shown, step_to
+from durable.payloads._members import SCALARS, field_names, is_model, members_of, shown, step_to
 
 # Only bounds error messages: what nests deeper is named by its beginning.
 DEPTH_SHOWN_MAX = 100
@@ -54,6 +55,39 @@ def _becomes(value: Any) -> str:
     return {"dict": "a dict", "list": "a list", "tuple": "a list", "str": "text"}.get(
         name, f"{name}"
     )
+
+
+def find_mistaken(value: Any, back: Any, path: str = "$") -> str | None:
+    """Return the path of the first member that came back as another type."""
+    if type(value) in SCALARS and type(value) is type(back):
+        return None
+    if isinstance(value, set | frozenset):
+        return None if value == back else f"{path}: a member of the set would come back otherwise"
+    if _is_mistaken(value, back):
+        shown = f"the text {value!r:.80}" if isinstance(value, str) else type(value).__qualname__
+        return f"{path}: {shown} would come back as {type(back).__qualname__}"
+    if isinstance(value, Mapping) and isinstance(back, Mapping):
+        for key, other in zip(value, back, strict=False):
+            if _is_mistaken(key, other):
+                return f"{path}: the key {key!r:.80} would come back as {type(other).__qualname__}"
+    if is_model(type(value)):  # What is in it, pydantic has read by itself.
+        return None
+    members = zip(members_of(value) or (), members_of(back) or (), strict=False)
+    for (step, member), (_, other) in members:
+        if (found := find_mistaken(member, other, path + step)) is not None:
+            return found
+    return None
+
+
+def _is_mistaken(value: Any, back: Any) -> bool:
+    kinds = type(value), type(back)
+    if kinds[0] is kinds[1]:
+        return False
+    if isinstance(value, enum.Enum) or isinstance(back, enum.Enum):
+        return True
+    if isinstance(value, str) or isinstance(back, str):  # A subclass of str comes back as str.
+        return not (isinstance(value, str) and isinstance(back, str))
+    return any(field_names(kind) is not None or is_model(kind) for kind in kinds)
 
 
 # -- what cannot be stored -------------------------------------------------------------------------

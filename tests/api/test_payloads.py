@@ -71,6 +71,11 @@ class Reading:
     label: str | None = None
 
 
+@dataclasses.dataclass
+class Reading2(Reading):
+    """Has the same fields."""
+
+
 class Event(msgspec.Struct):
     when: dt.datetime
     readings: list[Reading]
@@ -338,7 +343,7 @@ def test_damaged_text_is_a_payload_error(data: bytes | str) -> None:
         Session,
         list[Session],
         Callable[[int], int],
-        Reading | Tags,
+        Reading | Reading2,
         dict[tuple[int, int], str],
         dict[int | str, int],
         dict[bool, int],
