@@ -16,7 +16,7 @@ import msgspec.inspect
 from durable.errors import DefinitionError
 from durable.payloads._json import StandIn, decode_hook
 from durable.payloads._members import is_model
-from durable.payloads._unions import CannotTell, readable
+from durable.payloads._unions import CannotTell, readable, stand_ins
 
 _UNTYPED_HINTS: tuple[Any, ...] = (Any, object, inspect.Parameter.empty, NoReturn, typing.Never)
 _KEY_TYPES = (
@@ -99,11 +99,15 @@ def readable_hint(hint: Any, where: str) -> Any:
     except Exception:  # noqa: BLE001, S110 - what is refused for another reason is refused below
         pass
     try:
-        return readable(hint, hint_text)
+        found = readable(hint, hint_text)
     except CannotTell as error:
         raise DefinitionError(f"{where}: in the type {hint_text(hint)} {error}") from error
     except Exception:  # noqa: BLE001 - as above: hints of the user's may raise anything
         return hint
+    for one in stand_ins(found):  # What is in them msgspec sees no more.
+        for inner in one.inner:
+            decoder_of(inner, where)
+    return found
 
 
 def decoder_of(hint: Any, where: str) -> tuple[Callable[[bytes | str], Any], bool]:

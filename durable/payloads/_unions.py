@@ -370,14 +370,26 @@ class _ClassReader:
         return field.default
 
 
-def compares(hint: Any, seen: tuple[Any, ...] = ()) -> bool:
+def compares(hint: Any) -> bool:
     """Return whether a hint has, anywhere, types of which one may look like another."""
-    if hint in seen:
-        return False
-    if isinstance(hint, type) and issubclass(hint, StandIn):
-        return hint.compares or any(compares(one, (*seen, hint)) for one in hint.inner)
-    if isinstance(hint, type) and typing.is_typeddict(hint):
-        inner: Any = typing.get_type_hints(hint).values()
-    else:
-        inner = typing.get_args(hint)
-    return any(compares(one, (*seen, hint)) for one in inner)
+    return any(one.compares for one in stand_ins(hint))
+
+
+def stand_ins(hint: Any) -> list[Any]:
+    """Return the stand-ins in a hint, those within others too."""
+    found: list[Any] = []
+    seen: list[Any] = []
+    left = [hint]
+    while left:
+        one = left.pop()
+        if any(one is other for other in seen):
+            continue
+        seen.append(one)
+        if isinstance(one, type) and issubclass(one, StandIn):
+            found.append(one)
+            left += one.inner
+        elif isinstance(one, type) and typing.is_typeddict(one):
+            left += typing.get_type_hints(one).values()
+        else:
+            left += typing.get_args(one)
+    return found

@@ -37,7 +37,7 @@ from durable.payloads import arguments_codec, codec_for
 if TYPE_CHECKING:
     import pydantic
 else:
-    pydantic = pytest.importorskip("pydantic", reason="NOT CHECKED: unions; pip install pydantic")
+    pydantic = pytest.importorskip("pydantic", reason="NOT CHECKED: no pydantic; it is in `test`")
 
 T = TypeVar("T")
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
@@ -308,6 +308,38 @@ def test_so_does_an_argument(hint, value):
 )  # fmt: skip
 def test_what_cannot_be_told_apart_is_refused_with_the_way_out(hint, advice):
     with pytest.raises(DefinitionError, match=advice):
+        codec_for(hint, "result of pay")
+
+
+class Session:
+    """A live object."""
+
+
+@dataclasses.dataclass
+class Alive:
+    session: Session
+
+
+@dataclasses.dataclass
+class Odd:
+    odd: Literal[Color.RED]
+    counts: int = 0
+
+
+@dataclasses.dataclass
+class Keyed:
+    by: dict[tuple[int, int], str]
+
+
+@dataclasses.dataclass
+class Around:
+    one: Ok | Err
+    alive: Alive | None = None
+
+
+@pytest.mark.parametrize("hint", [Alive | Ok, Odd | Ok, Keyed | Ok | None, Around, list[Around]])
+def test_what_cannot_be_read_is_refused_within_a_union_too(hint):
+    with pytest.raises(DefinitionError, match="result of pay: "):
         codec_for(hint, "result of pay")
 
 
