@@ -67,6 +67,10 @@ __all__ = ["Engine", "run"]
 
 _logger = logging.getLogger("durable.engine")
 
+CLOSED = "the engine was closed; the run goes on when one opens the file again"
+# How often a blocking client looks whether the engine that it was made of is still open.
+LOOK_FOR_ENGINE_S = 0.1
+
 _STOPPED = "stopped, and nothing is lost; run it again to go on"
 
 P = ParamSpec("P")
@@ -485,7 +489,7 @@ class Engine(Client):
     async def _wait_change(self, pk: int, version: int) -> None:
         del version
         if await self._running().wait(pk) == "closed":
-            raise UsageError("the engine was closed; the run goes on when one opens the file again")
+            raise UsageError(CLOSED)
 
     async def _query(self, pk: int, name: str, encoded: bytes) -> bytes:
         worker = self._running()
@@ -531,6 +535,18 @@ class _Beside(Client):
     ) -> tuple[RunRow, bool, bool]:
         self._engine._know(workflow)
         return await super()._insert(workflow, args, kwargs, encoded, letter)
+
+    async def _wait_change(self, pk: int, version: int) -> None:
+        # A thread that waits for what nobody does any more would keep the process from its end.
+        waiting = asyncio.ensure_future(super()._wait_change(pk, version))
+        try:
+            while not waiting.done():
+                if self._engine._worker is not self._worker:
+                    raise UsageError(CLOSED)
+                await asyncio.wait([waiting], timeout=LOOK_FOR_ENGINE_S)
+        finally:
+            waiting.cancel()
+        waiting.result()
 
 
 class EngineTransaction:

@@ -21,6 +21,11 @@ async def flow(value: int) -> int:
     return await tiny(value)
 
 
+@workflow
+async def waits() -> None:
+    await durable.sleep("1d")
+
+
 def named(value: int):
     @workflow(name="twice")
     async def made() -> int:
@@ -112,6 +117,24 @@ async def test_an_open_engine_gives_a_blocking_client_of_its_file(tmp_path):
             pass
         with pytest.raises(UsageError, match="open already"):
             await engine.__aenter__()
+
+
+async def test_a_blocking_client_does_not_outwait_its_engine(tmp_path):
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def view(engine: Engine) -> object:
+        with engine.blocking() as client:
+            run = client.start(waits)
+            loop.call_soon_threadsafe(asked.set)
+            return run.result()
+
+    async with Engine(tmp_path / "app.db", functions=[waits]) as engine:
+        waiting = asyncio.ensure_future(asyncio.to_thread(view, engine))
+        await asked.wait()
+
+    with pytest.raises(UsageError, match="the engine was closed"):
+        await waiting
 
 
 async def test_a_blocking_client_is_not_called_on_the_loop_that_it_waits_for(tmp_path):
