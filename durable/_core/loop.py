@@ -26,13 +26,12 @@ import gc
 import logging
 import math
 import sys
-import sysconfig
 import threading
 import weakref
 from asyncio import events as asyncio_events
 from asyncio import tasks as asyncio_tasks
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -40,6 +39,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from durable._core import anyio_support
 from durable._core.commands import ArmTimer, Command, DropStep, DropTimer
 from durable._core.events import Kind
+from durable._core.frames import frames_of_coroutine, innermost_of_user, owner_of
 from durable._core.lineage import Lineage
 from durable.errors import Blocked, NotDurable, ReadOnly
 
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 # Frames below this folder are of no interest to a person who looks for the place in his own code.
-_LIBRARY = __file__.removesuffix("_core/loop.py")
-_STDLIB = sysconfig.get_path("stdlib") or "/nowhere"
 
 __all__ = ["Evicted", "HostAway", "Step", "Timer", "WorkflowLoop"]
 
@@ -750,7 +748,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def frames(self) -> dict[str, Sequence[FrameType]]:
         """Return the suspended frames of each unfinished task by its name, outermost first."""
         return {
-            task.get_name(): list(_frames(task.get_coro()))
+            task.get_name(): list(frames_of_coroutine(task.get_coro()))
             for task in self._tasks
             if not task.done()
         }
@@ -776,7 +774,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             if task.done():
                 continue
             if future is None or getattr(task, "_fut_waiter", None) is future:
-                return _innermost(task.get_coro())
+                return innermost_of_user(task.get_coro())
         return ""
 
     # -- generators ------------------------------------------------------------------------------
@@ -904,11 +902,11 @@ def _called_by_user(frame: FrameType | None, name: str) -> tuple[str, str]:
     called = name
     while frame is not None:
         path = frame.f_code.co_filename
-        is_library = path.startswith((_LIBRARY, _STDLIB)) or "site-packages" in path
-        if not is_library and not path.startswith("<frozen"):
+        owner = owner_of(path)
+        if owner == "user":
             return called, f" ({path}:{frame.f_lineno})"
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package != "durable":
+        if owner != "durable":
+            package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
             called = f"{package}.{frame.f_code.co_qualname}"
         frame = frame.f_back
     return called, ""
@@ -931,21 +929,3 @@ _ALLOWED = set(vars(WorkflowLoop))
 for _name in dir(asyncio.AbstractEventLoop):
     if not _name.startswith("_") and _name not in _ALLOWED:
         setattr(WorkflowLoop, _name, _refusal(_name))
-
-
-def _frames(coro: Any) -> Iterator[FrameType]:
-    """Yield the frames of what a suspended coroutine awaits, outermost first."""
-    while coro is not None:
-        frame = getattr(coro, "cr_frame", None) or getattr(coro, "ag_frame", None)
-        if frame is not None:
-            yield frame
-        coro = getattr(coro, "cr_await", None) or getattr(coro, "ag_await", None)
-
-
-def _innermost(coro: Any) -> str:
-    """Return the innermost place of a suspended coroutine that is not the library's."""
-    found = ""
-    for frame in _frames(coro):
-        if not frame.f_code.co_filename.startswith(_LIBRARY):
-            found = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-    return found

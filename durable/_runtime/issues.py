@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sysconfig
 from typing import Any
 
 import attrs
+
+from durable._core.frames import owner_of
 
 __all__ = ["Likeness", "blocked", "failure", "normalise", "rows", "slow_rows"]
 
@@ -30,8 +31,6 @@ RETRIES_MIN = 3
 
 _REMOTE = "The traceback of the process that raised it:"
 _FRAME = re.compile(r'^\s*File "(?P<path>[^"]+)", line \d+, in (?P<function>\S+)', re.MULTILINE)
-_STDLIB = sysconfig.get_path("stdlib") or "/nowhere"
-_LIBRARY = __file__.removesuffix("_runtime/issues.py")
 # In this order: what is found first is taken out first.
 _VARIABLE = (
     (re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"), "<uuid>"),
@@ -158,16 +157,11 @@ def _frames_of_user(traceback: str) -> list[tuple[str, str]]:
         found = [
             (match["path"], match["function"])
             for match in _FRAME.finditer(block)
-            if _is_of_user(match["path"])
+            if owner_of(match["path"]) == "user"
         ]
         if found:
             return found[-FRAMES_MAX:]
     return []
-
-
-def _is_of_user(path: str) -> bool:
-    is_installed = "site-packages" in path or "dist-packages" in path
-    return not (is_installed or path.startswith((_LIBRARY, _STDLIB, "<frozen")))
 
 
 def _stem(path: str) -> str:

@@ -7,15 +7,17 @@ says nothing.
 
 from __future__ import annotations
 
+import asyncio
+import asyncio.runners
 import logging
 import sys
-import sysconfig
 import threading
 import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from durable._core.frames import owner_of
 from durable._runtime.logs import Subject, about
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ LOOK_S = 0.5
 SLOW_LOOKS = 2
 # Places that held the loop: each is told once, and so many.
 PLACES_MAX = 100
-_LIBRARY = __file__.removesuffix("_runtime/watchdog.py")
-_STDLIB = sysconfig.get_path("stdlib") or "/nowhere"
+# Below the loop's turn, or what runs the loop, stands only who started it.
+_TURN = asyncio.BaseEventLoop._run_once.__code__  # type: ignore[attr-defined]
 
 
 class Watchdog:
@@ -69,18 +71,22 @@ class Watchdog:
 
     def _tell_what_holds_the_loop(self) -> None:
         frame = sys._current_frames().get(self._thread_id)
-        place = _place_of(frame)
+        place = _holder_of(frame)
         if place is None or _is_debugged(frame):
             return
-        where = place.f_code.co_filename, place.f_lineno
+        path = place.f_code.co_filename
+        where = path, place.f_lineno
         if where in self._told or len(self._told) >= PLACES_MAX:
             return
         self._told.add(where)
         logger.warning(
             "%s (%s:%d) has held the event loop for a second; meanwhile no run moves, nor anything "
-            "else on this loop. Make the activity a plain function: that has a thread\n%s",
+            "else on this loop. %s\n%s",
             place.f_code.co_qualname,
             *where,
+            "Is the disk slow? Else please report it with this stack"
+            if owner_of(path) == "durable"
+            else "Make the activity a plain function: that has a thread",
             "".join(traceback.format_stack(frame)),
         )
 
@@ -112,14 +118,25 @@ class Watchdog:
                 )
 
 
-def _place_of(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame that is neither the library's nor the standard library's."""
-    while frame is not None:
+def _holder_of(frame: FrameType | None) -> FrameType | None:
+    """Return the innermost frame above the loop that is the user's or an installed package's.
+
+    Where there is none it is durable's own, and nothing where only Python's own code runs.
+    """
+    ours: FrameType | None = None
+    while frame is not None and frame.f_code is not _TURN:
         path = frame.f_code.co_filename
-        if not path.startswith((_LIBRARY, _STDLIB)) or "site-packages" in path:
-            return frame
+        if path == asyncio.runners.__file__:
+            break
+        match owner_of(path):
+            case "user" | "installed":
+                return frame
+            case "durable":
+                ours = ours or frame
+            case "python":
+                pass
         frame = frame.f_back
-    return None
+    return ours
 
 
 def _is_debugged(frame: FrameType | None) -> bool:

@@ -1,15 +1,20 @@
 """Slow workflow code is said once, with its stack; runs nobody here can run harm nobody."""
 
 import asyncio
+import json
 import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, cast
 
 import pytest
 
 import durable
 from durable import activity, workflow
+from durable._runtime import watchdog
 from durable._runtime.watchdog import _is_debugged
 from durable.testing import Harness, ManualClock
 
@@ -97,3 +102,44 @@ async def test_an_activity_that_holds_the_loop_is_named_once_with_its_line(tmp_p
     assert len(told) == 1
     assert told[0].startswith("blocks_the_loop (")
     assert "test_watchdog.py:" in told[0]
+
+
+PYTHONS = json.__file__
+INSTALLED = "/srv/.venv/lib/python3.12/site-packages/orm/session.py"
+
+
+def define(source: str, file: str, **names: Any) -> Callable[[], Any]:
+    """Return the function `one` of a source, as if it stood in that file."""
+    exec(compile(source, file, "exec"), names)
+    return cast("Callable[[], Any]", names["one"])
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("/srv/app/orders.py", "/srv/app/orders.py"),
+        (INSTALLED, INSTALLED),
+        (watchdog.__file__, watchdog.__file__),
+        (PYTHONS, None),
+    ],
+    ids=["user", "installed", "durable", "python"],
+)
+def test_what_holds_the_loop_is_never_who_started_the_loop(file: str, named: str | None) -> None:
+    found: list[FrameType | None] = []
+    look = define(
+        "def one(): found.append(holder(frame()))",
+        PYTHONS,
+        found=found,
+        frame=sys._getframe,
+        holder=watchdog._holder_of,
+    )
+    holds = define("def one(): look()", file, look=look)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(holds)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+    assert [frame and frame.f_code.co_filename for frame in found] == [named]
