@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 
 from durable._clock import wall_s
 
-__all__ = ["RETRY_AFTER_S_MAX", "Duration", "microseconds_of", "retry_after_s"]
+__all__ = ["RETRY_AFTER_S_MAX", "Duration", "is_negative", "microseconds_of", "retry_after_s"]
 
 Duration = float | timedelta | str
 """Seconds, a `timedelta`, or text such as ``"30s"``, ``"1h30m"``, ``"2d"``, ``"500ms"``."""
@@ -63,6 +63,13 @@ def microseconds_of(value: Duration, what: str) -> int:
     return max(0, microseconds)
 
 
+def is_negative(value: Duration) -> bool:
+    """Return whether a duration is less than 0, which `microseconds_of` takes as 0."""
+    if isinstance(value, timedelta):
+        return value < timedelta()
+    return isinstance(value, int | float) and value < 0
+
+
 def shortened(value: object) -> str:
     """Return a value as a message shows it: repr of a huge int raises, and text may be long."""
     if isinstance(value, int) and abs(value) > DURATION_US_MAX:
@@ -82,8 +89,7 @@ def retry_after_s(value: Duration) -> float:
     """
     wait_s = _said_by_server(value) if isinstance(value, str) else None
     if wait_s is None:
-        is_negative = isinstance(value, int | float) and value < 0
-        if is_negative or (isinstance(value, timedelta) and value < timedelta()):
+        if is_negative(value):
             raise ValueError(f"RetryAfter: {shortened(value)} is less than 0")
         try:
             wait_s = microseconds_of(value, "RetryAfter") / 1e6

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import attrs
 
-from durable.durations import RETRY_AFTER_S_MAX, Duration, microseconds_of, shortened
+from durable.durations import RETRY_AFTER_S_MAX, Duration, is_negative, microseconds_of, shortened
 from durable.errors import DefinitionError, RetryAfter, UsageError
 
 __all__ = ["Duration", "Limits", "Retry", "duration_us", "edited"]
@@ -48,8 +48,9 @@ def _positive(what: str) -> Callable[[object, object, Duration], None]:
 
 def _duration(what: str) -> Callable[[object, object, Duration], None]:
     def check(_instance: object, _attribute: object, value: Duration) -> None:
-        if duration_us(value, what) < 0 or (isinstance(value, int | float) and value < 0):
-            raise UsageError(f"{what} must not be negative, and is {value!r}")
+        duration_us(value, what)
+        if is_negative(value):
+            raise UsageError(f"{what} must not be negative, and is {shortened(value)}")
 
     return check
 

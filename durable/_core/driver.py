@@ -23,7 +23,13 @@ from durable._core.events import BEFORE_BEGIN, Event, Kind
 from durable._core.failures import rebuild_exception
 from durable._core.loop import Step, WorkflowLoop
 from durable._core.mailbox import Mailbox
-from durable._core.mismatch import first_difference, parameters_of
+from durable._core.mismatch import (
+    difference,
+    first_difference,
+    in_brackets,
+    parameters_of,
+    shown,
+)
 from durable.errors import Blocked, PayloadError, RunTimedOut
 
 __all__ = [
@@ -184,7 +190,7 @@ class Driver:
                 f"the code ends the run before {_of(event)} (event {event.seq}), which its history "
                 "has; restore the code that asked for it, or guard the new code with "
                 "durable.patched(...)",
-                difference=_difference(event, _of(event), "the end of the run", ""),
+                difference=difference(*_at(event), _of(event), "the end of the run", ""),
             )
         loop.advance_clock(event.at_us)
         # The numbers are compared as such: a look-up of an enum's member costs as much as a match.
@@ -376,8 +382,9 @@ class Driver:
             where = self.loop.where(step)
             raise Blocked(
                 f"step {event.step} in the history is {was}, but the code now calls {now}"
-                f"{_at(where)}; restore the call, or guard the new one with durable.patched(...)",
-                difference=_difference(event, was, now, where),
+                f"{in_brackets(where)}; restore the call, or guard the new one with "
+                "durable.patched(...)",
+                difference=difference(*_at(event), was, now, where),
             )
         if (
             step.checked
@@ -385,14 +392,16 @@ class Driver:
             and event.step not in self._accepted
         ):
             where = self.loop.where(step)
-            was, now = _shown(event.arguments), _shown(step.arguments)
+            was, now = shown(event.arguments), shown(step.arguments)
             told = first_difference(event.arguments, step.arguments, parameters_of(step))
             raise Blocked(
                 f"step {event.step} ({event.name}) was recorded with other arguments: {told}"
-                f"{_at(where)}; restore them, guard the new call with durable.patched(...), take "
-                "the result as it is (durable accept), or declare "
+                f"{in_brackets(where)}; restore them, guard the new call with "
+                "durable.patched(...), take the result as it is (durable accept), or declare "
                 '.options(arguments="unchecked")',
-                difference=_difference(event, f"{event.name}{was}", f"{step.name}{now}", where),
+                difference=difference(
+                    *_at(event), f"{event.name}{was}", f"{step.name}{now}", where
+                ),
             )
         del self.loop.steps[event.step]
         if event.kind in _SUCCESSES:
@@ -404,9 +413,9 @@ class Driver:
                         f"the recorded result of step {event.step} ({event.name}) does not decode: "
                         f"{error}; restore the annotation it was recorded under",
                         "payload",
-                        _difference(
-                            event,
-                            f"{event.name} -> {_shown(event.result)}",
+                        difference(
+                            *_at(event),
+                            f"{event.name} -> {shown(event.result)}",
                             str(error),
                             self.loop.where(step),
                         ),
@@ -442,7 +451,7 @@ class Driver:
             f"{_of(event)} (event {event.seq}) is in the history, but the code did not ask for it"
             f"{f', and waits at {where}' if where else ''}; restore the call, or guard the new "
             "code with durable.patched(...)",
-            difference=_difference(event, _of(event), "nothing there", where),
+            difference=difference(*_at(event), _of(event), "nothing there", where),
         )
 
     def _stopped(self) -> Outcome | None:
@@ -503,32 +512,11 @@ def _origin(error: BaseException) -> int:
     return min(found, default=0)
 
 
+def _at(event: Event) -> tuple[str, int, int]:
+    return event.step, event.seq, event.at_us
+
+
 def _of(event: Event) -> str:
     if event.kind == Kind.FIRED:
         return f"timer {event.step}"
     return f"step {event.step} ({event.name})" if event.step else f"event {event.seq}"
-
-
-def _difference(event: Event, recorded: str, code: str, where: str) -> dict[str, Any]:
-    """Return both sides, for whoever shows them one below the other."""
-    return {
-        "step": event.step,
-        "event": event.seq,
-        "recorded": recorded,
-        "at_us": event.at_us,
-        "code": code,
-        "where": where,
-    }
-
-
-def _at(where: str) -> str:
-    return f" ({where})" if where else ""
-
-
-# Enough to see the difference, short enough for a line of a terminal.
-SHOWN_CHARACTERS_MAX = 200
-
-
-def _shown(payload: bytes) -> str:
-    text = payload.decode("utf-8", "replace")
-    return text if len(text) <= SHOWN_CHARACTERS_MAX else text[:SHOWN_CHARACTERS_MAX] + "..."

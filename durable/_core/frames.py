@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sysconfig
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ __all__ = ["Owner", "frames_of_coroutine", "innermost_of_user", "owner_of"]
 
 Owner = Literal["user", "durable", "installed", "python"]
 
-_DURABLE = f"{Path(__file__).parents[1]}/"
+_DURABLE = __file__.removesuffix("_core/frames.py")
 _STDLIB = f"{sysconfig.get_path('stdlib') or '/nowhere'}/"
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 

@@ -85,8 +85,8 @@ class Machine(Generic[S]):
         lines += [
             f"    {before.value} --> {after.value}: {fact}" for before, fact, after in self.rows
         ]
-        afters = {before for before, _, after in self.rows if before is not after}
-        ends = [state for state in type(self.first) if state not in afters]
+        with_way_out = {before for before, _, after in self.rows if before is not after}
+        ends = [state for state in type(self.first) if state not in with_way_out]
         lines += [f"    {state.value} --> [*]" for state in ends]
         return "\n".join(lines)
 

@@ -131,7 +131,7 @@ class Mailbox:
     def on_signal(self, name: str | None, listener: Listener) -> None:
         """Handle each signal of a name, those that wait included; None handles all other names."""
         self._loop.refuse_reader("a new handler of signals")
-        if name is None and self.is_closed:
+        if self.is_closed:  # No handler begins any more: what waits becomes dead letters.
             return
         if name is None:
             self._catch_all = listener
@@ -142,7 +142,7 @@ class Mailbox:
             self._letters.clear()
         else:
             self._handlers[name] = listener
-            waiting = [] if self.is_closed else list(self._letters.pop(name, ()))
+            waiting = list(self._letters.pop(name, ()))
         for letter in waiting:
             self._handle(letter, listener, catches_all=name is None)
 
@@ -197,10 +197,7 @@ class Mailbox:
         listener = None if self.is_closed else self._handlers.get(name)
         if listener is not None:
             self._handle(letter, listener, catches_all=False)
-        elif self.is_closed:
-            self._letters.setdefault(name, deque()).append(letter)
-            self._wake(name)
-        elif self._catch_all is not None and not self._getters.get(name):
+        elif self._catch_all is not None and not self.is_closed and not self._getters.get(name):
             self._handle(letter, self._catch_all, catches_all=True)
         else:
             self._letters.setdefault(name, deque()).append(letter)

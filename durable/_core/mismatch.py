@@ -22,10 +22,20 @@ if TYPE_CHECKING:
     from durable._core.driver import Driver
     from durable._core.loop import Step
 
-__all__ = ["RememberedStep", "check_pending", "first_difference", "parameters_of"]
+__all__ = [
+    "RememberedStep",
+    "check_pending",
+    "difference",
+    "first_difference",
+    "in_brackets",
+    "parameters_of",
+    "shown",
+]
 
 # Of each side of a difference: enough to see it, short enough for a line of a terminal.
 SIDE_CHARACTERS_MAX = 60
+# Of a payload as a whole.
+SHOWN_CHARACTERS_MAX = 240
 # Of a long text what comes before the place that differs.
 BEFORE_CHARACTERS = 20
 _MISSING = object()
@@ -58,7 +68,7 @@ def check_pending(driver: Driver, remembered: RememberedStep) -> None:
     """
     loop, step_id = driver.loop, remembered.step_id
     step = loop.steps.get(step_id)
-    was = remembered.name
+    at, was = (step_id, driver.seq, driver.at_us), remembered.name
     if step is None:
         if not remembered.touched or step_id in loop.dropped:
             return
@@ -67,16 +77,16 @@ def check_pending(driver: Driver, remembered: RememberedStep) -> None:
         raise Blocked(
             f"step {step_id} ({was}) {remembered.touched}, but the code does not ask for it"
             f"{waits}; restore the call, or guard the new code with durable.patched(...)",
-            difference=_difference(driver, step_id, was, "nothing there", where),
+            difference=difference(*at, was, "nothing there", where),
         )
     where = loop.where(step)
-    place = f" ({where})" if where else ""
+    place = in_brackets(where)
     if step.name != was or step.kind != Kind.COMPLETED:
         now = step.name if step.name != was else f"something else of the name {was}"
         raise Blocked(
             f"step {step_id} is pending as {was}, but the code now calls {now}{place}; restore the "
             "call, or guard the new one with durable.patched(...)",
-            difference=_difference(driver, step_id, was, now, where),
+            difference=difference(*at, was, now, where),
         )
     is_same = not step.checked or step.fingerprint == remembered.fingerprint
     if is_same or not remembered.touched or driver.has_accepted(step_id):
@@ -88,32 +98,38 @@ def check_pending(driver: Driver, remembered: RememberedStep) -> None:
         f"step {step_id} ({was}) {remembered.touched}, with other arguments: {told}{place}; "
         "restore them, guard the new call with durable.patched(...), or take the answer as it is "
         "(durable accept)",
-        difference=_difference(
-            driver,
-            step_id,
-            f"{was}{_shown(remembered.arguments or b'')}",
-            f"{step.name}{_shown(step.arguments)}",
+        difference=difference(
+            *at,
+            f"{was}{shown(remembered.arguments or b'')}",
+            f"{step.name}{shown(step.arguments)}",
             where,
         ),
     )
 
 
-def _difference(
-    driver: Driver, step_id: str, recorded: str, code: str, where: str
+def difference(
+    step_id: str, seq: int, at_us: int, recorded: str, code: str, where: str
 ) -> dict[str, Any]:
+    """Return both sides, for what shows them one below the other."""
     return {
         "step": step_id,
-        "event": driver.seq,
+        "event": seq,
         "recorded": recorded,
-        "at_us": driver.at_us,
+        "at_us": at_us,
         "code": code,
         "where": where,
     }
 
 
-def _shown(payload: bytes) -> str:
+def in_brackets(where: str) -> str:
+    """Return a place as a message shows it behind what stands there."""
+    return f" ({where})" if where else ""
+
+
+def shown(payload: bytes) -> str:
+    """Return a payload as text, cut where it is long."""
     text = payload.decode("utf-8", "replace")
-    return text if len(text) <= 4 * SIDE_CHARACTERS_MAX else text[: 4 * SIDE_CHARACTERS_MAX] + "..."
+    return text if len(text) <= SHOWN_CHARACTERS_MAX else text[:SHOWN_CHARACTERS_MAX] + "..."
 
 
 def parameters_of(step: Step) -> Sequence[str]:

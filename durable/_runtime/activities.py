@@ -747,10 +747,7 @@ class Activities:
         pending.details = encoded
         if now_us - pending.details_stored_us >= HEARTBEAT_STORE_US:
             pending.details_stored_us = now_us
-            self._worker.call_from_thread(self._store_details, pending)
-
-    def _store_details(self, pending: PendingStep) -> None:
-        self.write_down(pending, "running")
+            self._worker.call_from_thread(self.write_down, pending, "running")
 
     def write_down(self, pending: PendingStep, state: str) -> None:
         """Let the file show a step that waits or runs; nothing depends on it."""
@@ -797,7 +794,7 @@ class Activities:
             if attempt.state is _BEGUN:
                 self._limits.limit_begun(attempt)
             elif attempt.state is _WAITING:
-                self._limits.limit_wait(attempt, lambda: self.places.held_up(attempt)[1])
+                self._limit_wait(attempt)
         elif pending.state is StepState.AWAITING:
             self._limits.limit_token(pending, pending.token_since_us)
         elif pending.retry_at_us is not None:

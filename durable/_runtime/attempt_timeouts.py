@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TimeLimits"]
 
-_NOT_ENDED = frozenset({AttemptState.WAITING, AttemptState.PLACED, AttemptState.BEGUN})
-
 
 class TimeLimits:
     """Sets the timers of one worker's steps and attempts.
@@ -123,7 +121,7 @@ class TimeLimits:
         error = too_slow(attempt, limit_us)
 
         def judge() -> None:
-            if attempt.state in _NOT_ENDED:
+            if attempt.state is AttemptState.BEGUN:
                 self._time_out(attempt.pending, error)
 
         self._set(attempt, attempt.pending, attempt.started_us + limit_us, judge)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from durable._store.rows import RunRow
     from durable.definitions import Activity, Workflow
 
-__all__ = ["InWorkflow", "attempt_info", "family_of", "moment"]
+__all__ = ["InWorkflow", "attempt_info", "moment"]
 
 PATCH_NAME_CHARACTERS_MAX = 200
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -46,8 +46,8 @@ class InWorkflow:
     """One run's code asks here."""
 
     __slots__ = (
-        "_ask", "_bytes_max", "_clock_us", "_driver", "_family", "_headers", "_keeper", "_row",
-        "_workflow", "minds_children",
+        "_ask", "_bytes_max", "_clock_us", "_driver", "_family", "_headers", "_keeper", "_reader",
+        "_row", "_workflow", "minds_children",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +58,7 @@ class InWorkflow:
         headers: Mapping[str, str],
         bytes_max: int,
         keeper: Keeper | None = None,
-        family: tuple[str | None, str | None] = (None, None),
+        reader: Reader | None = None,
     ) -> None:
         self._row = row
         self._keeper = keeper
@@ -66,7 +66,8 @@ class InWorkflow:
         self._clock_us = clock_us
         self._headers = headers
         self._bytes_max = bytes_max
-        self._family = family
+        self._reader = reader
+        self._family: tuple[str | None, str | None] | None = None
         self.minds_children = False
         """Whether it has children that end when it ends."""
 
@@ -213,6 +214,9 @@ class InWorkflow:
 
     def info(self) -> WorkflowInfo:
         """Return what is known about the run."""
+        if self._family is None:  # Read when it is asked for: few runs do.
+            self._family = _family_of(self._reader, self._row)
+        parent, root = self._family
         return WorkflowInfo(
             run_id=self._row.id,
             ordinal=self._row.ordinal,
@@ -224,8 +228,8 @@ class InWorkflow:
             cancel_reason=self._driver.cancel_reason,
             deadline=None if self._row.deadline_us is None else moment(self._row.deadline_us),
             parent=self._row.parent_step,
-            parent_run=self._family[0],
-            root=self._family[1] or self._row.id,
+            parent_run=parent,
+            root=root or self._row.id,
             update=_update_of(self._driver.loop.lineage().path),
         )
 
@@ -242,11 +246,15 @@ class InWorkflow:
         raise ContinueAsNew(args, kwargs)
 
 
-def family_of(reader: Reader, row: RunRow) -> tuple[str | None, str | None]:
+def _family_of(reader: Reader | None, row: RunRow) -> tuple[str | None, str | None]:
     """Return the ids of a run's parent and of the run at the top of its family, if it has them."""
-    found = [None if pk is None else reader.find_run(pk) for pk in (row.parent_pk, row.root_pk)]
-    parent, root = (None if one is None else one.id for one in found)
-    return parent, root
+    if reader is None or row.parent_pk is None:
+        return None, None
+    parent = reader.find_run(row.parent_pk)
+    root = parent
+    if row.root_pk is not None and row.root_pk != row.parent_pk:
+        root = reader.find_run(row.root_pk)
+    return None if parent is None else parent.id, None if root is None else root.id
 
 
 def _update_of(path: str) -> str | None:

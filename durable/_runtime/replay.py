@@ -15,7 +15,7 @@ import attrs
 from durable._core import context
 from durable._core.driver import Cancelled, Completed, Continued, Driver, Failed, Outcome
 from durable._runtime import logs
-from durable._runtime.inside import InWorkflow, family_of
+from durable._runtime.inside import InWorkflow
 from durable._runtime.remembered import check_remembered
 from durable.errors import Blocked, PayloadError, QueryFailed, StoreError
 from durable.payloads import decode_document
@@ -81,7 +81,7 @@ def driven(reader: Reader, row: RunRow, workflow: Workflow[Any, Any]) -> Generat
     limits = Limits()
     runner = InWorkflow(
         row, workflow, row.clock_us or row.created_us, headers, limits.payload_bytes_max,
-        family=family_of(reader, row),
+        reader=reader,
     )  # fmt: skip
     fresh = Context()
     fresh.run(context.workflow.set, runner)

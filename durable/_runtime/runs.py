@@ -32,7 +32,7 @@ from durable._core.failures import summary
 from durable._core.loop import COMPLETED, Step
 from durable._core.machines import RUN, RunState
 from durable._runtime import ends, issues, logs
-from durable._runtime.inside import InWorkflow, family_of
+from durable._runtime.inside import InWorkflow
 from durable._runtime.remembered import check_remembered
 from durable._runtime.specs import ChildCall
 from durable._runtime.waits import waits_of
@@ -153,7 +153,7 @@ class LiveRun:
         limits = self.worker.limits
         runner = InWorkflow(
             self.row, self.workflow, self.clock_us, self.headers, limits.payload_bytes_max,
-            self.worker.keeper, family_of(self.worker.store.reader, self.row),
+            self.worker.keeper, self.worker.store.reader,
         )  # fmt: skip
         fresh = Context()
         fresh.run(context.workflow.set, runner)
@@ -836,9 +836,8 @@ class LiveRun:
             like, self.row.pk, self.row.workflow, self.workflow.fingerprint, message, message,
             self.worker.now_us(),
         )  # fmt: skip
-        changed: Rows = [] if rows is None else rows
-        changed.append(("update_run", self._state_row("blocked", None, waits, owned=False)))
-        self._leave(changed, RunState.BLOCKED)
+        rows.append(("update_run", self._state_row("blocked", None, waits, owned=False)))
+        self._leave(rows, RunState.BLOCKED)
 
     def pause(self, why: Pausing, rows: Rows) -> None:
         """Store the run as paused, until a person retries it; running attempts are abandoned."""

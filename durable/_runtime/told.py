@@ -37,11 +37,8 @@ class Told:
         self._loop = loop
         self._kinds: set[tuple[str, str]] = set()
 
-    def is_first(self, function: str, error: BaseException) -> bool:
-        """Say whether a failure is the first of its kind."""
-        return self._is_first_kind((function, type(error).__qualname__))
-
-    def _is_first_kind(self, kind: tuple[str, str]) -> bool:
+    def _is_first(self, kind: tuple[str, str]) -> bool:
+        """Say whether a failure is the first of its kind: the function's name, the error's."""
         if kind in self._kinds:
             return False
         if len(self._kinds) >= KINDS_MAX:
@@ -62,7 +59,7 @@ class Told:
         for name, error in run.driver.loop.unseen_failures():
             self._loop.call_soon(
                 _warn,
-                Subject(run.row.name, run.row.workflow),
+                run.subject(),
                 f"run {run.row.name}: task {name} failed, and nothing has awaited it: "
                 f"{_line_of(error)}",
                 error,
@@ -72,20 +69,18 @@ class Told:
             record = decode_document(payload)
             line = f"run {run.row.name} ({run.row.workflow}) failed: {summary(record)}"
             trace = str(record.get("traceback", "")).rstrip()
-            if self._is_first_kind((run.row.workflow, str(record.get("type")))) and trace:
+            if self._is_first((run.row.workflow, str(record.get("type")))) and trace:
                 line = f"{line}\n{trace}"
-            subject = Subject(run.row.name, run.row.workflow)
-            self._loop.call_soon(_error, subject, line, context=Context())
+            self._loop.call_soon(_error, run.subject(), line, context=Context())
 
     def _say(self, pending: PendingStep, error: BaseException, then: str) -> None:
-        name = pending.activity.name
-        row = pending.run.row
+        name, run = pending.activity.name, pending.run
         self._loop.call_soon(
             _warn,
-            Subject(row.name, row.workflow, pending.step_id, pending.number),
-            f"run {row.name}: attempt {pending.number} of {name} (step "
+            run.subject(pending.step_id, pending.number),
+            f"run {run.row.name}: attempt {pending.number} of {name} (step "
             f"{pending.step_id}) failed, {then}: {_line_of(error)}",
-            error if self.is_first(name, error) else None,
+            error if self._is_first((name, type(error).__qualname__)) else None,
             context=Context(),  # It is no line of the code's own, to be kept with its run.
         )
 

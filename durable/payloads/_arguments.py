@@ -13,13 +13,13 @@ import msgspec
 
 from durable.errors import PayloadError
 from durable.payloads._codec import Codec, codec_for
+from durable.payloads._documents import encode_document
 from durable.payloads._fingerprints import encode_canonical, fingerprint
 from durable.payloads._hints import awaited, namespaces_of, resolve, typed_dict_fields
 from durable.payloads._json import (
     decode_call,
     decode_hook,
     decode_raw_array,
-    encode_any,
     encode_json,
     encode_non_finite,
     has_non_finite,
@@ -161,7 +161,7 @@ class ArgumentsCodec:
     def _compare(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         for codec, value in self._each(args, kwargs):
             if codec.compares:
-                codec.compare(value, encode_any(value))
+                codec.compare(value, encode_document(value))
 
     def _each(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]

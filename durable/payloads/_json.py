@@ -95,14 +95,6 @@ def as_builtins(value: Any) -> Any:
     return msgspec.to_builtins(value, enc_hook=_encode_hook, str_keys=True)
 
 
-def encode_any(value: Any) -> bytes:
-    """Return the JSON text of any value, NaN and the infinities included."""
-    data = encode_json(value)
-    if b"null" in data and value is not None and has_non_finite(value):
-        return encode_non_finite(value)
-    return data
-
-
 # -- NaN and the infinities ------------------------------------------------------------------------
 
 

@@ -212,18 +212,14 @@ def _shape_of_model(model: Any, above: tuple[Any, ...]) -> Shape:
         return ANYTHING
     if getattr(model, "__pydantic_root_model__", False):
         return _shape_of(model.model_fields["root"].annotation, above)
-    by_field = {
-        name
-        for decorator in decorators.field_serializers.values()
-        for name in decorator.info.fields
-    }
+    has_serializers = bool(decorators.field_serializers)
     shapes: dict[str, Shape] = {}
     for name, field in model.model_fields.items():
         if field.exclude:
             continue
         written = field.serialization_alias or field.alias or name
         # A serializer of its own may write anything.
-        shapes[written] = ANYTHING if by_field else _shape_of(field.annotation, above)
+        shapes[written] = ANYTHING if has_serializers else _shape_of(field.annotation, above)
     for name, computed in model.model_computed_fields.items():
         shapes[computed.alias or name] = ANYTHING
     return Shape(

@@ -257,7 +257,7 @@ def _is_any_text(hint: Any) -> bool:
     return (
         isinstance(bare, type)
         and issubclass(bare, (*_ANY_TEXT, PurePath))
-        and not (issubclass(bare, enum.Enum))
+        and not issubclass(bare, enum.Enum)
     )
 
 
@@ -318,8 +318,10 @@ def _reaches(hint: Any, seen: set[Any]) -> bool:
 
 
 def _reaches_by(hint: Any, seen: set[Any]) -> bool:
-    hint = hint if has_discriminator(hint) else bare_hint(hint)
-    if hint is object or has_discriminator(hint):
+    if has_discriminator(hint):
+        return True
+    hint = bare_hint(hint)
+    if hint is object:
         return True
     if (members := union_members(hint)) is not None:
         if any(_reaches_by(member, seen) for member in members):

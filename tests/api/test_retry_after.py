@@ -90,3 +90,13 @@ def test_an_interval_of_nothing_tries_again_at_once():
     assert Retry(initial_interval=0).wait_us(50, 1.0) == 0
     with pytest.raises(UsageError, match="initial_interval"):
         Retry(initial_interval=-1)
+
+
+@pytest.mark.parametrize(
+    "interval", [-1, -0.001, dt.timedelta(seconds=-1), dt.timedelta(days=-1, hours=23)]
+)
+def test_no_interval_is_negative(interval):
+    with pytest.raises(UsageError, match="initial_interval must not be negative"):
+        Retry(initial_interval=interval)
+    with pytest.raises(UsageError, match="max_interval must be longer than 0"):
+        Retry(max_interval=interval)
