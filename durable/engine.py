@@ -34,6 +34,7 @@ from durable._clock import Clock, SystemClock, new_salt
 from durable._core import context
 from durable._runtime.alerts import Hook
 from durable._runtime.stopping import stopping_on_signals
+from durable._runtime.waits import row_now
 from durable._runtime.worker import Worker
 from durable._store import messages, requests, starts
 from durable._store.cursor import Cursor
@@ -313,6 +314,10 @@ class Engine(Client):
                 raise Blocked(workflow, "function")
             with stopped(runs._reader, row, workflow, at) as found:
                 yield found
+
+    def _row_now(self, row: RunRow) -> RunRow:
+        live = None if self._worker is None else self._worker.live.get(row.pk)
+        return row if live is None else row_now(live, row)
 
     def _prepare(self, worker: Worker) -> None:
         """Let a test change the worker before it opens."""

@@ -234,7 +234,7 @@ RUN = Machine(
         ([RunState.QUEUED], "started with a delay", RunState.DELAYED),
         ([RunState.DELAYED], "time has come", RunState.QUEUED),
         ([RunState.QUEUED, RunState.LOST], "claimed", RunState.DRIVEN),
-        ([RunState.DRIVEN, RunState.CLOSING], "waits", RunState.IDLE),
+        ([RunState.DRIVEN, RunState.IDLE, RunState.CLOSING], "waits", RunState.IDLE),
         ([RunState.IDLE], "goes on", RunState.DRIVEN),
         ([RunState.DRIVEN, RunState.IDLE], "main function ends", RunState.CLOSING),
         ([RunState.CLOSING], "main function ends", RunState.CLOSING),

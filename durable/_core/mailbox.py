@@ -110,6 +110,7 @@ class Mailbox:
     def receive_nowait(self, name: str, decode: Decode) -> tuple[Any] | None:
         """Return the next signal of a name in a tuple, or None if none is here."""
         self._loop.refuse_reader(f"receiving signal {name}")
+        self._getters.setdefault(name, deque())
         while self._letters.get(name):
             found = self._take(name, decode)
             if found is not None:
@@ -183,6 +184,11 @@ class Mailbox:
         found = [f"signal {name}" for name in self._handlers]
         found += [f"update {name}" for name in self._updates]
         return [*found, "any other signal"] if self._catch_all else found
+
+    @property
+    def known(self) -> set[str] | None:
+        """The names of the signals that its code has asked for; None if it takes any."""
+        return None if self._catch_all is not None else {*self._getters, *self._handlers}
 
     def unreceived(self) -> list[Letter]:
         """Return the signals nobody has received, in order."""

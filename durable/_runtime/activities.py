@@ -187,6 +187,7 @@ class Activities:
             or run.state is _PAUSING
             or self.is_stopping
             or pending.retry_at_us is not None
+            or run.is_shown_queued
         ):
             return False
         pending.state = _WANTED[pending.state]
@@ -258,13 +259,28 @@ class Activities:
 
     def _limit_wait(self, attempt: Attempt) -> None:
         if attempt.timers is None:
-            self._limits.limit_wait(attempt, lambda: self.places.held_up(attempt)[1])
+            self._limits.limit_wait(attempt, lambda: self.what_holds_up(attempt))
             self._slow.watch()
+
+    def what_holds_up(self, attempt: Attempt) -> str:
+        """Return why an attempt that waits does not begin, for people."""
+        if attempt.line is not None:
+            return self.places.what_holds_up(attempt)
+        alone = self._quarantine.run
+        if alone is not None and alone is not attempt.run:
+            return (
+                f"run {alone.row.name} is served alone: it has lost its worker {alone.lost} times"
+            )
+        if attempt.run.lost >= LOST_ALONE:
+            return "its run has lost its worker again and again, and waits to be served alone"
+        return "a transaction of its run comes before it"
 
     def place(self, attempt: Attempt, now_us: int) -> None:
         """Give an attempt that waits its place, and let its body begin."""
         attempt.state = _PLACE_FREE[attempt.state]
         attempt.started_us = attempt.since_us = now_us
+        if attempt.run.is_shown_queued:
+            attempt.run.show_ready()
         self.places.take(attempt)
         self._slow.watch()
         if attempt.pending.policy.at_most_once:

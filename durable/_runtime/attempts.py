@@ -96,12 +96,17 @@ class PendingStep:
         arguments = step.arguments
         return StepRow(
             self.step_id, step.name, state, self.number, self.counted_from, self.scheduled_us,
-            (self.token_since_us if attempt is None else attempt.started_us) or None,
+            self._since_us(attempt) or None,
             self.retry_at_us,
             step.fingerprint,
             arguments.decode() if len(arguments) <= INLINE_BYTES_MAX else None,
             self.details, self.last_error,
         )  # fmt: skip
+
+    def _since_us(self, attempt: Attempt | None) -> int:
+        if attempt is None:
+            return self.token_since_us
+        return attempt.since_us if attempt.state is AttemptState.WAITING else attempt.started_us
 
 
 class Attempt:

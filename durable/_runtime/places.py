@@ -58,11 +58,6 @@ class Line:
         """Take out the one that `first` has shown."""
         return heapq.heappop(self._heap)[2]
 
-    def position(self, attempt: Attempt) -> int:
-        """Return how many come before one of them, from 0; walks the line."""
-        mine = next(one[:2] for one in self._heap if one[2] is attempt)
-        return sum(one[2].state is AttemptState.WAITING and one[:2] < mine for one in self._heap)
-
 
 class Places:
     """The places and threads of one worker.
@@ -140,10 +135,8 @@ class Places:
         self.waiting -= 1
         return self._line.pop()
 
-    def held_up(self, attempt: Attempt) -> tuple[int, str]:
-        """Return how many wait before an attempt, and what all of them wait for, for people."""
+    def what_holds_up(self, attempt: Attempt) -> str:
+        """Return what all of an attempt's line wait for, for people."""
         if attempt.needs_thread and self.running < self.limit:
-            what = f"all {self.threads_limit} threads are in use (Limits.threads_max)"
-        else:
-            what = f"all {self.limit} places are in use (Limits.max_running_activities)"
-        return self._line_of(attempt).position(attempt), what
+            return f"all {self.threads_limit} threads are in use (Limits.threads_max)"
+        return f"all {self.limit} places are in use (Limits.max_running_activities)"

@@ -78,7 +78,7 @@ _LEFT = {
 }
 _OPEN_HERE = frozenset({RunState.DRIVEN, RunState.IDLE, RunState.PAUSING, RunState.CLOSING})
 _HERE = _OPEN_HERE | {RunState.ENDING}
-_PARKABLE = frozenset({RunState.DRIVEN, RunState.CLOSING})
+_PARKABLE = frozenset({RunState.DRIVEN, RunState.IDLE, RunState.CLOSING})
 
 
 class LiveRun:
@@ -86,10 +86,10 @@ class LiveRun:
 
     __slots__ = (
         "_held_back", "_redo_is_marked", "alone", "clock_us", "driver", "has_issue",
-        "has_step_rows", "headers", "inbox_taken", "inside", "is_recording", "limit_timer", "lost",
-        "needs_rebuild", "new_code", "park_timer", "pausing", "pending", "policies", "positions",
-        "postponed", "redone", "row", "state", "step_rows", "timers", "uncommitted", "withheld",
-        "worker", "workflow",
+        "has_step_rows", "headers", "inbox_taken", "inside", "is_recording", "is_shown_queued",
+        "limit_timer", "lost", "needs_rebuild", "new_code", "park_timer", "pausing", "pending",
+        "policies", "positions", "postponed", "redone", "row", "state", "step_rows", "timers",
+        "uncommitted", "withheld", "worker", "workflow",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
@@ -123,6 +123,8 @@ class LiveRun:
         """What came meanwhile, in order."""
         self._redo_is_marked = False
         """The file says that the drain of the last event is to be done anew."""
+        self.is_shown_queued = False
+        """The file says that all of it waits for places."""
         self.has_issue = row.issue is not None
         """It belongs to a group of like failures, which it leaves as soon as it goes on."""
         self.pausing: tuple[Pausing, Rows] | None = None
@@ -601,11 +603,13 @@ class LiveRun:
         self, state: str, wake_at_us: int | None, waits: str | None, *, owned: bool = True
     ) -> tuple[Any, ...]:
         owner = self.worker.id if owned else None
+        self.is_shown_queued = state == "ready" and waits is not None
         return (self.row.pk, state, owner, wake_at_us, waits, self.lost, 0)
 
     def alone_row(self, *, alone: bool) -> tuple[str, tuple[Any, ...]]:
         """Return the row that says whether only this run's attempts run now."""
         self._goes_on()
+        self.is_shown_queued = False
         pk, worker = self.row.pk, self.worker.id
         return "update_run", (pk, "ready", worker, None, None, self.lost, int(alone))
 
@@ -761,9 +765,21 @@ class LiveRun:
     def asked(self) -> None:
         """Something was asked of it that is no event: its row, which that woke, waits again."""
         if self.state is RunState.IDLE:
-            self._goes_on()
-            self.worker.submit(Change([("update_run", self._state_row("ready", None, None))]))
+            self.show_ready()
             self.look_idle()
+
+    def show_ready(self) -> None:
+        """Let its row say that something of it is in hand."""
+        self._goes_on()
+        row = self._state_row("ready", None, None)
+        self.worker.submit(Change([("update_run", row)], soft=True))
+
+    def show_queued(self) -> None:
+        """Let its row say that all of it waits for places."""
+        self._goes_on()
+        waits = encode_document(waits_of(self)[1]).decode()
+        row = self._state_row("ready", None, waits)
+        self.worker.submit(Change([("update_run", row)], soft=True))
 
     def look_idle(self) -> None:
         """See, a second from now, whether the run only waits."""
@@ -781,6 +797,8 @@ class LiveRun:
         now_us = self.worker.now_us()
         wake_at_us, waits = waits_of(self)
         if wake_at_us is not None and wake_at_us - now_us <= PARK_AFTER_US:
+            if self.state is RunState.IDLE:  # It waits again, but not for long.
+                self.show_ready()
             # What is due in the past fires in a moment: looking again at once would starve it.
             look_at_us = max(wake_at_us, now_us) + PARK_AFTER_US
             self.park_timer = self.worker.timers.at(look_at_us, self._park)

@@ -8,22 +8,23 @@ sixth of the time of every step.)
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from durable._core.machines import AttemptState
+from durable._core.machines import AttemptState, RunState
+from durable._runtime.waits import waits_for_places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from durable._runtime.activities import Activities
     from durable._runtime.attempts import Attempt
+    from durable._runtime.runs import LiveRun
     from durable._runtime.worker import Worker
 
 __all__ = ["SlowSteps"]
 
 # Everything slow is visible, everything fast is cheap: this is where one becomes the other.
 SLOW_US = 1_000_000
+# What waits for a place is looked at twice within its first second, and shown by the end of it.
+QUEUED_US = 500_000
 LOOK_S = 0.5
 # Of what is in hand at most so many are looked at, so that a look takes milliseconds.
 STEPS_PER_LOOK = 20_000
@@ -51,26 +52,44 @@ class SlowSteps:
 
     def _look(self) -> None:
         self.will_look = False
-        until_us = self._worker.now_us() - SLOW_US
-        written = 0
-        for attempt in islice(self._in_hand(), STEPS_PER_LOOK):
-            if attempt.since_us > until_us or attempt.shown is attempt.state:
-                continue
-            self._activities.write_down(attempt.pending, _SHOWN[attempt.state])
-            attempt.shown = attempt.state
-            written += 1
-            if written == ROWS_PER_LOOK:
+        looked_at = written = 0
+        for run in self._worker.live.values():
+            in_hand = [
+                one.attempt
+                for one in run.pending.values()
+                if one.attempt is not None and one.attempt.state in _SHOWN
+            ]
+            if in_hand:
+                written += self._show(run, in_hand)
+            looked_at += len(in_hand)
+            if looked_at >= STEPS_PER_LOOK or written >= ROWS_PER_LOOK:
                 break
         places = self._activities.places
         if places.running or places.waiting:
             self.watch()
 
-    def _in_hand(self) -> Iterator[Attempt]:
-        for run in self._worker.live.values():
-            for pending in run.pending.values():
-                attempt = pending.attempt
-                if attempt is not None and attempt.state in _SHOWN:
-                    yield attempt
+    def _show(self, run: LiveRun, in_hand: list[Attempt]) -> int:
+        """Write down what is slow of one run, and whether all of it waits; return how many rows."""
+        now_us = self._worker.now_us()
+        written = 0
+        for attempt in in_hand:
+            waits = attempt.state is AttemptState.WAITING
+            slow_us = QUEUED_US if waits else SLOW_US
+            if attempt.since_us <= now_us - slow_us and attempt.shown is not attempt.state:
+                self._activities.write_down(attempt.pending, _SHOWN[attempt.state])
+                attempt.shown = attempt.state
+                written += 1
+        if not any(one.shown is one.state for one in in_hand):
+            return written
+        if run.state in _MAY_QUEUE and not run.alone and waits_for_places(run):
+            if not run.is_shown_queued:
+                run.show_queued()
+                written += 1
+        elif run.state is RunState.IDLE:  # Its row says that it waits for its retry.
+            run.show_ready()
+            written += 1
+        return written
 
 
 _SHOWN = {AttemptState.WAITING: "queued", AttemptState.BEGUN: "running"}
+_MAY_QUEUE = frozenset({RunState.DRIVEN, RunState.IDLE, RunState.CLOSING})

@@ -6,58 +6,125 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from durable._core.events import Kind
-from durable._core.machines import StepState
+from durable._core.machines import AttemptState, RunState, StepState
+from durable._runtime.known_signals import known_signals
 from durable._runtime.logs import about
+from durable.payloads import encode_document
 
 if TYPE_CHECKING:
     from durable._runtime.runs import LiveRun
+    from durable._store.rows import RunRow
 
-__all__ = ["waits_of"]
+__all__ = ["row_now", "waits_for_places", "waits_of"]
 
 logger = logging.getLogger("durable.engine")
 
 ONLY_A_CANCEL = "only a cancel can wake it"
 # What a waiting run is said to wait for, at most; it may be thousands of children.
 AWAITED_MAX = 5
+_OPEN = frozenset({RunState.DRIVEN, RunState.IDLE, RunState.CLOSING})
 
 
-def waits_of(run: LiveRun) -> tuple[int | None, dict[str, Any]]:
-    """Return when the run wakes by itself, and what it waits for."""
-    retries = [one for one in run.pending.values() if one.retry_at_us is not None]
+def row_now(run: LiveRun, row: RunRow) -> RunRow:
+    """Return the row of a run in memory as it would be if each wait were written down at once."""
+    if row.state not in {"ready", "parked"} or run.state not in _OPEN or run.uncommitted:
+        return row
+    if not run.is_working:
+        wake_at_us, waits = waits_of(run, tell=False)
+        text = encode_document(waits).decode()
+        return attrs.evolve(row, state="parked", wake_at_us=wake_at_us, waits=text)
+    queue = encode_document(waits_of(run)[1]).decode() if waits_for_places(run) else None
+    return attrs.evolve(row, state="ready", wake_at_us=None, waits=queue)
+
+
+def waits_for_places(run: LiveRun) -> bool:
+    """Say whether attempts of a run wait for their places, and none has one."""
+    waits = False
+    for one in run.pending.values():
+        if one.attempt is not None and one.is_in_hand:
+            if one.attempt.state is not AttemptState.WAITING:
+                return False
+            waits = True
+    return waits
+
+
+def waits_of(run: LiveRun, *, tell: bool = True) -> tuple[int | None, dict[str, Any]]:
+    """Return when the run wakes by itself, and what it waits for.
+
+    Args:
+        run: None of its attempts has a place.
+        tell: Whether a run that nothing durable can wake is told in the log, once.
+    """
+    due = _due(run)
+    waits = _for_activities(run) or _for_others(run, due, tell=tell)
+    unreceived = Counter(one.name for one in run.driver.mailbox.unreceived())
+    if unreceived:
+        waits["unreceived"] = dict(unreceived.most_common(AWAITED_MAX))
+    if known := known_signals(run.workflow.fn, run.driver.mailbox):
+        waits["signals"] = known
+    return (min(due)[0] if due else None), waits
+
+
+def _due(run: LiveRun) -> list[tuple[int, str]]:
+    """Return (when, which step) of each timer that wakes the run."""
     due = [(handle.due_us, step) for step, handle in run.timers.items()]
     for one in run.pending.values():
         if one.state is StepState.AWAITING:
             due += [(timer.due_us, one.step_id) for timer in one.timers or ()]
+        elif one.retry_at_us is not None:
+            due.append((one.retry_at_us, one.step_id))
     if run.limit_timer is not None:
         due.append((run.limit_timer.due_us, "run_timeout"))
-    awaited = [*_closing(run), *_awaited(run)]
+    return due
+
+
+def _for_activities(run: LiveRun) -> dict[str, Any]:
+    """Return which attempt of the run comes next, or waits for its place; empty if none does."""
+    retries = [one for one in run.pending.values() if one.retry_at_us is not None]
     if retries:
-        first = min(retries, key=lambda one: one.retry_at_us or 0)
-        waits: dict[str, Any] = {
+        next_one = min(retries, key=lambda one: one.retry_at_us or 0)
+        return {
             "kind": "retrying",
-            "step": first.step_id,
-            "name": first.activity.name,
-            "attempt": first.number,
-            "at_us": first.retry_at_us,
-            "error": first.last_error,
+            "step": next_one.step_id,
+            "name": next_one.activity.name,
+            "attempt": next_one.number,
+            "at_us": next_one.retry_at_us,
+            "error": next_one.last_error,
         }
-        due.append((first.retry_at_us or 0, first.step_id))
-    elif awaited:
-        waits = {"kind": "waiting", "for": awaited}
+    queued = [
+        one.attempt for one in run.pending.values() if one.attempt is not None and one.is_in_hand
+    ]
+    if queued:
+        oldest = min(queued, key=lambda one: one.since_us)
+        return {
+            "kind": "queued",
+            "step": oldest.step_id,
+            "name": oldest.activity.name,
+            "since_us": oldest.since_us,
+            "steps": len(queued),
+            "holder": run.worker.activities.what_holds_up(oldest),
+        }
+    return {}
+
+
+def _for_others(run: LiveRun, due: list[tuple[int, str]], *, tell: bool) -> dict[str, Any]:
+    """Return which message, child or timer the run waits for."""
+    awaited = [*_closing(run), *_awaited(run)]
+    if awaited:
+        waits: dict[str, Any] = {"kind": "waiting", "for": awaited}
         if promises := _promises(run):
             waits["promises"] = promises
-    elif due:
-        waits = {"kind": "sleeping", "step": min(due)[1], "at_us": min(due)[0]}
-    elif run.driver.waits_for_nothing:
-        _tell_once(run)
-        waits = {"kind": "waiting", "for": [ONLY_A_CANCEL]}
-    else:
-        waits = {"kind": "waiting", "for": run.driver.mailbox.heard[:AWAITED_MAX]}
-    unreceived = Counter(one.name for one in run.driver.mailbox.unreceived())
-    if unreceived:
-        waits["unreceived"] = dict(unreceived.most_common(AWAITED_MAX))
-    return (min(due)[0] if due else None), waits
+        return waits
+    if due:
+        return {"kind": "sleeping", "step": min(due)[1], "at_us": min(due)[0]}
+    if run.driver.waits_for_nothing:
+        if tell:
+            _tell_once(run)
+        return {"kind": "waiting", "for": [ONLY_A_CANCEL]}
+    return {"kind": "waiting", "for": run.driver.mailbox.heard[:AWAITED_MAX]}
 
 
 def _tell_once(run: LiveRun) -> None:

@@ -50,8 +50,8 @@ LARGEST = 2**63 - 1
 # Status: the stored state, and what a parked run waits for.
 _STATES: dict[str, Sequence[tuple[str, str | None]]] = {
     "running": [("ready", None)],
-    "queued": [("ready", None)],
-    "retrying": [("parked", "retrying")],
+    "queued": [("ready", "queued"), ("ready", None)],
+    "retrying": [("parked", "retrying"), ("ready", "retrying")],
     "waiting": [("parked", "waiting")],
     "sleeping": [("parked", "sleeping")],
     **{one: [(one, None)] for one in ("paused", "blocked", *CLOSED)},
@@ -449,14 +449,20 @@ class _Compiler:
         status = value.text
         if status in _GROUPS:
             return f"run.closed_us IS {'' if status == 'open' else 'NOT '}NULL"
-        (state, kind), *_ = _STATES[status]
-        if state == "parked":
-            return self._bound("run.state = 'parked' AND run.wait_kind = ?", kind)
+        states = _STATES[status]
+        return _joined("OR", [self._state(status, state, kind) for state, kind in states])
+
+    def _state(self, status: str, state: str, kind: str | None) -> str:
+        if kind is not None:
+            return self._bound(f"run.state = '{state}' AND run.wait_kind = ?", kind)
         if state != "ready":
             return self._bound("run.state = ?", state)
         is_held = "run.worker_id IN (SELECT alive.value FROM json_each(?) AS alive)"
         held = self._bound(f"COALESCE({is_held}, 0)", self._alive)
-        return f"run.state = 'ready' AND {'' if status == 'running' else 'NOT '}{held}"
+        return (
+            "run.state = 'ready' AND run.wait_kind IS NULL "
+            f"AND {'' if status == 'running' else 'NOT '}{held}"
+        )
 
     def _id(self, value: Value) -> str:
         base, mark, number = value.text.rpartition("#")

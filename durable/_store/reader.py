@@ -29,6 +29,7 @@ from durable._store.rows import (
     JobRow,
     LetterRow,
     LogRow,
+    PlaceHolder,
     RunRow,
     SourceRow,
     StepRow,
@@ -187,7 +188,7 @@ class Reader:
         """Count the runs that a filter means.
 
         Returns:
-            (stored state, what parked ones wait for, the worker of ready ones, how many).
+            (stored state, what it waits for, the worker of ready ones, how many).
         """
         found: list[tuple[str, str | None, int | None, int]] = []
         for source in selection.choose(self._count, is_disjoint=True):
@@ -338,6 +339,26 @@ class Reader:
     def steps(self, run: int) -> list[StepRow]:
         """Return what the run's pending steps remember."""
         return [StepRow(*row) for row in self._all("list_steps", run=run)]
+
+    def place_holders(self, worker: int, limit: int) -> list[PlaceHolder]:
+        """Return the slow steps that a worker's attempts have begun, oldest first."""
+        return [
+            PlaceHolder(run if ordinal == 1 else f"{run}#{ordinal}", name, started_us)
+            for run, ordinal, name, started_us in self._all(
+                "list_place_holders", worker=worker, limit=limit
+            )
+        ]
+
+    def count_queued_before(self, row: RunRow, since_us: int) -> int:
+        """Return how many slow steps of its worker come before one of a run that waits."""
+        rows = self._all(
+            "count_queued_before",
+            worker=row.worker_id,
+            priority=row.priority,
+            since_us=since_us,
+            run=row.pk,
+        )
+        return int(rows[0][0])
 
     def attempts(self, run: int) -> list[AttemptRow]:
         """Return the run's failed attempts."""

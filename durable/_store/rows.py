@@ -110,11 +110,13 @@ def shown_status(
 ) -> str:
     """Return the status a stored state is shown with; whether a worker lives the kernel knows."""
     match state:
-        case "ready":
+        case "ready" | "parked":
+            kind = None if waits is None else decoded_waits(waits).get("kind")
+            if kind in {"queued", "retrying", "waiting"}:
+                return str(kind)
+            if state == "parked":
+                return "sleeping"
             return "running" if worker_id is not None and is_alive(worker_id) else "queued"
-        case "parked":
-            kind = decoded_waits(waits).get("kind")
-            return kind if kind in {"retrying", "waiting", "sleeping"} else "sleeping"
         case _:
             return state
 
@@ -160,6 +162,15 @@ class StepRow:
     arguments: str | None
     details: str | None
     error: str | None
+
+
+@attrs.define
+class PlaceHolder:
+    """An attempt that has begun: what others wait for may be its place."""
+
+    run: str
+    name: str
+    started_us: int
 
 
 @attrs.define

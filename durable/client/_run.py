@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -38,6 +39,8 @@ T = TypeVar("T")
 A = TypeVar("A")
 D = TypeVar("D")
 P = ParamSpec("P")
+
+logger = logging.getLogger("durable.client")
 
 # Items of a stream read at once.
 TAIL_PAGE = 500
@@ -205,7 +208,8 @@ class Run(Repairs, Generic[R_co]):
         """Send a signal to the run.
 
         On return the signal is in the file: the run receives it once, in sending order, even if its
-        worker dies first. It follows ``continue_as_new``.
+        worker dies first. It follows ``continue_as_new``. A name that the code of a waiting run is
+        not known to ask for is told in a warning (logger ``durable.client``): it may be misspelt.
 
         Args:
             signal: The declared signal.
@@ -218,6 +222,7 @@ class Run(Repairs, Generic[R_co]):
         """
         client = self._client
         parcel = await client._pack(signal._encode(value), f"signal {signal.name}")
+        row = client._row_now(client._get_row(self._pk))  # A run that is woken waits for nothing.
         operation = messages.signal(
             self._pk,
             signal.name,
@@ -226,6 +231,7 @@ class Run(Repairs, Generic[R_co]):
             client._clock.wall_us(),
         )
         await client._commit(operation)
+        _warn_of_unknown(row, signal.name)
 
     async def update(self, update: Update[T, R], value: T, *, id: str = "") -> R:
         """Send an update to the run, and wait for its answer.
@@ -431,3 +437,17 @@ class Run(Repairs, Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"<run {self.name} of {self.workflow}>"
+
+
+def _warn_of_unknown(row: RunRow, name: str) -> None:
+    """Warn of a signal that the code of a waiting run is not known to ask for."""
+    known = row.waits_for().get("signals")
+    if not isinstance(known, list) or name in known:
+        return
+    logger.warning(
+        "signal %r is sent to run %s, and kept, but nothing in its code is known to ask for it; it "
+        "knows: %s",
+        name,
+        row.name,
+        ", ".join(map(str, known)),
+    )

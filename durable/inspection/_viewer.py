@@ -68,6 +68,10 @@ MESSAGES_SHOWN_MAX = 1_000
 # Of what a running run has in hand: so many steps are told, and so much of a heartbeat.
 STEPS_TOLD = 3
 HEARTBEAT_SHOWN = 80
+# Of what has the places that a queued run waits for: those that began first.
+PLACE_HOLDERS_SHOWN = 3
+# Until then what waits for a place need not be in the file.
+SHOWN_AFTER_US = 1_000_000
 # By step. Spelled out here, for inside `Viewer` the word `list` means its method.
 _Attempts = dict[str, list[AttemptView]]
 
@@ -81,12 +85,18 @@ class Viewer(Groups, Pages, Looks):
         reader: An open reader of the file.
         is_alive: Says whether a worker lives.
         clock: Time, for "in how long".
+        row_now: Returns the row of a run as its worker in this process would write it now.
     """
 
     def __init__(
-        self, reader: Reader, is_alive: Callable[[int], bool], clock: Clock | None = None
+        self,
+        reader: Reader,
+        is_alive: Callable[[int], bool],
+        clock: Clock | None = None,
+        row_now: Callable[[RunRow], RunRow] = lambda row: row,
     ) -> None:
         super().__init__(reader, is_alive, clock or SystemClock())
+        self._row_now = row_now
 
     def now(self) -> dt.datetime:
         """Return this moment, UTC: ages are counted to it."""
@@ -253,8 +263,8 @@ class Viewer(Groups, Pages, Looks):
         return {status: counts[status] for status in STATUSES if counts[status] > 0}
 
     def _shown(self, state: str, kind: str | None, worker: int | None) -> str:
-        if state == "parked":
-            return kind or "sleeping"
+        if kind is not None:
+            return kind
         if state == "ready":
             return "running" if worker is not None and self._is_alive(worker) else "queued"
         return state
@@ -263,7 +273,7 @@ class Viewer(Groups, Pages, Looks):
 
     def summary_of(self, row: RunRow) -> RunSummary:
         """Return one line about a run; a damaged row shows as such and harms no other."""
-        return RunSummary(**self._summary(row))
+        return RunSummary(**self._summary(self._row_now(row)))
 
     def _summary(self, row: RunRow) -> dict[str, Any]:
         status = row.status(self._is_alive)
@@ -285,6 +295,7 @@ class Viewer(Groups, Pages, Looks):
 
     def details_of(self, row: RunRow) -> RunDetails:
         """Return everything about a run; of what is damaged, the reason stands in its place."""
+        row = self._row_now(row)
         failed, unread = self._attempts(row.pk)
         talk = Talk(self._reader, row)
         events, steps = self._recorded(row, failed, talk, self._codes(row))
@@ -300,7 +311,7 @@ class Viewer(Groups, Pages, Looks):
         Raises:
             RunNotFound: There is none.
         """
-        row = self.get_row(run_id)
+        row = self._row_now(self.get_row(run_id))
         talk = Talk(self._reader, row)
         told = Told(row.clock_us or row.created_us, talk.answers(), talk.buried())
         for event in pages.message_events(self._reader, row.pk, MESSAGES_SHOWN_MAX):
@@ -323,8 +334,10 @@ class Viewer(Groups, Pages, Looks):
                 traceback = str(self._failure(row)[0].get("traceback", ""))
             else:
                 result = self._preview(row.result, row.result_checksum)
+        summary = self._summary(row)
+        summary["why"] += self._place_holders(row)
         return RunDetails(
-            **self._summary(row),
+            **summary,
             arguments=self._preview(row.arguments, row.checksum),
             result=result,
             traceback=traceback,
@@ -479,24 +492,25 @@ class Viewer(Groups, Pages, Looks):
             (one for one in steps if one.state in RUNNING and one.started_us is not None),
             key=lambda one: one.started_us or 0,
         )
-        queued = [one for one in steps if one.state == "queued"]
         told = [
             f"{one.name} (step {one.step}), attempt {one.attempt}, "
             f"{duration((now_us - (one.started_us or now_us)) / 1e6)}"
             + (f", heartbeat {one.details[:HEARTBEAT_SHOWN]}" if one.details else "")
             for one in running[:STEPS_TOLD]
         ]
-        told += [
-            f"{one.name} (step {one.step}) waits for a place or a thread"
-            for one in queued[: STEPS_TOLD - len(told)]
-        ]
-        more = len(running) + len(queued) - len(told)
+        queued = sum(one.state == "queued" for one in steps)
+        if told and queued:
+            told.append(f"{queued} {'waits' if queued == 1 else 'wait'} for a place or a thread")
+        more = len(running) - min(len(running), STEPS_TOLD)
         worker = f"worker {self._worker(row)} has it in hand"
         if not told:
             return worker
         return "; ".join(told) + (f" and {more} more" if more else "") + f"; {worker}"
 
     def _why_queued(self, row: RunRow) -> str:
+        waits = row.waits_for()
+        if waits.get("kind") == "queued":
+            return self._why_no_place(waits)
         if row.worker_id is not None:
             return f"its worker ({row.worker_id}) died; the next one takes it over"
         known = self.known_by_workers()
@@ -505,6 +519,34 @@ class Viewer(Groups, Pages, Looks):
         if not any(row.workflow in names for names in known):
             return f"no living worker knows the workflow {row.workflow}"
         return "a worker will take it"
+
+    def _why_no_place(self, waits: Mapping[str, Any]) -> str:
+        since_us, steps = waits.get("since_us"), waits.get("steps")
+        now_us = self._clock.wall_us()
+        waited = f" {duration((now_us - since_us) / 1e6)}" if isinstance(since_us, int) else ""
+        text = f"{waits.get('name')} (step {waits.get('step')}) has waited{waited} for its place"
+        if isinstance(steps, int) and steps > 1:
+            text += f", with {steps - 1} more of this run"
+        return f"{text}: {waits.get('holder')}"
+
+    def _place_holders(self, row: RunRow) -> str:
+        """Return what has the places that a queued run waits for, to end a sentence with.
+
+        It walks what the worker has in hand, so lists do without.
+        """
+        waits, now_us = row.waits_for(), self._clock.wall_us()
+        since_us = waits.get("since_us")
+        if waits.get("kind") != "queued" or row.worker_id is None or not isinstance(since_us, int):
+            return ""
+        holders = ", ".join(
+            f"{one.name} of {one.run} ({duration((now_us - one.started_us) / 1e6)})"
+            for one in self._reader.place_holders(row.worker_id, PLACE_HOLDERS_SHOWN)
+        )
+        before = self._reader.count_queued_before(row, since_us)
+        place = f"; {before:,} before it" if before else "; it comes next"
+        if now_us - since_us < SHOWN_AFTER_US:
+            place = ""  # Those before it may have no rows yet.
+        return f"{f'; in use by {holders}' if holders else ''}{place}"
 
     def _timer(self, row: RunRow, step: object = "") -> str:
         return f"timer {step} {self._in(row.wake_at_us)}".replace("  ", " ")

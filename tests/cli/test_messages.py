@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 
 import durable
+from durable.testing import ManualClock
 from tests.cli import desk
 from tests.cli.conftest import Command, Done
+from tests.until import until
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
@@ -156,6 +159,36 @@ def test_a_signal_without_a_worker_waits_in_the_file(durable_: Command, desk_fil
 
     assert done == Done(0, f"signal stop is sent to count-1\nnow {NO_WORKER}", "")
     assert serve(desk_file, "count-1") == 4
+
+
+def test_a_misspelt_signal_is_sent_with_a_warning(durable_: Command, tmp_path: Path) -> None:
+    path, approval = tmp_path / "app.db", durable.Signal("approval", bool)
+
+    @durable.workflow
+    async def approves() -> bool:
+        return await approval.receive()
+
+    async def park() -> None:
+        clock = ManualClock(jumps=False)
+        async with durable.Engine(path, functions=[approves], clock=clock) as engine:
+            run = await engine.start(approves.options(id="order-42"))
+            clock.advance(2)
+            await until(lambda: engine._get_row(run._pk).state == "parked")
+
+    asyncio.run(park())
+    done = subprocess.run(
+        [sys.executable, "-m", "durable", "-d", path, "signal", "order-42", "aproval", "true"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **ENVIRONMENT},
+    )
+
+    assert done.stdout.startswith("signal aproval is sent to order-42\n")
+    assert done.stderr == (
+        "signal 'aproval' is sent to run order-42, and kept, but nothing in its code is known to "
+        "ask for it; it knows: approval\n"
+    )
 
 
 def test_a_signal_with_an_id_is_sent_once(durable_: Command, desk_file: Path) -> None:

@@ -56,11 +56,13 @@ CREATE TABLE run (
   labels       TEXT,             -- tags and attributes: JSON, [["tag","urgent"],["attr.vip",true]]
   error        TEXT,             -- what went wrong last, in one line
   issue        INTEGER,          -- the group of like failures it belongs to
-  -- Parked: what it is shown as. So lists by status go along an index.
-  wait_kind    TEXT AS (CASE WHEN state <> 'parked' THEN NULL
-                             WHEN json_valid(waits) AND waits ->> '$.kind' IN ('retrying', 'waiting')
+  -- Parked, or ready while all of it waits for places: what it is shown as. So lists by status go
+  -- along an index.
+  wait_kind    TEXT AS (CASE WHEN state NOT IN ('parked', 'ready') THEN NULL
+                             WHEN json_valid(waits)
+                              AND waits ->> '$.kind' IN ('queued', 'retrying', 'waiting')
                              THEN waits ->> '$.kind'
-                             ELSE 'sleeping' END) VIRTUAL,
+                             WHEN state = 'parked' THEN 'sleeping' END) VIRTUAL,
   UNIQUE (id, ordinal),
   CHECK ((closed_us IS NULL) = (state IN ('ready', 'parked', 'paused', 'blocked'))),
   CHECK (worker_id IS NULL OR closed_us IS NULL)
@@ -131,7 +133,7 @@ CREATE TABLE step (
   attempt      INTEGER NOT NULL CHECK (attempt >= 1), -- the one running, or coming next
   counted_from INTEGER NOT NULL DEFAULT 1, -- earlier ones do not count against max_attempts
   scheduled_us INTEGER NOT NULL,
-  started_us   INTEGER, -- when the attempt began that runs, or that waits for its token
+  started_us   INTEGER, -- when the attempt began that runs, or to wait for its place or its token
   retry_at_us  INTEGER,
   fingerprint  INTEGER NOT NULL, -- of the arguments as passed
   arguments    TEXT,   -- as passed; NULL over 32 KiB

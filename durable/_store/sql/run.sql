@@ -29,8 +29,11 @@ UPDATE run
    SET state = CASE WHEN v.column2 = 'parked'
                      AND EXISTS (SELECT 1 FROM inbox WHERE inbox.run = run.pk)
                     THEN 'ready' ELSE v.column2 END,
-       worker_id = v.column3, wake_at_us = v.column4, waits = v.column5, lost = v.column6,
-       alone = v.column7
+       worker_id = v.column3, wake_at_us = v.column4,
+       waits = CASE WHEN v.column2 <> 'parked'
+                      OR NOT EXISTS (SELECT 1 FROM inbox WHERE inbox.run = run.pk)
+                    THEN v.column5 END,
+       lost = v.column6, alone = v.column7
   FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS v
  WHERE run.pk = v.column1 AND run.closed_us IS NULL
 
@@ -182,10 +185,12 @@ SELECT workflow
  WHERE workflow IS NOT NULL
 
 -- :name count_ready_of_workers
--- Ready runs in the hands of each worker; of one workflow, or of all.
+-- Ready runs in the hands of each worker, but for those that wait for their places; of one workflow,
+-- or of all.
 SELECT worker_id, COUNT(*)
   FROM run INDEXED BY run_owned
- WHERE worker_id IS NOT NULL AND state = 'ready' AND (:workflow IS NULL OR workflow = :workflow)
+ WHERE worker_id IS NOT NULL AND state = 'ready' AND wait_kind IS NULL
+   AND (:workflow IS NULL OR workflow = :workflow)
  GROUP BY worker_id
  ORDER BY worker_id
 
@@ -199,14 +204,15 @@ SELECT COUNT(*)
 -- :name free_runs_of_worker
 -- The worker ended in order: its runs are free, and none of them was lost.
 UPDATE run
-   SET worker_id = NULL, alone = 0
+   SET worker_id = NULL, alone = 0, waits = CASE WHEN state <> 'ready' THEN waits END
  WHERE worker_id = :worker
 
 -- :name lose_runs_of_worker
 -- The worker died: those that were not just parked may have killed it. From the number of losses on
 -- from which a run is served alone, only the one that was is suspected any further.
 UPDATE run
-   SET worker_id = NULL, lost = lost + (state = 'ready' AND (lost < :lost_alone OR alone)), alone = 0
+   SET worker_id = NULL, lost = lost + (state = 'ready' AND (lost < :lost_alone OR alone)), alone = 0,
+       waits = CASE WHEN state <> 'ready' THEN waits END
  WHERE worker_id = :worker
 
 -- :name wake_run

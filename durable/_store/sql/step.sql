@@ -25,6 +25,26 @@ SELECT step, name, state, attempt, counted_from, scheduled_us, started_us, retry
  WHERE run = :run
  ORDER BY step
 
+-- :name list_place_holders
+-- :scan allowed (the runs in the hands of one worker; asked for one run by hand)
+-- The attempts of a worker that have begun and take long, oldest first.
+SELECT run.id, run.ordinal, step.name, step.started_us
+  FROM run INDEXED BY run_owned
+  JOIN step ON step.run = run.pk
+ WHERE run.worker_id = :worker AND step.state IN ('running', 'intent')
+   AND step.started_us IS NOT NULL
+ ORDER BY step.started_us
+ LIMIT :limit
+
+-- :name count_queued_before
+-- How many attempts of a worker wait for a place and come before one: they are more urgent, or as
+-- urgent and have waited for longer.
+SELECT COUNT(*)
+  FROM run INDEXED BY run_owned
+  JOIN step ON step.run = run.pk
+ WHERE run.worker_id = :worker AND step.state = 'queued'
+   AND (run.priority, step.started_us, run.pk) < (:priority, :since_us, :run)
+
 -- :name find_waiting_retry
 -- A step of a run that waits for its next attempt, if there is one.
 SELECT step
