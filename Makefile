@@ -42,8 +42,8 @@ format: $(VENV)/check.stamp  ## let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-test: $(VENV)/test.stamp  ## run the tests; PYTEST="-k retry -x" is passed on
-	@$(BIN)/python -m coverage run -m pytest -m "$(QUICK)" $(PYTEST)
+test: $(VENV)/test.stamp  ## run the tests on all cores; PYTEST="-k retry -x" is passed on
+	@$(BIN)/python -m pytest -m "$(QUICK)" -n auto --maxprocesses 4 --dist worksteal $(PYTEST)
 
 browser: $(VENV)/test.stamp $(VENV)/browser.stamp  ## run the tests of the pages in a real browser, which is installed where apt can
 	@$(BIN)/python -m pytest -m browser tests/web/pages $(PYTEST)
@@ -51,13 +51,13 @@ browser: $(VENV)/test.stamp $(VENV)/browser.stamp  ## run the tests of the pages
 screenshots: $(VENV)/browser.stamp  ## make the pictures of the README anew, in docs/pictures
 	@PYTHONPATH=. $(BIN)/python tests/web/pages/screenshots.py docs/pictures
 
-coverage:  ## show what the last `make test` did not reach
-	@test -e .coverage || $(MAKE) test
+coverage: $(VENV)/test.stamp  ## show what the tests do not reach; they take twice as long
+	@$(BIN)/python -m coverage run -m pytest -q -m "$(QUICK)" $(PYTEST)
 	@$(BIN)/python -m coverage report
 
 crash: $(VENV)/test.stamp  ## the long campaigns: processes killed at random, PROGRAMS=20000 random programs replayed
 	DURABLE_KILLS=$(KILLS) DURABLE_TALK_KILLS=$(TALK_KILLS) $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
-	DURABLE_GIVE_UPS=$(GIVE_UPS) $(BIN)/python -m pytest tests/runtime/test_give_ups.py $(PYTEST)
+	DURABLE_GIVE_UPS=$(GIVE_UPS) DURABLE_MANY_GIVE_UPS=10000 $(BIN)/python -m pytest tests/runtime/test_give_ups.py tests/runtime/test_many_give_ups.py $(PYTEST)
 	DURABLE_EDITS=all $(BIN)/python -m pytest tests/runtime/test_edits.py -s $(PYTEST)
 	$(BIN)/python tests/core/fuzz.py $(PROGRAMS)
 
