@@ -2,19 +2,28 @@
 
 Law: the most urgent first, over all workflows; and no more than the worker has places for, and a
 little ahead, so that a backlog spreads over the workers that are there. A run whose message waits
-to be read is taken all the same: it may need no place.
+to be read is taken all the same: it may need no place. What a worker has all the same (it started
+the runs itself), and what has not begun, it gives back where another worker could take it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from durable._store.writer import Change
+from durable.payloads import decode_document
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from durable._runtime.runs import LiveRun
     from durable._runtime.worker import Worker
 
 __all__ = ["Claims"]
 
 CLAIM_PER_ROUND = 200
+# Runs given back at once, twice a second.
+GIVE_BACK_PER_ROUND = 500
 
 
 class Claims:
@@ -63,3 +72,55 @@ class Claims:
         )
         worker.activities.places.backlog = len(ready) == room
         return [pk for _, pk in ready] + [pk for _, pk in due[:CLAIM_PER_ROUND]]
+
+    def give_back(self) -> None:
+        """Let other workers have runs that wait for places here and have not begun.
+
+        The least urgent go, the newest of them first; as many stay as would be claimed ahead.
+        """
+        worker = self._worker
+        places = worker.activities.places
+        excess = places.waiting - self._ahead
+        if excess <= 0 or worker.only is not None:
+            return
+        others = self._known_by_others()
+        if not others:
+            return
+        free = sorted(
+            (run for run in worker.live.values() if run.workflow.name in others and _is_fresh(run)),
+            key=lambda run: (run.row.priority, run.row.pk),
+            reverse=True,
+        )
+        for run in free[:GIVE_BACK_PER_ROUND]:
+            excess -= len(run.pending)
+            if excess < 0:
+                break
+            places.backlog = True
+            worker.submit(Change([run.free_row()], self._given_back))
+            worker.forget(run)
+
+    def _given_back(self, change: Change) -> None:
+        if change.error is not None:
+            self._worker.commit_failed(change.error)
+
+    def _known_by_others(self) -> set[str]:
+        """Return the workflows that other living workers know."""
+        return {name for names in self._names_of_others() for name in names}
+
+    def _names_of_others(self) -> Iterator[list[str]]:
+        worker = self._worker
+        for one in worker.store.reader.live_workers():
+            if one.id != worker.id and worker.store.locks.is_held(one.id):
+                yield decode_document(one.workflows, list[str])
+
+
+def _is_fresh(run: LiveRun) -> bool:
+    """Say whether nothing of a run has begun: all that its code asked for waits for places."""
+    return (
+        run.is_shown_queued
+        and not run.driver.seq
+        and not run.uncommitted
+        and not run.lost
+        and not run.timers
+        and len(run.pending) == len(run.driver.loop.steps)
+    )

@@ -606,6 +606,10 @@ class LiveRun:
         self.is_shown_queued = state == "ready" and waits is not None
         return (self.row.pk, state, owner, wake_at_us, waits, self.lost, 0)
 
+    def free_row(self) -> tuple[str, tuple[Any, ...]]:
+        """Return the row that says that no worker has it."""
+        return "update_run", self._state_row("ready", None, None, owned=False)
+
     def alone_row(self, *, alone: bool) -> tuple[str, tuple[Any, ...]]:
         """Return the row that says whether only this run's attempts run now."""
         self._goes_on()

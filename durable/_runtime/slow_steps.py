@@ -64,6 +64,7 @@ class SlowSteps:
             looked_at += len(in_hand)
             if looked_at >= STEPS_PER_LOOK or written >= ROWS_PER_LOOK:
                 break
+        self._worker.claims.give_back()
         places = self._activities.places
         if places.running or places.waiting:
             self.watch()
