@@ -12,6 +12,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -67,10 +68,24 @@ class _Unset:
 UNSET: Any = _Unset()
 
 
-def _codec(fn: Callable[..., Any], name: str) -> ArgumentsCodec:
+def _codec(fn: Callable[..., Any], name: str, *, has_cursor: bool = False) -> ArgumentsCodec:
     from durable.payloads import arguments_codec
 
-    return arguments_codec(fn, name)
+    return arguments_codec(fn, name, has_cursor=has_cursor)
+
+
+def _codec_by_now(
+    fn: Callable[..., Any], name: str, *, has_cursor: bool = False
+) -> ArgumentsCodec | None:
+    """Return the codec of a function that is being defined, None if it names types of later.
+
+    So a type that cannot be stored is refused where it is written.
+    """
+    from durable.payloads import names_are_known, of_known_names
+
+    if not names_are_known(fn):
+        return None
+    return of_known_names(partial(_codec, fn, name, has_cursor=has_cursor))
 
 
 def _check_function(fn: Any, what: str) -> None:
@@ -150,7 +165,7 @@ class Activity(Generic[P, R]):
 
     @property
     def codec(self) -> ArgumentsCodec:
-        """The codec of its arguments and result, built from its annotations when first used."""
+        """The codec of its arguments and result, built from its annotations: now at the latest."""
         if self._codec is None:
             self._codec = _codec(self.fn, self.name)
         return self._codec
@@ -257,7 +272,7 @@ class TransactionStep(Activity[P, R]):
     def codec(self) -> ArgumentsCodec:
         """The codec of its arguments, the cursor left out, and of its result."""
         if self._codec is None:
-            self._codec = _codec(_without_cursor(self.fn), self.name)
+            self._codec = _codec(self.fn, self.name, has_cursor=True)
         return self._codec
 
     async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
@@ -271,25 +286,6 @@ class TransactionStep(Activity[P, R]):
 
     def __repr__(self) -> str:
         return f"<transaction {self.name}>"
-
-
-def _without_cursor(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function with the signature of another, but its first parameter."""
-
-    def stand_in(*args: Any, **kwargs: Any) -> Any:
-        """Never called: only its signature is looked at."""
-
-    signature = inspect.signature(fn)
-    first = next(iter(signature.parameters))
-    parameters = list(signature.parameters.values())[1:]
-    hints = dict(inspect.get_annotations(fn))
-    hints.pop(first, None)
-    stand_in.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    stand_in.__annotations__ = hints
-    stand_in.__name__, stand_in.__qualname__ = fn.__name__, fn.__qualname__
-    stand_in.__module__ = fn.__module__
-    stand_in.__wrapped_globals__ = fn.__globals__  # type: ignore[attr-defined]
-    return stand_in
 
 
 OnClosed = Literal["return", "retry", "restart", "error"]
@@ -381,7 +377,7 @@ class Workflow(Generic[P, R]):
 
     @property
     def codec(self) -> ArgumentsCodec:
-        """The codec of its arguments and result, built from its annotations when first used."""
+        """The codec of its arguments and result, built from its annotations: now at the latest."""
         if self._codec is None:
             self._codec = _codec(self.fn, self.name)
         return self._codec
@@ -681,6 +677,7 @@ def activity(fn: Any = None, /, *, name: str | None = None, **options: Any) -> A
     def decorate(fn: Callable[..., Any]) -> Activity[..., Any]:
         _check_function(fn, "activity")
         made: Activity[..., Any] = Activity(fn, name=name, policy=ActivityPolicy(), fallback=None)
+        made._codec = _codec_by_now(fn, made.name)
         return made.options(**options) if options else made
 
     return decorate if fn is None else decorate(fn)
@@ -729,6 +726,7 @@ def transaction(fn: Any = None, /, *, name: str | None = None, **options: Any) -
                 "cursor"
             )
         made = TransactionStep[..., Any](fn, name=name, policy=ActivityPolicy(), fallback=None)
+        made._codec = _codec_by_now(fn, made.name, has_cursor=True)
         return made.options(**options) if options else made
 
     return decorate if fn is None else decorate(fn)
@@ -777,6 +775,7 @@ def workflow(
         made: Workflow[..., Any] = Workflow(
             fn, name=name, aliases=aliases, on_failure=on_failure, start_options=made_options
         )
+        made._codec = _codec_by_now(fn, made.name)
         if not made.is_local:
             register(made, _registry)
         return made

@@ -22,6 +22,7 @@ import copy
 import inspect
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar, overload
 from weakref import WeakSet
 
@@ -98,7 +99,17 @@ class _Message:
         self.name = name
         self._types = types
         self._codecs: dict[int, Codec] = {}
+        if any(hint is not _UNTYPED for hint in types):
+            self._check_types()
         _declared.add(self)
+
+    def _check_types(self) -> None:
+        """Refuse a type that cannot be stored where it is written, unless it names later ones."""
+        from durable.payloads import of_known_names
+
+        for index, hint in enumerate(self._types):
+            if hint is not _UNTYPED:
+                of_known_names(partial(self._codec, index))
 
     def _hint(self, index: int = 0) -> Any:
         hint = self._types[index]

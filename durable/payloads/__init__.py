@@ -25,6 +25,7 @@ from durable.payloads._documents import (
     schemas_of,
 )
 from durable.payloads._fingerprints import checksum, checksum_of_two, fingerprint
+from durable.payloads._hints import names_are_known, of_known_names
 from durable.payloads._sizes import (
     INLINE_BYTES_MAX,
     LARGE_MEMBERS,
@@ -56,6 +57,8 @@ __all__ = [
     "encode_document",
     "encode_for_browsers",
     "fingerprint",
+    "names_are_known",
+    "of_known_names",
     "schema_of",
     "schemas_of",
     "seems_large",

@@ -265,7 +265,19 @@ class ArgumentsCodec:
         return PayloadError(f"arguments of {self.name}: $: {reason}")
 
 
-def arguments_codec(fn: Callable[..., Any], name: str, *, strict: bool = False) -> ArgumentsCodec:
+def _signature_of(fn: Callable[..., Any], *, has_cursor: bool) -> inspect.Signature | None:
+    try:
+        signature = inspect.signature(fn)
+    except ValueError:  # some C functions have none; they take what they take
+        return None
+    if not has_cursor:
+        return signature
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def arguments_codec(
+    fn: Callable[..., Any], name: str, *, strict: bool = False, has_cursor: bool = False
+) -> ArgumentsCodec:
     """Return the codec of a function's arguments and result, by its signature and type hints.
 
     Hints that do not resolve count as untyped, each for itself.
@@ -274,13 +286,13 @@ def arguments_codec(fn: Callable[..., Any], name: str, *, strict: bool = False) 
         fn: Any callable; of an ``async def`` the result is what awaiting it gives.
         name: Its name, for messages.
         strict: Refuse what would come back as another type, instead of warning once.
+        has_cursor: Its first parameter is none of the caller's.
 
     Raises:
         DefinitionError: A parameter or the result has a type that cannot be stored.
     """
-    try:
-        signature = inspect.signature(fn)
-    except ValueError:  # some C functions have none; they take what they take
+    signature = _signature_of(fn, has_cursor=has_cursor)
+    if signature is None:
         untyped = codec_for(Any, f"arguments of {name}", strict=strict)
         result = codec_for(Any, f"result of {name}", strict=strict)
         return ArgumentsCodec(name, result, None, (), {}, untyped, untyped, 0, sys.maxsize, ())

@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import PurePath
-from typing import Any, ForwardRef, NoReturn
+from typing import Any, ForwardRef, NoReturn, TypeVar
 
 import msgspec
 import msgspec.inspect
@@ -17,6 +17,8 @@ from durable.errors import DefinitionError
 from durable.payloads._json import StandIn, decode_hook
 from durable.payloads._members import is_model
 from durable.payloads._unions import CannotTell, readable, stand_ins
+
+T = TypeVar("T")
 
 _UNTYPED_HINTS: tuple[Any, ...] = (Any, object, inspect.Parameter.empty, NoReturn, typing.Never)
 _KEY_TYPES = (
@@ -244,14 +246,47 @@ def resolve(annotation: Any, globals_: dict[str, Any], locals_: dict[str, Any]) 
     if annotation is inspect.Parameter.empty:
         return Any
 
-    def probe() -> None: ...
-
-    probe.__annotations__ = {"it": annotation}
     try:
-        return typing.get_type_hints(probe, globals_, locals_, include_extras=True)["it"]
+        return typing.get_type_hints(
+            _probe({"it": annotation}), globals_, locals_, include_extras=True
+        )["it"]
     except Exception:  # noqa: BLE001 - the text of a hint may raise anything when evaluated
         # What is unknown is untyped; but a hint that was no text is kept for its clear refusal.
         return Any if isinstance(annotation, str) else annotation
+
+
+def names_are_known(fn: Callable[..., Any]) -> bool:
+    """Say whether all hints of a callable resolve by now: none names what is defined later."""
+    try:
+        globals_, closure = namespaces_of(fn)
+        typing.get_type_hints(_probe(fn.__annotations__), globals_, closure, include_extras=True)
+    except Exception:  # noqa: BLE001 - as in resolve
+        return False
+    return True
+
+
+def of_known_names(make: Callable[[], T]) -> T | None:
+    """Return what is made of hints, None if one of their classes names what is defined later.
+
+    Raises:
+        DefinitionError: As `make` raises it for any other reason.
+    """
+    try:
+        return make()
+    except DefinitionError as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, NameError):
+                return None
+            cause = cause.__cause__
+        raise
+
+
+def _probe(annotations: dict[str, Any]) -> Callable[[], None]:
+    def probe() -> None: ...
+
+    probe.__annotations__ = annotations
+    return probe
 
 
 def typed_dict_fields(cls: Any) -> dict[str, Any]:

@@ -497,11 +497,97 @@ async def test_a_run_takes_hands_on_and_returns_them(durable_harness):
     assert await durable_harness.finish(run) == [Err("3"), Ok(1), Bird(), Cat(), "soon"]
 
 
-async def test_arguments_that_cannot_be_told_apart_are_refused_before_a_start(tmp_path):
-    @workflow
-    async def broken(what: Ok | Alike) -> None: ...
+def define(how: str) -> object:
+    match how:
+        case "workflow":
 
-    async with durable.Engine(tmp_path / "app.db") as engine:
-        with pytest.raises(DefinitionError, match=r"argument what of broken.*cannot be told apart"):
-            await engine.start(broken, Ok(1))
-        assert await engine.count() == {}
+            @workflow
+            async def broken(what: Ok | Alike) -> None: ...
+
+            return broken
+        case "workflow with options":
+
+            @workflow(name="broken")
+            async def named(what: Ok | Alike) -> None: ...
+
+            return named
+        case "activity":
+
+            @activity
+            async def broken(what: Ok | Alike) -> None: ...
+
+            return broken
+        case "plain activity":
+
+            @activity(start_to_close=5, name="broken")
+            def timed(what: "list[Ok | Alike]") -> None: ...
+
+            return timed
+        case "transaction":
+
+            @durable.transaction
+            def broken(cursor: durable.Cursor, what: Ok | Alike) -> None: ...
+
+            return broken
+        case "result":
+
+            @activity
+            async def broken() -> dict[str, Ok | Alike]:
+                return {}
+
+            return broken
+        case "signal":
+            return Signal("broken", Ok | Alike)  # type: ignore[arg-type]
+        case "update":
+            return durable.Update("broken", int, Ok | Alike)  # type: ignore[arg-type]
+        case _:
+            raise AssertionError(how)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("workflow", "workflow with options", "activity", "plain activity", "transaction"),
+        *("result", "signal", "update"),
+    ],
+)
+def test_what_cannot_be_told_apart_is_refused_where_it_is_written(how: str) -> None:
+    with pytest.raises(DefinitionError, match=r"broken: in the type .*cannot be told apart"):
+        define(how)
+
+
+def test_types_that_are_defined_later_are_looked_at_when_they_are_there() -> None:
+    module: dict[str, Any] = {"__name__": "later"}
+    source = """
+import dataclasses, durable
+
+@durable.activity
+async def pay(what: "Order") -> "list[Order]":
+    return [what]
+
+@dataclasses.dataclass
+class Holder:
+    order: "Order | Alike"
+
+@durable.activity
+async def hold(what: Holder) -> None: ...
+
+got = durable.Signal("got", Holder)
+
+@dataclasses.dataclass
+class Order:
+    number: int
+"""
+    sys.modules["later"] = types.ModuleType("later")
+    vars(sys.modules["later"]).update(module)
+    try:
+        exec(source, vars(sys.modules["later"]))
+        later = sys.modules["later"]
+        order = later.Order(1)
+        assert later.pay.codec.decode(later.pay.codec.encode((order,), {})) == ((order,), {})
+        vars(later)["Alike"] = later.Order
+        held = later.Holder(order)
+        assert later.hold.codec.decode(later.hold.codec.encode((held,), {})) == ((held,), {})
+        assert later.got._codec().decode(later.got._encode(held)) == held
+    finally:
+        del sys.modules["later"]
