@@ -26,6 +26,16 @@ def _frozen():
     gc.freeze()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show text that is no Unicode escaped: what the tests of odd names log goes to a process."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
