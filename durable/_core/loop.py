@@ -67,6 +67,8 @@ _collecting = False
 
 # Failed tasks that nothing awaited: so many of a run are told of.
 UNSEEN_FAILURES_MAX = 100
+# 10,000 years, as of all durations: beyond it no moment can be shown.
+SECONDS_MAX = 10_000 * 365 * 86_400
 # Each wait in a nest of `finally` blocks ignores GeneratorExit once; deeper nests than this are
 # left to a collection under our hooks.
 CLOSE_TRIES = 10
@@ -572,8 +574,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         if self._evicting or self._reading:
             self._bar("a timer")
-        if not math.isfinite(when):
-            raise ValueError(f"a timer cannot be due at {when}")
+        if not math.isfinite(when) or when > SECONDS_MAX:
+            raise ValueError(
+                f"a timer is due in 10,000 years at most, not in {when - self._now:g} s; "
+                "to wait for ever, wait for a message, or for an asyncio.Event"
+            )
         timer = Timer(when, callback, args, self, context)
         if when <= self._now or self._evicting:
             # Due when asked for: it runs in this drain and needs no row. Evicted: it never runs.

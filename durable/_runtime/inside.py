@@ -241,6 +241,14 @@ class InWorkflow:
 
     def continue_as_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
         """End this ordinal and go on as the next."""
+        loop = self._driver.loop
+        loop.refuse_reader("continue_as_new()")
+        if _update_of(loop.lineage().path) is not None:
+            raise UsageError(
+                "continue_as_new() in the handler of an update would leave the update without its "
+                "answer; let the handler set a flag, and the main function wait for the flag and "
+                "go on as new"
+            )
         encoded = self._workflow.codec.encode(args, kwargs)  # Refused here, before it ends.
         check_size(encoded, self._bytes_max, f"arguments of {self._workflow.name}")
         raise ContinueAsNew(args, kwargs)

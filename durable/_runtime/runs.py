@@ -30,7 +30,7 @@ from durable._core.driver import UNDECODED, Driver, Failed, Outcome
 from durable._core.events import Event, Kind
 from durable._core.failures import summary
 from durable._core.loop import COMPLETED, Step
-from durable._core.machines import RUN, RunState
+from durable._core.machines import RUN, RunState, StepState
 from durable._runtime import ends, issues, logs
 from durable._runtime.inside import InWorkflow
 from durable._runtime.remembered import check_remembered
@@ -78,6 +78,7 @@ _LEFT = {
 }
 _OPEN_HERE = frozenset({RunState.DRIVEN, RunState.IDLE, RunState.PAUSING, RunState.CLOSING})
 _HERE = _OPEN_HERE | {RunState.ENDING}
+_WAITING = frozenset({StepState.RETRYING, StepState.AWAITING})
 _PARKABLE = frozenset({RunState.DRIVEN, RunState.IDLE, RunState.CLOSING})
 
 
@@ -820,6 +821,22 @@ class LiveRun:
         else:
             self.worker.submit(Change(rows, partial(self.worker.parked_cold, wake_at_us)))
             self.worker.forget(self)
+
+    def parked_row(self) -> tuple[str, tuple[Any, ...]] | None:
+        """Return the row of a run that just waits, for its worker stops; None if it does more.
+
+        What it asked for and has no row must be performed by the next worker: such a run stays
+        ready.
+        """
+        if self.state not in {RunState.DRIVEN, RunState.CLOSING} or self.uncommitted:
+            return None
+        for step_id, step in self.driver.loop.steps.items():
+            pending = self.pending.get(step_id)
+            if step.kind != Kind.RESOLVED and (pending is None or pending.state not in _WAITING):
+                return None
+        wake_at_us, waits = waits_of(self, tell=False)
+        text = encode_document(waits).decode()
+        return "update_run", self._state_row("parked", wake_at_us, text, owned=False)
 
     # -- ends ------------------------------------------------------------------------------------
 

@@ -71,7 +71,10 @@ def real_path(path: str | os.PathLike[str]) -> str:
         )
     if "\0" in text:
         raise NotADurableFile("a path cannot hold a NUL character")
-    resolved = Path(text).resolve()
+    try:
+        resolved = Path(text).resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError up to Python 3.12.
+        raise NotADurableFile(f"{text} cannot be followed: its links lead round") from error
     if resolved.is_dir():
         raise NotADurableFile(
             f"{text} is a directory; name a file in it, for example {text}/app.db"
@@ -104,7 +107,9 @@ def connect(path: str, *, create: bool = False, read_only: bool = False) -> apsw
     _refuse_network(path, _mounts())
     exists = Path(path).exists()
     if not exists and not create:
-        raise NotADurableFile(f"{path} does not exist; an Engine or durable.run creates it")
+        raise NotADurableFile(
+            f"{path} does not exist; an Engine, durable.run or Client(path, create=True) creates it"
+        )
     if not exists:
         _create_private(path)
     try:

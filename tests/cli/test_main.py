@@ -116,6 +116,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "binary": (lambda path: path.write_bytes(bytes(range(256)) * 64), "is not a SQLite file"),
     "two bytes": (lambda path: path.write_bytes(b"SQ"), "is not a SQLite file"),
     "empty": (Path.touch, "is empty"),
+    "a link to itself": (lambda path: path.symlink_to(path), "its links lead round"),
     "foreign": (foreign, "is a SQLite file of another program"),
 }
 

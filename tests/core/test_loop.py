@@ -746,3 +746,13 @@ def test_a_driver_is_made_of_a_coroutine_function_a_context_and_a_salt_alone():
     assert (made.seq, made.outcome, made.loop.time()) == (0, None, 0.0)
     assert made.loop.steps == {}
     assert Kind.COMPLETED == 1  # The numbers are in files.
+
+
+@pytest.mark.parametrize("seconds", [1e308, float("inf"), 4e11])
+def test_a_timer_that_no_moment_can_hold_is_refused(seconds):
+    async def code():
+        with pytest.raises(ValueError, match="10,000 years at most"):
+            await asyncio.sleep(seconds)
+        return "told"
+
+    assert started(code).outcome == Completed("told")

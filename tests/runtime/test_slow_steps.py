@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 import durable
 from durable import Engine, Limits, Retry, activity, workflow
 from durable.testing import ManualClock
@@ -264,6 +266,64 @@ async def test_a_wait_that_has_just_begun_is_shown_at_once_by_its_own_engine(tmp
         assert engine._get_row(asleep._pk).state == "ready"  # A second later it is written down.
         assert (one.status, one.why) == ("sleeping", "timer !t1 in 1h 00m")
         assert (other.status, other.waits_for) == ("waiting", ["signal never"])
+
+
+@workflow
+async def receives_or_sleeps(key: str) -> None:
+    match key:
+        case "sleeps":
+            await durable.sleep("30d")
+        case "receives":
+            await durable.Signal("never", int).receive()
+        case "promises":
+            await durable.promise("never", int)
+        case "retries":
+            await fails(key, 0)
+        case "works":
+            await slow_upload("a")
+        case "has a child":
+            await sleeps()
+
+
+@pytest.mark.parametrize(
+    ("key", "status"),
+    [
+        *(("sleeps", "sleeping"), ("receives", "waiting"), ("promises", "waiting")),
+        *(("retries", "retrying"), ("works", "queued")),
+    ],
+)
+async def test_a_run_that_just_waits_when_its_engine_ends_is_shown_so(tmp_path, key, status):
+    path, clock = tmp_path / "app.db", ManualClock(jumps=False)
+    FAILING[key] = Failing()
+    async with Engine(path, clock=clock, grace=0) as engine:
+        run = await engine.start(receives_or_sleeps.options(id=key), key)
+        await details_when(run, lambda found: found.status != "running" or key == "works")
+
+    async with durable.Client(path) as client:
+        assert await (await client.get(key)).status() == status
+        row = client._get_row(run._pk)
+        assert (row.state, row.worker_id) == ("ready" if key == "works" else "parked", None)
+
+
+@pytest.mark.parametrize("key", ["sleeps", "retries", "receives"])
+async def test_what_was_parked_at_an_end_goes_on_with_the_next_engine(tmp_path, key):
+    path, clock = tmp_path / "app.db", ManualClock(jumps=False)
+    failing = FAILING[key] = Failing()
+    async with Engine(path, clock=clock, grace=0) as engine:
+        run = await engine.start(receives_or_sleeps.options(id=key), key)
+        await details_when(run, lambda found: found.status != "running")
+
+    clock.advance(30 * 86_400)
+    async with Engine(path, clock=clock, grace=0) as engine:
+        again = await engine.get(key)
+        match key:
+            case "sleeps":
+                await again.result()
+            case "retries":
+                await until(lambda: failing.attempts == 2)
+            case _:
+                await again.signal(durable.Signal("never", int), 1)
+                await again.result()
 
 
 @activity

@@ -633,3 +633,28 @@ async def test_histories_of_updates_are_the_same_in_each_mode(durable_harness):
         ("update_accepted", "u2"), ("completed", "update:u2.1"),
         ("update_accepted", "u3"), ("completed", "update:u3.1"),
     ]  # fmt: skip
+
+
+@workflow
+async def would_continue() -> str:
+    @add.handler
+    async def on_add(value: int) -> int:
+        async def nested() -> int:
+            durable.continue_as_new()
+
+        return await asyncio.gather(nested()) if value else durable.continue_as_new()  # type: ignore[return-value]
+
+    await go.receive()
+    return "ended"
+
+
+@pytest.mark.parametrize("value", [0, 1], ids=["handler", "task of it"])
+async def test_a_handler_of_an_update_that_would_go_on_as_new_is_told_what_to_do(tmp_path, value):
+    async with durable.Engine(tmp_path / "app.db") as engine:
+        run = await engine.start(would_continue)
+
+        with pytest.raises(durable.UpdateFailed, match="let the handler set a flag"):
+            await run.update(add, value)
+        await run.signal(go, 1)
+
+        assert await run.result() == "ended"

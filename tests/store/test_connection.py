@@ -183,6 +183,14 @@ def test_what_is_no_path_of_a_file_is_refused(path, says):
         real_path(path)
 
 
+def test_links_that_lead_round_are_refused_in_one_line(tmp_path):
+    (tmp_path / "one.db").symlink_to(tmp_path / "two.db")
+    (tmp_path / "two.db").symlink_to(tmp_path / "one.db")
+
+    with pytest.raises(NotADurableFile, match="its links lead round"):
+        real_path(tmp_path / "one.db")
+
+
 def test_links_lead_to_one_path(tmp_path):
     (tmp_path / "link.db").symlink_to(tmp_path / "app.db")
 
