@@ -20,7 +20,7 @@ FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
 NAME = re.compile(r"\bdurable\.([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?")
 # What follows "durable." in names of other things.
-NO_NAMES = {"db", "fish", "md", "testing", "py", "web"}
+NO_NAMES = {"client", "db", "fish", "md", "testing", "py", "web"}
 
 
 @attrs.frozen

@@ -13,6 +13,7 @@ from durable import Engine, IssueAlert, Retry, activity, workflow
 from durable._runtime import alerts
 from durable.errors import RunFailed
 from durable.testing import ManualClock
+from tests.until import until
 
 
 @activity(retry=Retry(max_attempts=1))
@@ -32,12 +33,6 @@ async def pays(what: str) -> int:
 async def failed(engine: Engine, what: str) -> None:
     with pytest.raises(RunFailed):
         await (await engine.start(pays, what)).result()
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 def pending(engine: Engine) -> list[str]:

@@ -210,7 +210,7 @@ async def hangs_once() -> None:
     await hangs()
 
 
-@pytest.mark.parametrize("status", ["running", "sleeping", "queued"])
+@pytest.mark.parametrize("status", ["running", "sleeping", "delayed"])
 async def test_a_run_of_which_nothing_failed_cannot_be_retried(tmp_path, status):
     path = tmp_path / "app.db"
     async with Harness(path) as harness:
@@ -218,16 +218,22 @@ async def test_a_run_of_which_nothing_failed_cannot_be_retried(tmp_path, status)
         if status == "running":
             run = await harness.start(hangs_once.options(id="x"))
         else:
-            delay = 1e6 if status == "sleeping" else 0
+            delay = 1e6 if status == "delayed" else 0
             run = await harness.start(sleeps.options(id="x", start_delay=delay), 1e6)
-        if status != "queued":
-            with pytest.raises(durable.WrongState, match=f"x is {status}, and no step of it waits"):
-                await run.retry()
+        shown = "sleeping" if status == "delayed" else "(running|sleeping)"
+        with pytest.raises(durable.WrongState, match=f"x is {shown}, and no step of it waits"):
+            await run.retry()
     async with durable.Client(path) as client:
         run = await client.get("x")
-        if status == "queued":
-            with pytest.raises(durable.WrongState, match="x is queued, and no step of it waits"):
-                await run.retry()
+        assert client._reader.inbox_of_run(run._pk) == []
+
+
+async def test_a_run_that_no_worker_has_begun_cannot_be_retried(tmp_path):
+    async with durable.Client(tmp_path / "app.db", create=True) as client:
+        run = await client.start(sleeps.options(id="x"), 1e6)
+
+        with pytest.raises(durable.WrongState, match="x is queued, and no step of it waits"):
+            await run.retry()
         assert client._reader.inbox_of_run(run._pk) == []
 
 
@@ -247,7 +253,8 @@ async def test_a_run_that_has_only_begun_to_wait_for_a_retry_can_be_retried(tmp_
         run = await harness.start(patient)
         while not (await run.details()).steps:
             await asyncio.sleep(0.001)
-        assert await run.status() == "running"  # It is shown as retrying once it is parked.
+        assert await run.status() == "retrying"
+        assert harness.engine._get_row(run._pk).state == "ready"  # It is not parked yet.
         fails_now[0] = False
 
         await run.retry()
@@ -626,11 +633,11 @@ async def test_a_sleeping_run_is_a_row_and_wakes_after_a_restart(tmp_path):
     async with Harness(tmp_path / "app.db", limits=limits) as harness:
         harness.clock.jumps = False
         run = await harness.start(sleeps.options(id="s"), 30 * 86_400)
-        while await run.status() != "sleeping":
+        while harness.engine._worker.live:
             harness.clock.advance(1)
             harness.engine._worker.timers.fire_due()
             await asyncio.sleep(0.001)
-        assert harness.engine._worker.live == {}
+        assert await run.status() == "sleeping"
         assert "timer !t1 in 29d" in (await run.details()).why
 
         await harness.restart()
@@ -801,7 +808,7 @@ async def test_a_client_sees_runs_and_asks_without_executing(tmp_path):
     async with durable.Client(path) as client:
         assert {run.id: run.status for run in await client.list()} == {
             "a": "completed",
-            "s": "queued",
+            "s": "sleeping",
         }
         assert await client.count("status:completed") == {"completed": 1}
         assert [run.id for run in await client.list("workflow:adds")] == ["a"]
@@ -998,7 +1005,7 @@ async def test_a_run_that_only_waits_is_not_suspected_of_killing_its_worker(tmp_
             await asyncio.sleep(0.001)
         for _ in range(8):
             await deaths.settle()
-            assert (await (await harness.engine.get("waits")).details()).status == "running"
+            assert (await (await harness.engine.get("waits")).details()).status == "retrying"
             await deaths.die()
 
         assert await deaths.lost("waits") == 3

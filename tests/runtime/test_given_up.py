@@ -284,9 +284,9 @@ async def recorded(run) -> list[int]:
 
 
 async def test_the_rows_of_a_cancelled_run_are_those_it_recorded(ledger):
-    for at in range(60):
-        run = await ledger.start(books.options(id=f"r{at}"), 40)
-        await asyncio.sleep(0.0001 * at)
+    for at in range(25):
+        run = await ledger.start(books.options(id=f"r{at}"), 20)
+        await asyncio.sleep(0.0002 * at)
         with contextlib.suppress(durable.RunCancelled, durable.RunClosed):
             await run.cancel("enough")
             await run.result()
@@ -296,7 +296,7 @@ async def test_the_rows_of_a_cancelled_run_are_those_it_recorded(ledger):
             await (await run.retry()).result()
 
     found = await rows(ledger)
-    assert len(found) == len(set(found)) == 60 * 40
+    assert len(found) == len(set(found)) == 25 * 20
 
 
 async def test_a_timeout_around_a_transaction_wins_or_loses_as_a_whole(ledger):

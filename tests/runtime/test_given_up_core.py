@@ -13,6 +13,7 @@ import durable
 from durable import Query, Signal, Update, Value, activity, workflow
 from durable.testing import MODES, Harness, ManualClock
 from tests.runtime.insist import insist, reach
+from tests.until import until
 
 go = Signal("go", int)
 double = Update("double", int, int)
@@ -237,6 +238,7 @@ async def test_a_run_that_waits_for_nothing_answers_queries_and_says_so_once(tmp
 
         answers = [await run.query(asked) for _ in range(2)]
         why = (await run.details()).why
+        await until(lambda: any("waits for nothing" in one.message for one in caplog.records))
 
     told = [one for one in caplog.records if "waits for nothing that is durable" in one.message]
     assert answers == ["here", "here"]

@@ -10,6 +10,7 @@ import pytest
 from durable import Client, Engine, Retry, activity, workflow
 from durable.errors import RunClosed, RunFailed, UsageError, WrongState
 from durable.testing import ManualClock
+from tests.until import until
 
 attempts: list[int] = []
 succeeds_at = [0]
@@ -58,12 +59,6 @@ async def at_most_once() -> int:
     return await once()
 
 
-async def until(condition) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
-
-
 def turn(engine: Engine, clock: ManualClock, seconds: float) -> None:
     clock.advance(seconds)
     engine._running().timers.fire_due()
@@ -72,7 +67,7 @@ def turn(engine: Engine, clock: ManualClock, seconds: float) -> None:
 @pytest.fixture
 async def playing(tmp_path):
     clock = ManualClock(jumps=False)
-    async with Engine(tmp_path / "app.db", clock=clock) as engine:
+    async with Engine(tmp_path / "app.db", clock=clock, grace=0) as engine:
         yield engine, clock
 
 

@@ -289,7 +289,7 @@ async def receives_or_sleeps(key: str) -> None:
     ("key", "status"),
     [
         *(("sleeps", "sleeping"), ("receives", "waiting"), ("promises", "waiting")),
-        *(("retries", "retrying"), ("works", "queued")),
+        *(("retries", "retrying"), ("has a child", "waiting"), ("works", "queued")),
     ],
 )
 async def test_a_run_that_just_waits_when_its_engine_ends_is_shown_so(tmp_path, key, status):

@@ -137,6 +137,7 @@ def test_each_row_read_from_the_file_is_compared_with_its_statement():
     made_into_rows = {name for name in used if QUERIES[name].text.count(",") > 2}
     assert made_into_rows <= ROWS.keys() | {
         "list_events", "list_events_as_found", "get_blob",
+        "count_queued_before", "list_place_holders",
         "find_answer", "find_message", "find_line", "find_issue", "list_counts_of_issue",
         "count_open_of_issue", "list_open_of_issue", "count_by_state",
         "count_by_state_of_workflow",
@@ -247,6 +248,7 @@ async def test_a_damaged_payload_blocks_its_run_and_no_other(tmp_path):
             while not await run.history():
                 await engine._running().commit(lambda transaction: None)
     change(path, "UPDATE event SET result = '42' WHERE run = 1")
+    change(path, "UPDATE run SET state = 'ready', waits = NULL, wake_at_us = NULL")  # A kill.
 
     async with durable.Engine(path) as engine:
         assert await (await engine.start(is_quick, 5)).result() == 5
