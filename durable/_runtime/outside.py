@@ -63,7 +63,7 @@ class Outside:
         worker.know(call.workflow)
         if again:
             known = worker.store.reader.find_child(run.row.pk, call.end_step)
-            if known is not None and self._tells_its_end(run, call.end_step, known):
+            if known is not None and self._tells_its_end(run, call, known):
                 self._child_is_there(run, step, known)
                 return
         rows: Rows = []
@@ -84,14 +84,7 @@ class Outside:
 
         worker.submit(Change(rows, done, None, values))
 
-    def has_child(self, run: LiveRun, step: Step) -> bool:
-        """Say whether the child that a step waits for is there, and its end comes in by itself."""
-        call = step.spec
-        end_step = call.end_step if type(call) is ChildCall else step.step_id
-        known = self._worker.store.reader.find_child(run.row.pk, end_step)
-        return known is not None and self._tells_its_end(run, end_step, known)
-
-    def _tells_its_end(self, run: LiveRun, end_step: str, pk: int) -> bool:
+    def _tells_its_end(self, run: LiveRun, call: ChildCall, pk: int) -> bool:
         """Say whether a child's end comes in by itself: it is open, or its end is in the inbox.
 
         Neither is so once its parent was retried in place, from before that end.
@@ -99,7 +92,8 @@ class Outside:
         reader = self._worker.store.reader
         row = reader.find_run(pk)
         return (row is not None and row.is_open) or any(
-            one.kind == "child" and one.key == end_step for one in reader.inbox_of_run(run.row.pk)
+            one.kind == "child" and one.key == call.end_step
+            for one in reader.inbox_of_run(run.row.pk)
         )
 
     def _values(

@@ -58,8 +58,6 @@ Rows = list[tuple[str, tuple[Any, ...]]]
 
 # A run that only waits is written down as parked after this long; until then its row is untouched.
 PARK_AFTER_US = 1_000_000
-# A run that waits for more at once is left as it is when its worker stops, not looked through.
-AWAITED_MAX = 50
 # After so many deaths of its worker in a row, the last of them alone with it, a run is blocked.
 LOST_MAX = 5
 # The clean-up of a run whose run_timeout is over may take so long; then the run fails without it.
@@ -824,34 +822,21 @@ class LiveRun:
             self.worker.submit(Change(rows, partial(self.worker.parked_cold, wake_at_us)))
             self.worker.forget(self)
 
-    def parked_row(self) -> tuple[str, tuple[Any, ...]] | None:
+    def left_row(self) -> tuple[str, tuple[Any, ...]] | None:
         """Return the row of a run that just waits, for its worker stops; None if it does more.
 
-        What it asked for and has no row must be performed by the next worker: such a run stays
-        ready.
+        It stays ready: the next worker looks whether its code fits. Until then it shows what it
+        waits for.
         """
-        steps = self.driver.loop.steps
-        if (
-            self.state not in {RunState.DRIVEN, RunState.CLOSING}
-            or self.uncommitted
-            or len(steps) > AWAITED_MAX
-            or not all(map(self._just_waits, steps.values()))
-        ):
+        if self.state not in _PARKABLE or self.state is RunState.IDLE or self.uncommitted:
             return None
+        for step_id, step in self.driver.loop.steps.items():
+            pending = self.pending.get(step_id)
+            if step.kind == COMPLETED and (pending is None or pending.state not in _WAITING):
+                return None
         wake_at_us, waits = waits_of(self, tell=False)
         text = encode_document(waits).decode()
-        return "update_run", self._state_row("parked", wake_at_us, text, owned=False)
-
-    def _just_waits(self, step: Step) -> bool:
-        """Say whether a step ends, or goes on, by what stands in the file."""
-        match step.kind:
-            case Kind.RESOLVED:
-                return True
-            case Kind.CHILD_COMPLETED:
-                return self.worker.outside.has_child(self, step)
-            case _:
-                pending = self.pending.get(step.step_id)
-                return pending is not None and pending.state in _WAITING
+        return "update_run", self._state_row("ready", wake_at_us, text, owned=False)
 
     # -- ends ------------------------------------------------------------------------------------
 

@@ -273,14 +273,14 @@ class Worker:
             if rows:
                 self.store.writer.submit(Change(rows))
         self._is_open = False
-        parked = [row for run in self.live.values() if (row := run.parked_row()) is not None]
+        left = [row for run in self.live.values() if (row := run.left_row()) is not None]
         for run in list(self.live.values()):
             self.forget(run)
         batch, self._batch = self._batch, []
         for change in batch:
             self.store.writer.submit(change)
-        if orderly and parked:
-            self.store.writer.submit(Change(parked))
+        if orderly and left:
+            self.store.writer.submit(Change(left))
         if orderly:
             self.store.writer.submit(
                 Change(operation=self.store.end_worker(self.id, self.now_us()))

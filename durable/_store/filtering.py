@@ -52,8 +52,8 @@ _STATES: dict[str, Sequence[tuple[str, str | None]]] = {
     "running": [("ready", None)],
     "queued": [("ready", "queued"), ("ready", None)],
     "retrying": [("parked", "retrying"), ("ready", "retrying")],
-    "waiting": [("parked", "waiting")],
-    "sleeping": [("parked", "sleeping")],
+    "waiting": [("parked", "waiting"), ("ready", "waiting")],
+    "sleeping": [("parked", "sleeping"), ("ready", "sleeping")],
     **{one: [(one, None)] for one in ("paused", "blocked", *CLOSED)},
 }
 _GROUPS = {"open": OPEN, "closed": CLOSED}

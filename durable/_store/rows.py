@@ -112,7 +112,7 @@ def shown_status(
     match state:
         case "ready" | "parked":
             kind = None if waits is None else decoded_waits(waits).get("kind")
-            if kind in {"queued", "retrying", "waiting"}:
+            if kind in {"queued", "retrying", "waiting", "sleeping"}:
                 return str(kind)
             if state == "parked":
                 return "sleeping"

@@ -87,10 +87,8 @@ class Talk:
         row = self._row
         if not row.is_open:
             return []
-        found: list[tuple[str, str]] = []
-        if row.state == "parked":
-            asked = row.waits_for().get("promises")
-            found += [(step, name) for step, name in asked.items()] if _is_texts(asked) else []
+        asked = row.waits_for().get("promises")
+        found = [(step, name) for step, name in asked.items()] if _is_texts(asked) else []
         found += [(one.step, one.name) for one in pending if one.status == "later"]
         if not found:
             return []

@@ -347,7 +347,7 @@ class Viewer(Groups, Pages, Looks):
             parent=self.name_of(row.parent_pk),
             root=self.name_of(row.root_pk),
             deadline=moment(row.deadline_us),
-            waits_for=_texts(row.waits_for()) if row.state == "parked" else [],
+            waits_for=_texts(row.waits_for()) if row.state in {"parked", "ready"} else [],
             steps=steps,
             children=self._children(row.pk),
             values=self._values(row, whole=False),

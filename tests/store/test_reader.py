@@ -248,7 +248,6 @@ async def test_a_damaged_payload_blocks_its_run_and_no_other(tmp_path):
             while not await run.history():
                 await engine._running().commit(lambda transaction: None)
     change(path, "UPDATE event SET result = '42' WHERE run = 1")
-    change(path, "UPDATE run SET state = 'ready', waits = NULL, wake_at_us = NULL")  # A kill.
 
     async with durable.Engine(path) as engine:
         assert await (await engine.start(is_quick, 5)).result() == 5

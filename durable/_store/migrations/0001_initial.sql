@@ -56,11 +56,12 @@ CREATE TABLE run (
   labels       TEXT,             -- tags and attributes: JSON, [["tag","urgent"],["attr.vip",true]]
   error        TEXT,             -- what went wrong last, in one line
   issue        INTEGER,          -- the group of like failures it belongs to
-  -- Parked, or ready while all of it waits for places: what it is shown as. So lists by status go
-  -- along an index.
+  -- Parked; or ready while all of it waits for places, or when it just waited as its worker stopped:
+  -- what it is shown as. So lists by status go along an index.
   wait_kind    TEXT AS (CASE WHEN state NOT IN ('parked', 'ready') THEN NULL
                              WHEN json_valid(waits)
-                              AND waits ->> '$.kind' IN ('queued', 'retrying', 'waiting')
+                              AND waits ->> '$.kind'
+                                  IN ('queued', 'retrying', 'waiting', 'sleeping')
                              THEN waits ->> '$.kind'
                              WHEN state = 'parked' THEN 'sleeping' END) VIRTUAL,
   UNIQUE (id, ordinal),
