@@ -31,10 +31,11 @@ def repeated(screen: Screen, runs: Viewer, once: Callable[[], None], every_s: fl
     try:
         while True:
             control(_HOME)
+            mark = runs.mark()
             once()
             control(_CLEAR_BELOW)
             screen.flush()
-            runs.wait(every_s)
+            runs.wait(mark, every_s)
     finally:
         control(_OWN_SCREEN)
 

@@ -54,12 +54,13 @@ def command(run: str, level: str, lines: int, *, follow: bool, as_json: bool) ->
         name = runs.get_row(name).name
         last = -1
         while True:
+            mark = runs.mark()
             is_open = runs.summary_of(runs.get_row(name)).status in OPEN
             last = _write(screen, runs, name, last, level, lines, as_json=as_json)
             if not follow or not is_open:
                 return
             screen.flush()
-            runs.wait(1.0)
+            runs.wait(mark, 1.0)
 
 
 def _write(

@@ -120,10 +120,17 @@ class Viewer(Groups, Pages, Looks):
         self._known = None  # Who lives is asked anew.
         return f"{self._reader.data_version()}.{'-'.join(map(str, alive))}"
 
-    def wait(self, seconds: float) -> None:
-        """Wait until somebody commits, or so long."""
-        version, until_s = self._reader.data_version(), steady_s() + seconds
-        while self._reader.data_version() == version and steady_s() < until_s:
+    def mark(self) -> int:
+        """Return a number that changes with each commit, for `wait`."""
+        return self._reader.data_version()
+
+    def wait(self, mark: int, seconds: float) -> None:
+        """Wait until somebody has committed since a mark was taken, or so long.
+
+        Take the mark before you read: what is committed while you read is not missed.
+        """
+        until_s = steady_s() + seconds
+        while self.mark() == mark and steady_s() < until_s:
             time.sleep(LOOK_S)
 
     # -- lookups ---------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ import apsw
 import pytest
 
 import durable
+from durable_cli._output import Screen
+from durable_cli._watch import repeated
 from tests.cli.conftest import Command
 
 NEWEST_FIRST = [
@@ -408,3 +410,19 @@ def test_others_are_watched_too(command: list[str], shop_file: Path) -> None:
 
     assert seen[:1] == seen[lines : lines + 1]
     assert watching.returncode == 130
+
+
+def test_what_is_committed_while_a_list_is_made_shows_in_the_next_one(shop_file: Path) -> None:
+    shown: list[list[str]] = []
+
+    def once() -> None:
+        shown.append([one.id for one in runs.list(limit=1)])
+        if len(shown) == 1:
+            plant(shop_file, "renamed")  # While the first list is shown.
+        else:
+            raise KeyboardInterrupt
+
+    with durable.view(shop_file) as runs, pytest.raises(KeyboardInterrupt):
+        repeated(Screen(sys.stdout), runs, once, every_s=86_400)
+
+    assert shown == [["video-1"], ["renamed"]]
