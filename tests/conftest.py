@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from durable import definitions
+
+HERE = Path(__file__).parent
+
 # A shell without job control starts what it puts into the background with SIGINT ignored, and so
 # would each process that a test starts and interrupts: it would wait for its end for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -51,6 +55,39 @@ def pytest_runtest_makereport(item, call):
         (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
     ]
     return report
+
+
+class Files(dict[str, bool]):
+    """Which files' workflows a test's engines know: asked for each workflow at each claim."""
+
+    def __init__(self, own: Path) -> None:
+        super().__init__()
+        self._own = own
+
+    def __missing__(self, name: str) -> bool:
+        file = Path(name)
+        is_of_another_test = HERE in file.parents and file.name.startswith("test_")
+        known = self[name] = file == self._own or not is_of_another_test
+        return known
+
+
+@pytest.fixture(autouse=True)
+def _own_workflows(request, monkeypatch):
+    """Let an engine know the workflows of the test's own module, and of helpers.
+
+    All modules are imported into one process, and a name that two of them use means neither.
+    """
+    known, files = definitions.candidates, Files(request.path)
+
+    def candidates():
+        found = {}
+        for name, workflows in known().items():
+            kept = [one for one in workflows if files[one.fn.__code__.co_filename]]
+            if kept:
+                found[name] = kept
+        return found
+
+    monkeypatch.setattr(definitions, "candidates", candidates)
 
 
 @pytest.fixture
