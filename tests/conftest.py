@@ -65,15 +65,15 @@ class Files(dict[str, bool]):
         self._own = own
 
     def __missing__(self, name: str) -> bool:
-        file = Path(name)
-        is_of_another_test = HERE in file.parents and file.name.startswith("test_")
-        known = self[name] = file == self._own or not is_of_another_test
+        file, own = Path(name), self._own
+        is_helper = file.parent in own.parents and not file.name.startswith("test_")
+        known = self[name] = file == own or is_helper or HERE not in file.parents
         return known
 
 
 @pytest.fixture(autouse=True)
 def _own_workflows(request, monkeypatch):
-    """Let an engine know the workflows of the test's own module, and of helpers.
+    """Let an engine know the workflows of the test's own module, and of helpers beside it.
 
     All modules are imported into one process, and a name that two of them use means neither.
     """

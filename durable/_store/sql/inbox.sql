@@ -34,7 +34,8 @@ SELECT run.pk, 'cancel', '', '', v.column3, v.column4
 -- Parked children that were asked to stop are looked at again.
 UPDATE run
    SET state = 'ready', wake_at_us = NULL, waits = NULL
- WHERE (parent_pk, parent_step) IN (VALUES (?, ?)) AND state = 'parked' AND started_us IS NOT NULL
+ WHERE (parent_pk, parent_step) IN (VALUES (?, ?)) AND started_us IS NOT NULL
+   AND (state = 'parked' OR (state = 'ready' AND worker_id IS NULL AND waits IS NOT NULL))
 
 -- :name find_message
 -- Whether a message of this id has come to the ordinals that go on from each other: it waits, or

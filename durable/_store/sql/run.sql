@@ -216,10 +216,12 @@ UPDATE run
  WHERE worker_id = :worker
 
 -- :name wake_run
--- A request came in: a parked run is looked at again. One that has not begun begins at its time.
+-- A request came in: a parked run is looked at again. One that has not begun begins at its time. One
+-- that waited as its worker stopped waits for a worker now.
 UPDATE run
    SET state = 'ready', wake_at_us = NULL, waits = NULL
- WHERE pk = :pk AND state = 'parked' AND started_us IS NOT NULL
+ WHERE pk = :pk AND started_us IS NOT NULL
+   AND (state = 'parked' OR (state = 'ready' AND worker_id IS NULL AND waits IS NOT NULL))
 
 -- :name close_run_from_outside
 -- Nobody holds the run, so the caller may close it.
@@ -287,7 +289,7 @@ UPDATE run
    SET state = 'ready', wake_at_us = NULL, waits = NULL
  WHERE pk IN (SELECT child.parent_pk
                 FROM (VALUES (?)) AS v JOIN run AS child ON child.pk = v.column1)
-   AND state = 'parked'
+   AND (state = 'parked' OR (state = 'ready' AND worker_id IS NULL AND waits IS NOT NULL))
 
 -- :name find_child
 -- The child that a step of a run started: the newest, should there be more.
