@@ -740,6 +740,7 @@ class LiveRun:
             ],
             again=True,
         )
+        self.worker.look_soon()  # The drain before may have asked a child to stop.
         return True
 
     # -- waiting ---------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 import durable
 from durable import Signal, Value, activity, workflow
 from durable.testing import ManualClock
+from tests.until import until
 
 number = Signal("number", int)
 go = Signal("go", bool)
@@ -323,3 +324,31 @@ async def test_a_child_is_run_by_the_engine_that_alone_knows_it(tmp_path):
         assert await knows_the_child.count("workflow:near status:completed") == {}
         async with durable.Engine(path, functions=[near]) as knows_the_parent:
             assert await (await knows_the_parent.get("near")).result() == 6
+
+
+# -- a child that is given up ----------------------------------------------------------------------
+
+
+@workflow
+async def sleeps_long() -> None:
+    await durable.sleep("30d")
+
+
+@workflow
+async def gives_its_child_up() -> int:
+    task = asyncio.ensure_future(sleeps_long.options(id="the-child")())
+    await echo_child(1)
+    task.cancel()
+    return await echo_child(2)
+
+
+async def test_a_child_that_is_given_up_hears_of_it(durable_harness):
+    durable_harness.clock.jumps = False
+    run = await durable_harness.start(gives_its_child_up.options(id="parent"))
+
+    assert await durable_harness.finish(run) == 2
+
+    async def is_cancelled():
+        return await (await durable_harness.engine.get("the-child")).status() == "cancelled"
+
+    await until(is_cancelled)
