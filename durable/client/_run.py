@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 import attrs
 
@@ -441,13 +441,14 @@ class Run(Repairs, Generic[R_co]):
 
 def _warn_of_unknown(row: RunRow, name: str) -> None:
     """Warn of a signal that the code of a waiting run is not known to ask for."""
-    known = row.waits_for().get("signals")
+    known: Any = row.waits_for().get("signals")
     if not isinstance(known, list) or name in known:
         return
+    names = ", ".join(str(one) for one in cast("list[object]", known))
     logger.warning(
         "signal %r is sent to run %s, and kept, but nothing in its code is known to ask for it; it "
         "knows: %s",
         name,
         row.name,
-        ", ".join(map(str, known)),
+        names,
     )
