@@ -109,7 +109,7 @@ class _Message:
 
         for index, hint in enumerate(self._types):
             if hint is not _UNTYPED:
-                of_known_names(partial(self._codec, index))
+                of_known_names(partial(self._codec, index), [hint])
 
     def _hint(self, index: int = 0) -> Any:
         hint = self._types[index]

@@ -5,6 +5,8 @@ Nothing depends on it. What code makes up as it runs is not found, so a signal i
 
 from __future__ import annotations
 
+import dis
+import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,9 +24,8 @@ __all__ = ["known_signals"]
 FUNCTIONS_MAX = 500
 # A run that knows more names is not asked about any.
 NAMES_MAX = 50
-NAME_CHARACTERS_MAX = 200
 
-_found: WeakKeyDictionary[Callable[..., Any], frozenset[str]] = WeakKeyDictionary()
+_found: WeakKeyDictionary[Callable[..., Any], frozenset[str] | None] = WeakKeyDictionary()
 
 
 def known_signals(fn: Callable[..., Any], mailbox: Mailbox) -> list[str]:
@@ -37,15 +38,21 @@ def known_signals(fn: Callable[..., Any], mailbox: Mailbox) -> list[str]:
     asked = mailbox.known
     if asked is None:
         return []
-    named = _found.get(fn)
+    if fn not in _found:
+        found = _named_by(fn)
+        _found[fn] = None if found is None else frozenset(found)
+    named = _found[fn]
     if named is None:
-        named = _found[fn] = frozenset(_named_by(fn))
+        return []
     names = sorted({*asked, *named})
     return names if len(names) <= NAMES_MAX else []
 
 
-def _named_by(fn: Callable[..., Any]) -> set[str]:
-    """Return the names of the signals that a function names, or that what it calls does."""
+def _named_by(fn: Callable[..., Any]) -> set[str] | None:
+    """Return the signals that a function names, or that what it calls does.
+
+    None if its code makes signals, takes any, or imports what it calls: they are not known then.
+    """
     found: set[str] = set()
     seen: set[int] = set()
     stack: list[Any] = [fn]
@@ -54,21 +61,39 @@ def _named_by(fn: Callable[..., Any]) -> set[str]:
         kind = type(value)  # What a proxy says that it is may raise.
         if issubclass(kind, Signal):
             found.add(value.name)
-        elif kind is FunctionType:
-            if id(value) not in seen and owner_of(value.__code__.co_filename) == "user":
-                seen.add(id(value))
-                stack += _values_in(value)
-                if "Signal" in _names(value.__code__):
-                    found |= _texts(value.__code__)
-        elif issubclass(kind, type):
-            if id(value) not in seen:
-                seen.add(id(value))
-                stack += vars(value).values()
         elif kind in {list, tuple}:
             stack += value[:NAMES_MAX]
         elif kind is dict:
             stack += list(value.values())[:NAMES_MAX]
+        elif id(value) not in seen:
+            if kind is FunctionType and owner_of(value.__code__.co_filename) == "user":
+                if _makes_signals(value.__code__):
+                    return None
+                stack += _values_in(value)
+            elif issubclass(kind, type):
+                # What it makes when it is made is found in its objects.
+                stack += [one for name, one in vars(value).items() if name != "__init__"]
+            elif _is_of_user(kind) and "__dict__" in dir(kind):
+                stack += [kind, *object.__getattribute__(value, "__dict__").values()]
+            else:
+                continue
+            seen.add(id(value))
     return found
+
+
+def _is_of_user(kind: type) -> bool:
+    module = sys.modules.get(kind.__module__)
+    file = None if module is None else vars(module).get("__file__")
+    return isinstance(file, str) and owner_of(file) == "user"
+
+
+def _makes_signals(code: CodeType) -> bool:
+    return any(
+        "Signal" in one.co_names
+        or "any_handler" in one.co_names
+        or any(step.opname == "IMPORT_NAME" for step in dis.get_instructions(one))
+        for one in _codes(code)
+    )
 
 
 def _values_in(function: FunctionType) -> Iterator[Any]:
@@ -98,13 +123,3 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def _names(code: CodeType) -> set[str]:
     return {name for one in _codes(code) for name in one.co_names}
-
-
-def _texts(code: CodeType) -> set[str]:
-    """Return what may be the name of a signal that the code makes itself."""
-    return {
-        one
-        for inner in _codes(code)
-        for one in inner.co_consts
-        if isinstance(one, str) and 1 <= len(one) <= NAME_CHARACTERS_MAX and one.split() == [one]
-    }

@@ -73,8 +73,10 @@ def real_path(path: str | os.PathLike[str]) -> str:
         raise NotADurableFile("a path cannot hold a NUL character")
     try:
         resolved = Path(text).resolve()
-    except (OSError, RuntimeError) as error:  # RuntimeError up to Python 3.12.
-        raise NotADurableFile(f"{text} cannot be followed: its links lead round") from error
+    except (OSError, RuntimeError):  # Up to Python 3.12; later ones return the link.
+        resolved = Path(text)
+    if resolved.is_symlink():
+        raise NotADurableFile(f"{text} cannot be followed: its links lead round")
     if resolved.is_dir():
         raise NotADurableFile(
             f"{text} is a directory; name a file in it, for example {text}/app.db"

@@ -516,7 +516,8 @@ class Viewer(Groups, Pages, Looks):
 
     def _why_queued(self, row: RunRow) -> str:
         waits = row.waits_for()
-        if waits.get("kind") == "queued":
+        is_alive = row.worker_id is not None and self._is_alive(row.worker_id)
+        if waits.get("kind") == "queued" and is_alive:
             return self._why_no_place(waits)
         if row.worker_id is not None:
             return f"its worker ({row.worker_id}) died; the next one takes it over"
@@ -544,6 +545,8 @@ class Viewer(Groups, Pages, Looks):
         waits, now_us = row.waits_for(), self._clock.wall_us()
         since_us = waits.get("since_us")
         if waits.get("kind") != "queued" or row.worker_id is None or not isinstance(since_us, int):
+            return ""
+        if not self._is_alive(row.worker_id):
             return ""
         holders = ", ".join(
             f"{one.name} of {one.run} ({duration((now_us - one.started_us) / 1e6)})"

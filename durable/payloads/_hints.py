@@ -6,7 +6,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from pathlib import PurePath
 from typing import Any, ForwardRef, NoReturn, TypeVar
 
@@ -73,6 +73,8 @@ def known_hint(hint: Any) -> Any:
 
 
 def _has_forward_reference(hint: Any) -> bool:
+    if isinstance(hint, TypeVar):
+        return any(isinstance(one, ForwardRef) for one in (hint.__bound__, *hint.__constraints__))
     origin = typing.get_origin(hint)
     if origin is None or origin is typing.Literal:
         return False
@@ -258,14 +260,13 @@ def resolve(annotation: Any, globals_: dict[str, Any], locals_: dict[str, Any]) 
 def names_are_known(fn: Callable[..., Any]) -> bool:
     """Say whether all hints of a callable resolve by now: none names what is defined later."""
     try:
-        globals_, closure = namespaces_of(fn)
-        typing.get_type_hints(_probe(fn.__annotations__), globals_, closure, include_extras=True)
+        hints_of(fn)
     except Exception:  # noqa: BLE001 - as in resolve
         return False
     return True
 
 
-def of_known_names(make: Callable[[], T]) -> T | None:
+def of_known_names(make: Callable[[], T], hints: Iterable[Any]) -> T | None:
     """Return what is made of hints, None if one of their classes names what is defined later.
 
     Raises:
@@ -273,13 +274,35 @@ def of_known_names(make: Callable[[], T]) -> T | None:
     """
     try:
         return make()
-    except DefinitionError as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, NameError):
-                return None
-            cause = cause.__cause__
+    except DefinitionError:
+        seen: set[int] = set()
+        if any(_names_what_is_missing(hint, seen) for hint in hints):
+            return None
         raise
+
+
+def _names_what_is_missing(hint: Any, seen: set[int]) -> bool:
+    """Say whether a hint has a class in it, a field of which has a type that is not known."""
+    if id(hint) in seen:
+        return False
+    seen.add(id(hint))
+    if isinstance(hint, str | ForwardRef):
+        return True
+    inner = list(typing.get_args(hint))
+    cls = typing.get_origin(hint) or hint
+    if isinstance(cls, type) and cls.__module__ != "builtins":
+        try:
+            inner += typing.get_type_hints(cls, include_extras=True).values()
+        except Exception:  # noqa: BLE001 - as in resolve
+            return True
+    return any(_names_what_is_missing(one, seen) for one in inner)
+
+
+def hints_of(fn: Callable[..., Any]) -> list[Any]:
+    """Return the hints of a callable whose names are known."""
+    globals_, closure = namespaces_of(fn)
+    probe = _probe(fn.__annotations__)
+    return list(typing.get_type_hints(probe, globals_, closure, include_extras=True).values())
 
 
 def _probe(annotations: dict[str, Any]) -> Callable[[], None]:

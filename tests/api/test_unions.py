@@ -591,3 +591,63 @@ class Order:
         assert later.got._codec().decode(later.got._encode(held)) == held
     finally:
         del sys.modules["later"]
+
+
+LATER = """
+import dataclasses, durable, msgspec, attrs
+from typing import Literal, NamedTuple, TypeVar
+
+class Struct(msgspec.Struct):
+    item: "Item"
+
+@dataclasses.dataclass
+class Card:
+    owner: "Item"
+    kind: Literal["card"] = "card"
+
+@attrs.define
+class Cash:
+    payer: "Item"
+    cents: int = 0
+
+class Pair(NamedTuple):
+    left: "Item"
+
+B = TypeVar("B", bound="Item")
+
+@durable.activity
+async def bound(x: B) -> B: return x
+
+@durable.activity
+async def find(x: %(hint)s) -> "%(hint)s | None": return x
+
+got = durable.Signal("got", %(hint)s)
+
+@dataclasses.dataclass
+class Item:
+    number: int
+"""
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        ("Struct | None", "Struct(Item(1))"),
+        ("list[Struct | None]", "[Struct(Item(1)), None]"),
+        ("dict[str, Struct | str]", "{'a': Struct(Item(1)), 'b': 'x'}"),
+        ("Card | Cash", "Cash(Item(1))"),
+        ("Pair | None", "Pair(Item(1))"),
+    ],
+)
+def test_a_union_whose_members_name_types_of_later_is_looked_at_when_they_are_there(hint, value):
+    module = types.ModuleType("later_union")
+    sys.modules["later_union"] = module
+    try:
+        exec(LATER % {"hint": hint}, vars(module))
+        given = eval(value, vars(module))
+        find, got = vars(module)["find"], vars(module)["got"]
+
+        assert find.codec.decode(find.codec.encode((given,), {})) == ((given,), {})
+        assert got._codec().decode(got._encode(given)) == given
+    finally:
+        del sys.modules["later_union"]

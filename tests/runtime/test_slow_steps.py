@@ -9,6 +9,7 @@ import pytest
 
 import durable
 from durable import Engine, Limits, Retry, activity, workflow
+from durable.inspection import Viewer
 from durable.testing import ManualClock
 from tests.until import until
 
@@ -125,6 +126,25 @@ async def test_runs_that_waited_for_places_of_a_worker_that_ended_wait_for_a_wor
         assert found.status == "queued"
         assert found.why == "no worker lives; start one with `durable worker APP:ENGINE`"
         assert await client.count() == {"queued": 2}
+
+
+async def test_what_waited_for_places_of_a_dead_worker_says_that_it_died(tmp_path):
+    clock = ManualClock(jumps=False)
+    async with (
+        Engine(tmp_path / "app.db", clock=clock, limits=LIMITED, grace=0) as engine,
+        durable.Client(tmp_path / "app.db") as client,
+    ):
+        await engine.start(uploads.options(id="first"), "a")
+        await engine.start(uploads.options(id="second"), "b")
+        clock.advance(3)
+        row = await until(lambda: (found := client._reader.find_newest("second")).waits and found)
+
+        found = Viewer(client._reader, lambda _: False).details_of(row)
+
+        assert (found.status, found.why) == (
+            "queued",
+            "its worker (1) died; the next one takes it over",
+        )
 
 
 @activity
