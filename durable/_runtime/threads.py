@@ -25,13 +25,17 @@ class Threads:
         self._guard = threading.Lock()
         self._alive = 0
         self._idle = 0
+        self._given = 0
+        """Jobs that no thread has taken yet. The queue knows less: a thread that was idle has taken
+        one out of it a moment before it says so."""
         self.busy = 0
         """Jobs given and not yet done."""
 
     def run(self, job: Callable[[], None]) -> None:
         """Run a job on a thread as soon as one is free; the job must not raise."""
         with self._guard:
-            start = self._idle <= self._jobs.qsize() and self._alive < self._limit
+            self._given += 1
+            start = self._idle < self._given and self._alive < self._limit
             self._alive += start
             self.busy += 1
         self._jobs.put(job)
@@ -54,6 +58,7 @@ class Threads:
                 job = None
             with self._guard:
                 self._idle -= 1
+                self._given -= job is not None
                 if job is None and self._jobs.empty():
                     self._alive -= 1
                     return
