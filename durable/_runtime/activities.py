@@ -187,7 +187,7 @@ class Activities:
             or run.state is _PAUSING
             or self.is_stopping
             or pending.retry_at_us is not None
-            or run.is_shown_queued
+            or run.shown
         ):
             return False
         pending.state = _WANTED[pending.state]
@@ -279,7 +279,7 @@ class Activities:
         """Give an attempt that waits its place, and let its body begin."""
         attempt.state = _PLACE_FREE[attempt.state]
         attempt.started_us = attempt.since_us = now_us
-        if attempt.run.is_shown_queued:
+        if attempt.run.shown:
             attempt.run.show_ready()
         self.places.take(attempt)
         self._slow.watch()

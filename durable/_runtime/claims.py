@@ -117,7 +117,7 @@ class Claims:
 def _is_fresh(run: LiveRun) -> bool:
     """Say whether nothing of a run has begun: all that its code asked for waits for places."""
     return (
-        run.is_shown_queued
+        run.shown == "queued"
         and not run.driver.seq
         and not run.uncommitted
         and not run.lost

@@ -87,10 +87,10 @@ class LiveRun:
 
     __slots__ = (
         "_held_back", "_redo_is_marked", "alone", "clock_us", "driver", "has_issue",
-        "has_step_rows", "headers", "inbox_taken", "inside", "is_recording", "is_shown_queued",
+        "has_step_rows", "headers", "inbox_taken", "inside", "is_recording",
         "limit_timer", "lost", "needs_rebuild", "new_code", "park_timer", "pausing", "pending",
-        "policies", "positions", "postponed", "redone", "row", "state", "step_rows", "timers",
-        "uncommitted", "withheld", "worker", "workflow",
+        "policies", "positions", "postponed", "redone", "row", "shown", "state", "step_rows",
+        "timers", "uncommitted", "withheld", "worker", "workflow",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, row: RunRow, workflow: Workflow[Any, Any]) -> None:
@@ -124,8 +124,9 @@ class LiveRun:
         """What came meanwhile, in order."""
         self._redo_is_marked = False
         """The file says that the drain of the last event is to be done anew."""
-        self.is_shown_queued = False
-        """The file says that all of it waits for places."""
+        self.shown = "left" if row.state == "ready" and row.waits is not None else ""
+        """What its row says while it is ready: ``queued``, all of it waits for places; ``left``,
+        what it waited for when its last worker stopped."""
         self.has_issue = row.issue is not None
         """It belongs to a group of like failures, which it leaves as soon as it goes on."""
         self.pausing: tuple[Pausing, Rows] | None = None
@@ -604,7 +605,7 @@ class LiveRun:
         self, state: str, wake_at_us: int | None, waits: str | None, *, owned: bool = True
     ) -> tuple[Any, ...]:
         owner = self.worker.id if owned else None
-        self.is_shown_queued = state == "ready" and waits is not None
+        self.shown = "queued" if state == "ready" and waits is not None else ""
         return (self.row.pk, state, owner, wake_at_us, waits, self.lost, 0)
 
     def free_row(self) -> tuple[str, tuple[Any, ...]]:
@@ -614,7 +615,7 @@ class LiveRun:
     def alone_row(self, *, alone: bool) -> tuple[str, tuple[Any, ...]]:
         """Return the row that says whether only this run's attempts run now."""
         self._goes_on()
-        self.is_shown_queued = False
+        self.shown = ""
         pk, worker = self.row.pk, self.worker.id
         return "update_run", (pk, "ready", worker, None, None, self.lost, int(alone))
 

@@ -83,7 +83,7 @@ class SlowSteps:
         if not any(one.shown is one.state for one in in_hand):
             return written
         if run.state in _MAY_QUEUE and not run.alone and waits_for_places(run):
-            if not run.is_shown_queued:
+            if run.shown != "queued":
                 run.show_queued()
                 written += 1
         elif run.state is RunState.IDLE:  # Its row says that it waits for its retry.

@@ -146,7 +146,9 @@ async def test_an_engine_that_is_alone_keeps_all_it_started(tmp_path, gate):
     async with Engine(tmp_path / "app.db", functions=FUNCTIONS, limits=FEW, grace=0) as engine:
         for at in range(9):
             await engine.start(one_step.options(id=f"r-{at}"), key)
-        await until(lambda: sum(run.is_shown_queued for run in engine._running().live.values()) > 6)
+        await until(
+            lambda: sum(run.shown == "queued" for run in engine._running().live.values()) > 6
+        )
 
         engine._running().claims.give_back()
 
@@ -163,7 +165,7 @@ async def test_a_run_that_has_recorded_anything_is_not_given_back(tmp_path, gate
         await until(lambda: all(run.driver.seq == 1 for run in live.values()))
         for run in runs:
             await run.signal(go, None)
-        await until(lambda: sum(run.is_shown_queued for run in live.values()) == 4)
+        await until(lambda: sum(run.shown == "queued" for run in live.values()) == 4)
 
         one._running().claims.give_back()
 

@@ -325,6 +325,49 @@ async def test_a_run_that_just_waits_when_its_engine_ends_is_shown_so(tmp_path, 
         assert client._get_row(run._pk).worker_id is None
 
 
+async def test_an_engine_that_comes_and_leaves_changes_nothing_of_what_is_shown(tmp_path):
+    path, clock = tmp_path / "app.db", ManualClock(jumps=False)
+    FAILING["retries"] = Failing()
+    keys = ["sleeps", "receives", "promises", "retries"]
+    async with Engine(path, clock=clock, grace=0) as engine:
+        for key in keys:
+            run = await engine.start(receives_or_sleeps.options(id=key), key)
+            await details_when(run, lambda found: found.status != "running")
+
+    async def shown() -> dict[str, tuple[str, str]]:
+        async with durable.Client(path) as client:
+            client._clock = clock
+            return {one.id: (one.status, one.why) for one in await client.list()}
+
+    before = await shown()
+    for _ in range(3):
+        async with Engine(path, clock=clock, grace=0):
+            pass
+        assert await shown() == before
+    assert {status for status, _ in before.values()} == {"sleeping", "waiting", "retrying"}
+
+
+async def test_what_was_left_retrying_and_has_no_place_now_is_queued(tmp_path):
+    path, clock = tmp_path / "app.db", ManualClock(jumps=False)
+    FAILING["retries"] = Failing()
+    async with Engine(path, clock=clock, grace=0) as engine:
+        run = await engine.start(receives_or_sleeps.options(id="retries"), "retries")
+        await details_when(run, lambda found: found.status == "retrying")
+
+    async with (
+        Engine(path, clock=clock, limits=LIMITED, grace=0) as engine,
+        durable.Client(path) as client,
+    ):
+        await engine.start(uploads.options(id="first"), "a")
+        await until(lambda: engine._running().activities.places.running == 1)
+        clock.advance(10)
+        await until(lambda: engine._running().activities.places.waiting == 1)
+        clock.advance(2)
+        looked_at = await client.get("retries")
+
+        await details_when(looked_at, lambda found: found.status == "queued")
+
+
 @pytest.mark.parametrize("key", ["sleeps", "retries", "receives"])
 async def test_what_was_parked_at_an_end_goes_on_with_the_next_engine(tmp_path, key):
     path, clock = tmp_path / "app.db", ManualClock(jumps=False)

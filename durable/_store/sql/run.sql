@@ -61,9 +61,12 @@ DELETE FROM step WHERE run IN (VALUES (?))
 
 -- :name claim_run
 -- Take a free run that is ready, or parked and due. No row back: somebody else was faster. The time
--- it waited for a worker does not count against its run_timeout; a child's ends with its parent's.
+-- it waited for a worker does not count against its run_timeout; a child's ends with its parent's. What
+-- just waited as its worker stopped shows so until its code has been looked at.
 UPDATE run
-   SET state = 'ready', worker_id = :worker, wake_at_us = NULL, waits = NULL,
+   SET state = 'ready', worker_id = :worker,
+       wake_at_us = CASE WHEN state = 'ready' THEN wake_at_us END,
+       waits = CASE WHEN state = 'ready' THEN waits END,
        deadline_us = CASE WHEN started_us IS NULL AND parent_pk IS NULL
                           THEN :now_us + run_timeout_us
                           ELSE deadline_us END,
@@ -204,7 +207,8 @@ SELECT COUNT(*)
 -- :name free_runs_of_worker
 -- The worker ended in order: its runs are free, and none of them was lost.
 UPDATE run
-   SET worker_id = NULL, alone = 0, waits = CASE WHEN state <> 'ready' THEN waits END
+   SET worker_id = NULL, alone = 0,
+       waits = CASE WHEN state <> 'ready' OR wait_kind <> 'queued' THEN waits END
  WHERE worker_id = :worker
 
 -- :name lose_runs_of_worker
@@ -212,7 +216,7 @@ UPDATE run
 -- from which a run is served alone, only the one that was is suspected any further.
 UPDATE run
    SET worker_id = NULL, lost = lost + (state = 'ready' AND (lost < :lost_alone OR alone)), alone = 0,
-       waits = CASE WHEN state <> 'ready' THEN waits END
+       waits = CASE WHEN state <> 'ready' OR wait_kind <> 'queued' THEN waits END
  WHERE worker_id = :worker
 
 -- :name wake_run
