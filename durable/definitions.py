@@ -81,11 +81,12 @@ def _codec_by_now(
 
     So a type that cannot be stored is refused where it is written.
     """
-    from durable.payloads import hints_of, names_are_known, of_known_names
+    from durable.payloads import hints_of, of_known_names
 
-    if not names_are_known(fn):
+    hints = hints_of(fn)
+    if hints is None:
         return None
-    return of_known_names(partial(_codec, fn, name, has_cursor=has_cursor), hints_of(fn))
+    return of_known_names(partial(_codec, fn, name, has_cursor=has_cursor), hints)
 
 
 def _check_function(fn: Any, what: str) -> None:

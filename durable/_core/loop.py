@@ -46,8 +46,6 @@ from durable.errors import Blocked, NotDurable, ReadOnly
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-# Frames below this folder are of no interest to a person who looks for the place in his own code.
-
 __all__ = ["Evicted", "HostAway", "Step", "Timer", "WorkflowLoop"]
 
 # Compared at each step: a look-up of an enum's member costs as much as the comparison.

@@ -23,6 +23,7 @@ from typing import Generic, TypeVar
 
 __all__ = [
     "ATTEMPT",
+    "GOING",
     "RUN",
     "STEP",
     "AttemptState",
@@ -225,7 +226,8 @@ _IN_MEMORY = [
     RunState.CLOSING,
     RunState.ENDING,
 ]
-_GOING = [RunState.DRIVEN, RunState.IDLE, RunState.CLOSING]
+GOING = (RunState.DRIVEN, RunState.IDLE, RunState.CLOSING)
+"""In memory, and neither stopped nor about to end."""
 
 RUN = Machine(
     "run",
@@ -239,10 +241,10 @@ RUN = Machine(
         ([RunState.DRIVEN, RunState.IDLE], "main function ends", RunState.CLOSING),
         ([RunState.CLOSING], "main function ends", RunState.CLOSING),
         ([RunState.PAUSING], "main function ends", RunState.PAUSING),
-        (_GOING, "pause asked", RunState.PAUSING),
+        (GOING, "pause asked", RunState.PAUSING),
         ([RunState.PAUSING], "pause asked", RunState.PAUSING),
         ([RunState.PAUSING], "resumed", RunState.DRIVEN),
-        ([*_GOING, RunState.PAUSING], "end decided", RunState.ENDING),
+        ([*GOING, RunState.PAUSING], "end decided", RunState.ENDING),
         (_IN_MEMORY, "paused", RunState.PAUSED),
         (_IN_MEMORY, "blocked", RunState.BLOCKED),
         (_IN_MEMORY, "closed", RunState.CLOSED),

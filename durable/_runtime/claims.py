@@ -8,14 +8,13 @@ the runs itself), and what has not begun, it gives back where another worker cou
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING
 
 from durable._store.writer import Change
 from durable.payloads import decode_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from durable._runtime.runs import LiveRun
     from durable._runtime.worker import Worker
 
@@ -86,32 +85,28 @@ class Claims:
         others = self._known_by_others()
         if not others:
             return
-        free = sorted(
+        free = heapq.nlargest(
+            GIVE_BACK_PER_ROUND,
             (run for run in worker.live.values() if run.workflow.name in others and _is_fresh(run)),
             key=lambda run: (run.row.priority, run.row.pk),
-            reverse=True,
         )
-        for run in free[:GIVE_BACK_PER_ROUND]:
+        for run in free:
             excess -= len(run.pending)
             if excess < 0:
                 break
             places.backlog = True
-            worker.submit(Change([run.free_row()], self._given_back))
+            worker.submit(Change([run.free_row()]))
             worker.forget(run)
-
-    def _given_back(self, change: Change) -> None:
-        if change.error is not None:
-            self._worker.commit_failed(change.error)
 
     def _known_by_others(self) -> set[str]:
         """Return the workflows that other living workers know."""
-        return {name for names in self._names_of_others() for name in names}
-
-    def _names_of_others(self) -> Iterator[list[str]]:
-        worker = self._worker
-        for one in worker.store.reader.live_workers():
-            if one.id != worker.id and worker.store.locks.is_held(one.id):
-                yield decode_document(one.workflows, list[str])
+        worker, store = self._worker, self._worker.store
+        return {
+            name
+            for one in store.reader.live_workers()
+            if one.id != worker.id and store.locks.is_held(one.id)
+            for name in decode_document(one.workflows, list[str])
+        }
 
 
 def _is_fresh(run: LiveRun) -> bool:

@@ -30,7 +30,7 @@ from durable._core.driver import UNDECODED, Driver, Failed, Outcome
 from durable._core.events import Event, Kind
 from durable._core.failures import summary
 from durable._core.loop import COMPLETED, Step
-from durable._core.machines import RUN, RunState, StepState
+from durable._core.machines import GOING, RUN, RunState, StepState
 from durable._runtime import ends, issues, logs
 from durable._runtime.inside import InWorkflow
 from durable._runtime.remembered import check_remembered
@@ -79,7 +79,6 @@ _LEFT = {
 _OPEN_HERE = frozenset({RunState.DRIVEN, RunState.IDLE, RunState.PAUSING, RunState.CLOSING})
 _HERE = _OPEN_HERE | {RunState.ENDING}
 _WAITING = frozenset({StepState.RETRYING, StepState.AWAITING})
-_PARKABLE = frozenset({RunState.DRIVEN, RunState.IDLE, RunState.CLOSING})
 
 
 class LiveRun:
@@ -777,14 +776,14 @@ class LiveRun:
 
     def show_ready(self) -> None:
         """Let its row say that something of it is in hand."""
-        self._goes_on()
-        row = self._state_row("ready", None, None)
-        self.worker.submit(Change([("update_run", row)], soft=True))
+        self._show(None)
 
     def show_queued(self) -> None:
         """Let its row say that all of it waits for places."""
+        self._show(waits_of(self)[1])
+
+    def _show(self, waits: str | None) -> None:
         self._goes_on()
-        waits = encode_document(waits_of(self)[1]).decode()
         row = self._state_row("ready", None, waits)
         self.worker.submit(Change([("update_run", row)], soft=True))
 
@@ -799,7 +798,7 @@ class LiveRun:
 
     def _park(self) -> None:
         self.park_timer = None
-        if self.state not in _PARKABLE or self.is_working:
+        if self.state not in GOING or self.is_working:
             return
         now_us = self.worker.now_us()
         wake_at_us, waits = waits_of(self)
@@ -815,7 +814,7 @@ class LiveRun:
         if self.alone:
             self.alone = False
             self.worker.activities.look_alone_soon()
-        row = self._state_row("parked", wake_at_us, encode_document(waits).decode(), owned=stay)
+        row = self._state_row("parked", wake_at_us, waits, owned=stay)
         rows: Rows = [("update_run", row)]
         self.unmark_redo(rows)
         if stay:
@@ -830,15 +829,14 @@ class LiveRun:
         It stays ready: the next worker looks whether its code fits. Until then it shows what it
         waits for.
         """
-        if self.state not in _PARKABLE or self.state is RunState.IDLE or self.uncommitted:
+        if self.state not in GOING or self.state is RunState.IDLE or self.uncommitted:
             return None
         for step_id, step in self.driver.loop.steps.items():
             pending = self.pending.get(step_id)
             if step.kind == COMPLETED and (pending is None or pending.state not in _WAITING):
                 return None
         wake_at_us, waits = waits_of(self, tell=False)
-        text = encode_document(waits).decode()
-        return "update_run", self._state_row("ready", wake_at_us, text, owned=False)
+        return "update_run", self._state_row("ready", wake_at_us, waits, owned=False)
 
     # -- ends ------------------------------------------------------------------------------------
 

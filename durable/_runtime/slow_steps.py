@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from durable._core.machines import AttemptState, RunState
+from durable._core.machines import GOING, AttemptState, RunState
 from durable._runtime.waits import waits_for_places
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class SlowSteps:
     def _look(self) -> None:
         self.will_look = False
         looked_at = written = 0
+        now_us = self._worker.now_us()
         for run in self._worker.live.values():
             in_hand = [
                 one.attempt
@@ -60,7 +61,7 @@ class SlowSteps:
                 if one.attempt is not None and one.attempt.state in _SHOWN
             ]
             if in_hand:
-                written += self._show(run, in_hand)
+                written += self._show(run, in_hand, now_us)
             looked_at += len(in_hand)
             if looked_at >= STEPS_PER_LOOK or written >= ROWS_PER_LOOK:
                 break
@@ -69,9 +70,8 @@ class SlowSteps:
         if places.running or places.waiting:
             self.watch()
 
-    def _show(self, run: LiveRun, in_hand: list[Attempt]) -> int:
+    def _show(self, run: LiveRun, in_hand: list[Attempt], now_us: int) -> int:
         """Write down what is slow of one run, and whether all of it waits; return how many rows."""
-        now_us = self._worker.now_us()
         written = 0
         for attempt in in_hand:
             waits = attempt.state is AttemptState.WAITING
@@ -82,7 +82,7 @@ class SlowSteps:
                 written += 1
         if not any(one.shown is one.state for one in in_hand):
             return written
-        if run.state in _MAY_QUEUE and not run.alone and waits_for_places(run):
+        if run.state in GOING and not run.alone and waits_for_places(run):
             if run.shown != "queued":
                 run.show_queued()
                 written += 1
@@ -93,4 +93,3 @@ class SlowSteps:
 
 
 _SHOWN = {AttemptState.WAITING: "queued", AttemptState.BEGUN: "running"}
-_MAY_QUEUE = frozenset({RunState.DRIVEN, RunState.IDLE, RunState.CLOSING})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from durable._core.events import Kind
-from durable._core.machines import AttemptState, RunState, StepState
+from durable._core.machines import GOING, AttemptState, StepState
 from durable._runtime.known_signals import known_signals
 from durable._runtime.logs import about
 from durable.payloads import encode_document
@@ -25,18 +25,16 @@ logger = logging.getLogger("durable.engine")
 ONLY_A_CANCEL = "only a cancel can wake it"
 # What a waiting run is said to wait for, at most; it may be thousands of children.
 AWAITED_MAX = 5
-_OPEN = frozenset({RunState.DRIVEN, RunState.IDLE, RunState.CLOSING})
 
 
 def row_now(run: LiveRun, row: RunRow) -> RunRow:
     """Return the row of a run in memory as it would be if each wait were written down at once."""
-    if row.state not in {"ready", "parked"} or run.state not in _OPEN or run.uncommitted:
+    if row.state not in {"ready", "parked"} or run.state not in GOING or run.uncommitted:
         return row
     if not run.is_working:
         wake_at_us, waits = waits_of(run, tell=False)
-        text = encode_document(waits).decode()
-        return attrs.evolve(row, state="parked", wake_at_us=wake_at_us, waits=text)
-    queue = encode_document(waits_of(run)[1]).decode() if waits_for_places(run) else None
+        return attrs.evolve(row, state="parked", wake_at_us=wake_at_us, waits=waits)
+    queue = waits_of(run)[1] if waits_for_places(run) else None
     return attrs.evolve(row, state="ready", wake_at_us=None, waits=queue)
 
 
@@ -51,8 +49,8 @@ def waits_for_places(run: LiveRun) -> bool:
     return waits
 
 
-def waits_of(run: LiveRun, *, tell: bool = True) -> tuple[int | None, dict[str, Any]]:
-    """Return when the run wakes by itself, and what it waits for.
+def waits_of(run: LiveRun, *, tell: bool = True) -> tuple[int | None, str]:
+    """Return when the run wakes by itself, and what it waits for, as its row has it.
 
     Args:
         run: None of its attempts has a place.
@@ -65,7 +63,7 @@ def waits_of(run: LiveRun, *, tell: bool = True) -> tuple[int | None, dict[str, 
         waits["unreceived"] = dict(unreceived.most_common(AWAITED_MAX))
     if known := known_signals(run.workflow.fn, run.driver.mailbox):
         waits["signals"] = known
-    return (min(due)[0] if due else None), waits
+    return (min(due)[0] if due else None), encode_document(waits).decode()
 
 
 def _due(run: LiveRun) -> list[tuple[int, str]]:

@@ -273,13 +273,14 @@ class Worker:
             if rows:
                 self.store.writer.submit(Change(rows))
         self._is_open = False
-        left = [row for run in self.live.values() if (row := run.left_row()) is not None]
+        runs = self.live.values() if orderly else ()
+        left = [row for run in runs if (row := run.left_row()) is not None]
         for run in list(self.live.values()):
             self.forget(run)
         batch, self._batch = self._batch, []
         for change in batch:
             self.store.writer.submit(change)
-        if orderly and left:
+        if left:
             self.store.writer.submit(Change(left))
         if orderly:
             self.store.writer.submit(
@@ -685,8 +686,7 @@ class Worker:
                 return False
             if oldest.state is RunState.IDLE and not oldest.is_working:
                 wake_at_us, waits = waits_of(oldest)
-                text = encode_document(waits).decode()
-                values = (oldest.row.pk, "parked", None, wake_at_us, text, oldest.lost, 0)
+                values = (oldest.row.pk, "parked", None, wake_at_us, waits, oldest.lost, 0)
                 self.submit(Change([("update_run", values)], partial(self.parked_cold, wake_at_us)))
                 self.forget(oldest)
         return True

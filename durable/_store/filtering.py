@@ -47,7 +47,7 @@ RANGE_RUNS_MAX = 5_000
 # The largest integer of SQLite.
 LARGEST = 2**63 - 1
 
-# Status: the stored state, and what a parked run waits for.
+# Status: the stored state, and what a run is said to wait for.
 _STATES: dict[str, Sequence[tuple[str, str | None]]] = {
     "running": [("ready", None)],
     "queued": [("ready", "queued"), ("ready", None)],

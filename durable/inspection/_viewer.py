@@ -354,7 +354,7 @@ class Viewer(Groups, Pages, Looks):
             parent=self.name_of(row.parent_pk),
             root=self.name_of(row.root_pk),
             deadline=moment(row.deadline_us),
-            waits_for=_texts(row.waits_for()) if row.state in {"parked", "ready"} else [],
+            waits_for=_texts(row.waits_for()),
             steps=steps,
             children=self._children(row.pk),
             values=self._values(row, whole=False),
@@ -508,17 +508,15 @@ class Viewer(Groups, Pages, Looks):
         queued = sum(one.state == "queued" for one in steps)
         if told and queued:
             told.append(f"{queued} {'waits' if queued == 1 else 'wait'} for a place or a thread")
-        more = len(running) - min(len(running), STEPS_TOLD)
+        more = max(0, len(running) - STEPS_TOLD)
         worker = f"worker {self._worker(row)} has it in hand"
         if not told:
             return worker
         return "; ".join(told) + (f" and {more} more" if more else "") + f"; {worker}"
 
     def _why_queued(self, row: RunRow) -> str:
-        waits = row.waits_for()
-        is_alive = row.worker_id is not None and self._is_alive(row.worker_id)
-        if waits.get("kind") == "queued" and is_alive:
-            return self._why_no_place(waits)
+        if self._waits_for_place(row):
+            return self._why_no_place(row.waits_for())
         if row.worker_id is not None:
             return f"its worker ({row.worker_id}) died; the next one takes it over"
         known = self.known_by_workers()
@@ -527,6 +525,11 @@ class Viewer(Groups, Pages, Looks):
         if not any(row.workflow in names for names in known):
             return f"no living worker knows the workflow {row.workflow}"
         return "a worker will take it"
+
+    def _waits_for_place(self, row: RunRow) -> bool:
+        """Say whether a run waits for places of a worker that lives."""
+        is_alive = row.worker_id is not None and self._is_alive(row.worker_id)
+        return is_alive and row.waits_for().get("kind") == "queued"
 
     def _why_no_place(self, waits: Mapping[str, Any]) -> str:
         since_us, steps = waits.get("since_us"), waits.get("steps")
@@ -542,11 +545,8 @@ class Viewer(Groups, Pages, Looks):
 
         It walks what the worker has in hand, so lists do without.
         """
-        waits, now_us = row.waits_for(), self._clock.wall_us()
-        since_us = waits.get("since_us")
-        if waits.get("kind") != "queued" or row.worker_id is None or not isinstance(since_us, int):
-            return ""
-        if not self._is_alive(row.worker_id):
+        since_us, now_us = row.waits_for().get("since_us"), self._clock.wall_us()
+        if row.worker_id is None or not isinstance(since_us, int) or not self._waits_for_place(row):
             return ""
         holders = ", ".join(
             f"{one.name} of {one.run} ({duration((now_us - one.started_us) / 1e6)})"

@@ -25,7 +25,7 @@ from durable.payloads._documents import (
     schemas_of,
 )
 from durable.payloads._fingerprints import checksum, checksum_of_two, fingerprint
-from durable.payloads._hints import hints_of, names_are_known, of_known_names
+from durable.payloads._hints import hints_of, of_known_names
 from durable.payloads._sizes import (
     INLINE_BYTES_MAX,
     LARGE_MEMBERS,
@@ -58,7 +58,6 @@ __all__ = [
     "encode_for_browsers",
     "fingerprint",
     "hints_of",
-    "names_are_known",
     "of_known_names",
     "schema_of",
     "schemas_of",

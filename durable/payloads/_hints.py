@@ -257,15 +257,6 @@ def resolve(annotation: Any, globals_: dict[str, Any], locals_: dict[str, Any]) 
         return Any if isinstance(annotation, str) else annotation
 
 
-def names_are_known(fn: Callable[..., Any]) -> bool:
-    """Say whether all hints of a callable resolve by now: none names what is defined later."""
-    try:
-        hints_of(fn)
-    except Exception:  # noqa: BLE001 - as in resolve
-        return False
-    return True
-
-
 def of_known_names(make: Callable[[], T], hints: Iterable[Any]) -> T | None:
     """Return what is made of hints, None if one of their classes names what is defined later.
 
@@ -298,11 +289,15 @@ def _names_what_is_missing(hint: Any, seen: set[int]) -> bool:
     return any(_names_what_is_missing(one, seen) for one in inner)
 
 
-def hints_of(fn: Callable[..., Any]) -> list[Any]:
-    """Return the hints of a callable whose names are known."""
-    globals_, closure = namespaces_of(fn)
-    probe = _probe(fn.__annotations__)
-    return list(typing.get_type_hints(probe, globals_, closure, include_extras=True).values())
+def hints_of(fn: Callable[..., Any]) -> list[Any] | None:
+    """Return the hints of a callable, None if one of them names what is defined later."""
+    try:
+        globals_, closure = namespaces_of(fn)
+        probe = _probe(fn.__annotations__)
+        hints = typing.get_type_hints(probe, globals_, closure, include_extras=True)
+    except Exception:  # noqa: BLE001 - as in resolve
+        return None
+    return list(hints.values())
 
 
 def _probe(annotations: dict[str, Any]) -> Callable[[], None]:

@@ -202,7 +202,7 @@ async def test_a_run_with_a_place_is_running_and_tells_what_else_of_it_waits(tmp
 
 
 class Failing:
-    """An activity that fails, and whose attempts from `holds_from` on are held."""
+    """What `fails` has done so far, and what lets its held attempt go on."""
 
     def __init__(self) -> None:
         self.attempts = 0

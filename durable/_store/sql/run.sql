@@ -188,8 +188,8 @@ SELECT workflow
  WHERE workflow IS NOT NULL
 
 -- :name count_ready_of_workers
--- Ready runs in the hands of each worker, but for those that wait for their places; of one workflow,
--- or of all.
+-- Ready runs in the hands of each worker, but for those whose rows say what they wait for; of one
+-- workflow, or of all.
 SELECT worker_id, COUNT(*)
   FROM run INDEXED BY run_owned
  WHERE worker_id IS NOT NULL AND state = 'ready' AND wait_kind IS NULL
