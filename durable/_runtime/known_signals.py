@@ -51,12 +51,13 @@ def known_signals(fn: Callable[..., Any], mailbox: Mailbox) -> list[str]:
 def _named_by(fn: Callable[..., Any]) -> set[str] | None:
     """Return the signals that a function names, or that what it calls does.
 
-    None if its code makes signals, takes any, or imports what it calls: they are not known then.
+    None if its code makes signals, takes any or imports what it calls, or if it is too much to walk
+    through: they are not known then.
     """
     found: set[str] = set()
     seen: set[int] = set()
     stack: list[Any] = [fn]
-    while stack and len(seen) < FUNCTIONS_MAX:
+    while stack:
         value = stack.pop()
         kind = type(value)  # What a proxy says that it is may raise.
         if issubclass(kind, Signal):
@@ -78,6 +79,8 @@ def _named_by(fn: Callable[..., Any]) -> set[str] | None:
             else:
                 continue
             seen.add(id(value))
+            if len(seen) > FUNCTIONS_MAX:
+                return None
     return found
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import durable
 from durable import Engine, Signal, workflow
+from durable._runtime import known_signals
 from durable._runtime.known_signals import NAMES_MAX, _named_by
 from durable.testing import ManualClock
 from tests import signals_elsewhere
@@ -204,3 +205,20 @@ def test_code_that_names_very_many_is_not_asked_about_any() -> None:
 @pytest.mark.parametrize("fn", [by_a_factory, by_its_own, by_an_import, with_a_helper])
 def test_of_code_that_makes_or_imports_signals_none_is_known(fn: Any) -> None:
     assert _named_by(fn) is None
+
+
+@pytest.mark.parametrize(
+    ("most", "known"), [(4, {"approval", "later"}), (3, {"approval", "later"}), (2, None)]
+)
+def test_of_code_that_is_too_much_to_walk_through_none_is_known(
+    monkeypatch: pytest.MonkeyPatch, most: int, known: set[str] | None
+) -> None:
+    async def calls() -> bool:
+        return await approval.receive() and await asks()
+
+    async def asks() -> bool:
+        return await ask_later()
+
+    monkeypatch.setattr(known_signals, "FUNCTIONS_MAX", most)
+
+    assert _named_by(calls) == known
