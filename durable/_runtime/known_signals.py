@@ -62,10 +62,8 @@ def _named_by(fn: Callable[..., Any]) -> set[str] | None:
         kind = type(value)  # What a proxy says that it is may raise.
         if issubclass(kind, Signal):
             found.add(value.name)
-        elif kind in {list, tuple}:
-            stack += value[:NAMES_MAX]
-        elif kind is dict:
-            stack += list(value.values())[:NAMES_MAX]
+        elif kind in {list, tuple, dict}:
+            stack += list(value.values() if kind is dict else value)[:NAMES_MAX]
         elif id(value) not in seen:
             if kind is FunctionType and owner_of(value.__code__.co_filename) == "user":
                 if _makes_signals(value.__code__):
