@@ -25,7 +25,7 @@ LIMIT = 1_000
 LIMIT_MAX = 1_000_000
 
 
-@click.command("sql", epilog="Example: durable sql 'SELECT id, state FROM v_runs' --csv")
+@click.command("sql", epilog="Example: durable sql 'SELECT id, state FROM durable_runs' --csv")
 @click.argument("text", metavar="SQL")
 @click.option(
     "-n",
@@ -40,7 +40,9 @@ LIMIT_MAX = 1_000_000
 @file_option
 @color_option
 def command(text: str, limit: int, *, as_csv: bool, as_json: bool) -> None:
-    """Ask the file in SQL: one statement that reads v_runs, v_steps, v_events, or a table.
+    """Ask the file in SQL: one statement that reads a view or a table.
+
+    The views durable_runs, durable_steps and durable_events are documented.
 
     Whatever could do more than read is refused.
     """

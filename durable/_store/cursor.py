@@ -17,17 +17,10 @@ import apsw
 
 from durable.errors import UsageError
 
-__all__ = ["OWN_TABLES", "Cursor", "Guard", "UserError"]
+__all__ = ["OWN_PREFIX", "Cursor", "Guard", "UserError"]
 
-OWN_TABLES = frozenset(
-    {
-        "accepted", "alert", "answer", "attempt", "audit", "blob", "code_span", "event", "hold",
-        "inbox", "issue", "issue_count", "item", "job", "job_refusal", "label", "letter", "log",
-        "once", "policy", "redone", "run", "source", "step", "tally", "v_events", "v_runs",
-        "v_steps", "value", "worker",
-    }
-)  # fmt: skip
-"""The tables and views of the file that are the library's."""
+OWN_PREFIX = "durable_"
+"""What the names of the library's tables, indexes and views begin with, and of nobody else's."""
 
 _ON_TABLES = {
     apsw.SQLITE_READ, apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE,
@@ -70,7 +63,7 @@ class Guard:
         if action in _WRITES and one in _COUNTERS:  # SQLite itself forgets what is dropped.
             return apsw.SQLITE_OK if self.is_dropping else apsw.SQLITE_DENY
         if action in _ON_TABLES or action in _ON_PARTS:
-            judged = self._judge(one if action in _ON_TABLES else two)
+            judged = self._judge(one) if action in _ON_TABLES else self._judge(one, two)
             if action in _FORGET and judged == apsw.SQLITE_OK:
                 self.is_dropping = True
             return judged
@@ -79,8 +72,9 @@ class Guard:
         return apsw.SQLITE_DENY
 
     @staticmethod
-    def _judge(table: str | None) -> int:
-        return apsw.SQLITE_DENY if (table or "").lower() in OWN_TABLES else apsw.SQLITE_OK
+    def _judge(*names: str | None) -> int:
+        is_ours = any((name or "").lower().startswith(OWN_PREFIX) for name in names)
+        return apsw.SQLITE_DENY if is_ours else apsw.SQLITE_OK
 
 
 class Cursor:

@@ -42,6 +42,7 @@ _BYTES = ", ".join(
     for name in (f"run.{field.name}" for field in attrs.fields(RunRow))
 )
 
+_RUNS = "durable_run AS run"
 # Runs that a range of times is looked up by its index for: they are sorted afterwards.
 RANGE_RUNS_MAX = 5_000
 # The largest integer of SQLite.
@@ -61,17 +62,19 @@ _TEXTS = {"workflow": "workflow", "queue": "queue", "cause": "cause", "version":
 _TIMES = {
     "created": "created_us", "started": "started_us", "finished": "closed_us", "wakes": "wake_at_us"
 }  # fmt: skip
-_TIME_INDEXES = {"started": "run_started", "finished": "run_closed"}
+_TIME_INDEXES = {"started": "durable_run_started", "finished": "durable_run_closed"}
 _TOOK = "(COALESCE(run.closed_us, ?) - run.started_us)"
 _NUMBERS = {
     "worker": "run.worker_id",
     "priority": "run.priority",
     "ordinal": "run.ordinal",
-    "steps": "(SELECT COALESCE(MAX(event.seq), 0) FROM event WHERE event.run = run.pk)",
-    "attempts": "(SELECT COUNT(*) FROM attempt WHERE attempt.run = run.pk)",
+    "steps": "(SELECT COALESCE(MAX(event.seq), 0) FROM durable_event AS event "
+    "WHERE event.run = run.pk)",
+    "attempts": "(SELECT COUNT(*) FROM durable_attempt AS attempt WHERE attempt.run = run.pk)",
 }
 _SUPERSEDED = (
-    "EXISTS (SELECT 1 FROM run AS newer WHERE newer.id = run.id AND newer.ordinal > run.ordinal)"
+    "EXISTS (SELECT 1 FROM durable_run AS newer "
+    "WHERE newer.id = run.id AND newer.ordinal > run.ordinal)"
 )
 _COMPARISONS = frozenset({">", ">=", "<", "<="})
 
@@ -105,7 +108,7 @@ def as_bytes(text: str, values: Sequence[object]) -> tuple[str, Sequence[object]
     return text.replace(COLUMNS, _BYTES, 1), values
 
 
-_ALL = Source("run NOT INDEXED", "run.pk > 0", ())
+_ALL = Source(f"{_RUNS} NOT INDEXED", "run.pk > 0", ())
 
 
 @attrs.frozen
@@ -133,7 +136,7 @@ class Sort:
 
     def of_run(self, key: int) -> tuple[str, Sequence[object]]:
         """Return the statement that reads what a run is sorted by."""
-        text = f"SELECT {self.column} FROM run WHERE run.pk = ?"  # noqa: S608  see the law
+        text = f"SELECT {self.column} FROM durable_run AS run WHERE run.pk = ?"  # noqa: S608  see the law
         return text, (*self.values, key)
 
 
@@ -327,7 +330,7 @@ def _sources_of(
         most = RANGE_RUNS_MAX + 1
         if sum(count(*source.probe(most)) for source in sources) < most:
             return sources
-    return [Source(f"run INDEXED BY {sort.index}", f"{sort.column} IS NOT NULL", ())]
+    return [Source(_along(sort.index), f"{sort.column} IS NOT NULL", ())]
 
 
 def compiled(
@@ -473,7 +476,8 @@ class _Compiler:
     def _label(self, name: str, value: Value) -> str:
         sign, text = ("GLOB", _glob(value.text)) if value.is_pattern else ("=", value.text)
         return self._bound(
-            "EXISTS (SELECT 1 FROM label WHERE label.run = run.pk AND label.name = ? AND "  # noqa: S608
+            "EXISTS (SELECT 1 FROM durable_label AS label "  # noqa: S608
+            "WHERE label.run = run.pk AND label.name = ? AND "
             f"label.value {sign} ?)",
             name,
             text,
@@ -483,7 +487,10 @@ class _Compiler:
         name = term.field
         if not term.comparison:
             return self._any(lambda value: self._attribute_is(name, value), term)
-        value = "(SELECT label.value FROM label WHERE label.run = run.pk AND label.name = ?)"
+        value = (
+            "(SELECT label.value FROM durable_label AS label "
+            "WHERE label.run = run.pk AND label.name = ?)"
+        )
         return self._compared_by_type(value, term, name)
 
     def _attribute_is(self, name: str, value: Value) -> str:
@@ -491,7 +498,8 @@ class _Compiler:
         if number is None:
             return self._label(name, value)
         return self._bound(
-            "EXISTS (SELECT 1 FROM label WHERE label.run = run.pk AND label.name = ? AND "
+            "EXISTS (SELECT 1 FROM durable_label AS label "
+            "WHERE label.run = run.pk AND label.name = ? AND "
             "label.value IN (?, ?))",
             name, value.text, number,
         )  # fmt: skip
@@ -500,7 +508,8 @@ class _Compiler:
         pattern = _like(value)
         own = self._bound(r"COALESCE(run.error, '') LIKE ? ESCAPE '\'", pattern)
         step = self._bound(
-            "EXISTS (SELECT 1 FROM step WHERE step.run = run.pk AND step.error LIKE ? ESCAPE '\\')",
+            "EXISTS (SELECT 1 FROM durable_step AS step "
+            "WHERE step.run = run.pk AND step.error LIKE ? ESCAPE '\\')",
             pattern,
         )
         return f"{own} OR {step}"
@@ -514,7 +523,7 @@ class _Compiler:
                 text,
                 text,
             )
-            for table in ("event", "step")
+            for table in ("durable_event", "durable_step")
         )
         return f"{recorded} OR {pending}"
 
@@ -525,7 +534,8 @@ class _Compiler:
     def _patch(self, value: Value) -> str:
         sign, text = ("GLOB", _glob(value.text)) if value.is_pattern else ("=", value.text)
         return self._bound(
-            "EXISTS (SELECT 1 FROM event WHERE event.run = run.pk AND event.kind = 5 AND "  # noqa: S608
+            "EXISTS (SELECT 1 FROM durable_event AS event "  # noqa: S608
+            "WHERE event.run = run.pk AND event.kind = 5 AND "
             f"event.name {sign} ?)",
             text,
         )
@@ -640,26 +650,26 @@ class _Compiler:
             low, high = self._bounds(field, term)
             where = f"run.{column} >= ? AND run.{column} < ?"
             bounds = (0 if low is None else low, LARGEST if high is None else high)
-            return [Source(f"run INDEXED BY {index}", where, bounds, is_range=True)]
+            return [Source(_along(index), where, bounds, is_range=True)]
         if term.comparison:
             return None
         match field:
             case "status":
                 return _by_status(texts)
             case "workflow":
-                return [_by("workflow", "run_workflow", name) for name in self._names(term)]
+                return [_by("workflow", "durable_run_workflow", name) for name in self._names(term)]
             case "id" if not any(value.is_pattern for value in term.values):
                 ids = {one.rpartition("#")[0] if "#" in one else one for one in texts}
-                return [Source("run", "run.id = ?", (one,), is_range=True) for one in sorted(ids)]
+                return [Source(_RUNS, "run.id = ?", (one,), is_range=True) for one in sorted(ids)]
             case "issue":
                 return [
-                    Source("run INDEXED BY run_issue", where, values)
+                    Source(_along("durable_run_issue"), where, values)
                     for where, *values in map(_issue, sorted(set(texts)))
                 ]
             case "parent":
                 where = f"run.parent_pk IN ({_KEYS_OF_NAME})"
                 return [
-                    Source("run INDEXED BY run_parent", where, _named(one), is_range=True)
+                    Source(_along("durable_run_parent"), where, _named(one), is_range=True)
                     for one in sorted(set(texts))
                 ]
             case "tag" | "attr" if not any(value.is_pattern for value in term.values):
@@ -681,22 +691,27 @@ class _Compiler:
 
 
 _KEYS_OF_NAME = (
-    "SELECT named.pk FROM run AS named WHERE named.id = ? AND (? = 0 OR named.ordinal = ?)"
+    "SELECT named.pk FROM durable_run AS named WHERE named.id = ? AND (? = 0 OR named.ordinal = ?)"
 )
 
 
+def _along(index: str) -> str:
+    """Return what stands behind ``FROM`` to walk the runs of an index."""
+    return f"{_RUNS} INDEXED BY {index}"
+
+
 def _by(column: str, index: str, value: object) -> Source:
-    return Source(f"run INDEXED BY {index}", f"run.{column} = ?", (value,))
+    return Source(_along(index), f"run.{column} = ?", (value,))
 
 
 def _by_status(texts: Sequence[str]) -> Sequence[Source]:
     shown = [one for text in texts for one in _GROUPS.get(text, (text,))]
     pairs = dict.fromkeys(pair for one in shown for pair in _STATES[one])
     return [
-        Source("run INDEXED BY run_state", "run.state = ? AND run.wait_kind IS NULL", (state,))
+        Source(_along("durable_run_state"), "run.state = ? AND run.wait_kind IS NULL", (state,))
         if kind is None
         else Source(
-            "run INDEXED BY run_state", "run.state = ? AND run.wait_kind = ?", (state, kind)
+            _along("durable_run_state"), "run.state = ? AND run.wait_kind = ?", (state, kind)
         )
         for state, kind in pairs
     ]
@@ -711,7 +726,7 @@ def _by_labels(term: Term) -> Iterator[Source]:
                 seen.add((type(one), one))
                 # The label first, in the order of its runs.
                 yield Source(
-                    "label CROSS JOIN run ON run.pk = label.run",
+                    "durable_label AS label CROSS JOIN durable_run AS run ON run.pk = label.run",
                     "label.name = ? AND label.value = ?",
                     (term.field, one),
                     key="label.run",
@@ -733,7 +748,10 @@ def _superseded(value: Value) -> str:
 def _issue(text: str) -> tuple[str, object]:
     if text.startswith("I-") and text[2:].isdecimal() and len(text) < 20:
         return "run.issue = ?", int(text[2:])
-    return "run.issue = (SELECT issue.id FROM issue WHERE issue.fingerprint = ?)", text
+    return (
+        "run.issue = (SELECT issue.id FROM durable_issue AS issue WHERE issue.fingerprint = ?)",
+        text,
+    )
 
 
 def _named(name: str) -> Sequence[object]:

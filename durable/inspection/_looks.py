@@ -254,7 +254,9 @@ class Looks:
         return None
 
     def sql(self, text: str, *, limit: int = 1_000) -> TableView:
-        """Run one SQL statement that reads: on ``v_runs``, ``v_steps``, ``v_events``, or a table.
+        """Run one SQL statement that reads a view or a table of the file.
+
+        The views ``durable_runs``, ``durable_steps`` and ``durable_events`` are documented.
 
         The views are what stays; the tables behind them may change with each version.
 

@@ -246,7 +246,7 @@ def rss_mb():
 def file_bytes(path):
     connection = apsw.Connection(str(path))
     # A checkpoint on a connection that has read nothing does nothing.
-    connection.execute("SELECT COUNT(*) FROM run").fetchall()
+    connection.execute("SELECT COUNT(*) FROM durable_run").fetchall()
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     connection.close()
     return path.stat().st_size
@@ -329,7 +329,7 @@ async def recover(path, runs):
         reader = engine._worker.store.reader
         pks = [reader.find_newest(f"r{n}").pk for n in range(runs)]
         connection = apsw.Connection(str(path))
-        query = "SELECT COUNT(*) FROM event WHERE run = ?"
+        query = "SELECT COUNT(*) FROM durable_event WHERE run = ?"
         before = {pk: connection.execute(query, (pk,)).get for pk in pks}
         waiting = set(pks)
         while waiting:

@@ -33,7 +33,8 @@ SORTED = (
 )  # fmt: skip
 SORTED_WALKING = (("", "-took"), ("status:open", "-took"), ("", "wakes"))
 _INSERT = """
-INSERT INTO run (id, ordinal, workflow, state, queue, priority, salt, arguments, fingerprint,
+INSERT INTO durable_run (id, ordinal, workflow, state, queue, priority, salt, arguments,
+ fingerprint,
                  checksum, cause, code, created_us, started_us, clock_us, closed_us, result, waits,
                  error, labels)
 VALUES (?, 1, ?, ?, 'default', 0, ?, ?, ?, ?, 'started', 'c0de', ?, ?, ?, ?, ?, ?, ?, ?)
@@ -49,11 +50,13 @@ def make(path, count=COUNT, seed=1):
     connection.execute("PRAGMA synchronous = OFF; BEGIN")
     connection.executemany(_INSERT, rows(count, random.Random(seed)))
     connection.execute(
-        "INSERT INTO label (name, value, run) SELECT one.value ->> 0, one.value ->> 1, run.pk "
-        "FROM run JOIN json_each(run.labels) AS one WHERE run.labels IS NOT NULL"
+        "INSERT INTO durable_label (name, value, run) SELECT one.value ->> 0, "
+        "one.value ->> 1, run.pk "
+        "FROM durable_run AS run JOIN json_each(run.labels) AS one WHERE run.labels IS NOT NULL"
     )
     connection.execute(
-        "INSERT INTO tally SELECT workflow, state, COALESCE(wait_kind, ''), COUNT(*) FROM run "
+        "INSERT INTO durable_tally SELECT workflow, state, COALESCE(wait_kind, "
+        "''), COUNT(*) FROM durable_run AS run "
         "GROUP BY 1, 2, 3"
     )
     connection.execute("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")

@@ -48,7 +48,7 @@ def test_what_is_only_in_the_log_is_copied_too(
 ) -> None:
     writer = apsw.Connection(str(shop_file))
     writer.wal_autocheckpoint(0)
-    writer.execute("UPDATE run SET workflow = 'renamed' WHERE id = 'nap'")
+    writer.execute("UPDATE durable_run SET workflow = 'renamed' WHERE id = 'nap'")
 
     durable_("-d", shop_file, "backup", place / "copy.db")
 
@@ -106,7 +106,7 @@ def test_a_file_in_use_is_not_replaced(
     durable_("-d", made_desk, "backup", place / "x.db")
     using = apsw.Connection(str(place / "x.db"))
     using.pragma("journal_mode", "wal")
-    using.execute("UPDATE run SET lost = 0")
+    using.execute("UPDATE durable_run SET lost = 0")
 
     done = durable_("-d", shop_file, "backup", place / "x.db", "--force")
 

@@ -131,7 +131,7 @@ def test_a_run_of_that_name_comes_before_a_filter(durable_: Command, shop_file: 
     import apsw
 
     with apsw.Connection(str(shop_file)) as connection:
-        connection.execute("UPDATE run SET id = 'status:open' WHERE id = 'nap'")
+        connection.execute("UPDATE durable_run SET id = 'status:open' WHERE id = 'nap'")
     connection.close()
 
     done = durable_("-d", shop_file, "terminate", "status:open")

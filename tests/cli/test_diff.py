@@ -178,7 +178,7 @@ def test_other_workflows_and_open_runs_can_be_compared(durable_: Command, shop_f
 
 
 def test_a_damaged_step_is_shown_and_harms_no_other(durable_: Command, mended: Path) -> None:
-    change(mended, "UPDATE event SET result = '9' WHERE seq = 1 AND run = 3")
+    change(mended, "UPDATE durable_event SET result = '9' WHERE seq = 1 AND run = 3")
 
     done = durable_("-d", mended, "diff", "order-8812#1", "order-8812#2", "--all")
 

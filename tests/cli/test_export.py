@@ -56,12 +56,18 @@ def rows(path: Path, table: str, columns: str) -> list[tuple[Any, ...]]:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     names = [one.strip() for one in columns.split(",")]
     run = "one" if table == "run" else "run"
-    join = "" if table == "run" else f"{table} AS one JOIN run ON run.pk = one.run"
+    join = (
+        ""
+        if table == "run"
+        else f"durable_{table} AS one JOIN durable_run AS run ON run.pk = one.run"
+    )
     wanted = ", ".join("one." + name.lstrip("@") for name in names)
     found = connection.execute(
-        f"SELECT {run}.id, {run}.ordinal, {wanted} FROM {join or 'run AS one'}"
+        f"SELECT {run}.id, {run}.ordinal, {wanted} FROM {join or 'durable_run AS one'}"
     ).fetchall()
-    blobs = {row[0]: row[1] for row in connection.execute("SELECT id, data FROM blob").fetchall()}
+    blobs = {
+        row[0]: row[1] for row in connection.execute("SELECT id, data FROM durable_blob").fetchall()
+    }
     connection.close()
 
     def whole(name: str, value: Any) -> Any:
@@ -192,7 +198,7 @@ def test_a_failed_run_goes_on_from_the_failed_step_for_the_same_call(
 
     assert (done.code, mailed) == (0, ["look_up", "mail", "wire"])
     assert [name for name, _ in parcels.calls] == ["charge"]
-    salt = apsw.Connection("here.db").execute("SELECT salt FROM run LIMIT 1").get
+    salt = apsw.Connection("here.db").execute("SELECT salt FROM durable_run LIMIT 1").get
     assert parcels.calls[0][1] == f"order-1/{salt:x}/4"
 
 
@@ -353,17 +359,17 @@ def test_what_is_refused_leaves_nothing(
 @pytest.mark.parametrize(
     "harm",
     [
-        "UPDATE event SET result = '9' WHERE run = 3 AND seq = 1",
-        "DELETE FROM event WHERE run = 3 AND seq = 1",
-        "UPDATE event SET name = CAST(x'ff' AS TEXT) WHERE run = 3 AND seq = 1",
-        "UPDATE event SET arguments = 77 WHERE run = 3 AND seq = 1",
-        "UPDATE event SET arguments = x'00' WHERE run = 3 AND seq = 1",
-        "UPDATE run SET arguments = '[1]' WHERE pk = 3",
-        "UPDATE run SET result = '[1]' WHERE pk = 3",
-        "UPDATE run SET labels = '[' WHERE pk = 3",
-        "UPDATE run SET error = CAST(x'ff' AS TEXT) WHERE pk = 3",
-        "UPDATE attempt SET name = CAST(x'ff' AS TEXT) WHERE run = 3",
-        "INSERT INTO value VALUES (3, 'v', '1', 0, 0)",
+        "UPDATE durable_event SET result = '9' WHERE run = 3 AND seq = 1",
+        "DELETE FROM durable_event WHERE run = 3 AND seq = 1",
+        "UPDATE durable_event SET name = CAST(x'ff' AS TEXT) WHERE run = 3 AND seq = 1",
+        "UPDATE durable_event SET arguments = 77 WHERE run = 3 AND seq = 1",
+        "UPDATE durable_event SET arguments = x'00' WHERE run = 3 AND seq = 1",
+        "UPDATE durable_run SET arguments = '[1]' WHERE pk = 3",
+        "UPDATE durable_run SET result = '[1]' WHERE pk = 3",
+        "UPDATE durable_run SET labels = '[' WHERE pk = 3",
+        "UPDATE durable_run SET error = CAST(x'ff' AS TEXT) WHERE pk = 3",
+        "UPDATE durable_attempt SET name = CAST(x'ff' AS TEXT) WHERE run = 3",
+        "INSERT INTO durable_value VALUES (3, 'v', '1', 0, 0)",
     ],
 )
 def test_a_damaged_run_is_refused_or_left_out(

@@ -160,7 +160,7 @@ def test_nothing_hostile_reaches_a_terminal(
 def plant(path: Path, run_id: str) -> None:
     """Rename the newest run to what the library itself would refuse."""
     with apsw.Connection(str(path)) as connection:
-        connection.execute("UPDATE run SET id = ? WHERE id = 'video-1'", (run_id,))
+        connection.execute("UPDATE durable_run SET id = ? WHERE id = 'video-1'", (run_id,))
     connection.close()
 
 
@@ -259,7 +259,9 @@ def test_an_empty_list_says_nothing_to_programs(durable_: Command, empty_file: P
 
 def test_times_out_of_range_break_no_list(durable_: Command, shop_file: Path) -> None:
     with apsw.Connection(str(shop_file)) as connection:
-        connection.execute("UPDATE run SET created_us = ?, wake_at_us = ?", (1 << 62, 1 << 62))
+        connection.execute(
+            "UPDATE durable_run SET created_us = ?, wake_at_us = ?", (1 << 62, 1 << 62)
+        )
     connection.close()
 
     done = durable_("-d", shop_file, "ls")

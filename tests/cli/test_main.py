@@ -25,7 +25,7 @@ PYTHONPATH = f"{ROOT}:{ROOT / 'cli'}"
 READING = [
     ["ls"], ["ls", "--json"], ["show", "x"], ["read", "x"], ["read", "x", "y"], ["tail", "x", "y"],
     ["tail", "x"], ["wait", "x"], ["stats"], ["tree", "x"], ["diff", "x", "y"], ["backup", "copy"],
-    ["sql", "SELECT 1"], ["sql", "DELETE FROM run"],
+    ["sql", "SELECT 1"], ["sql", "DELETE FROM durable_run"],
     ["query", "x", "y"],
 ]  # fmt: skip
 WRITING = [
@@ -179,7 +179,7 @@ def test_a_corrupt_file_gets_one_line_and_no_change(
 
 def test_text_that_is_not_utf8_hides_no_other_run(durable_: Command, shop_file: Path) -> None:
     with apsw.Connection(str(shop_file)) as connection:
-        connection.execute("UPDATE run SET id = CAST(x'ff' AS TEXT) WHERE id = 'hello-1'")
+        connection.execute("UPDATE durable_run SET id = CAST(x'ff' AS TEXT) WHERE id = 'hello-1'")
     connection.close()
 
     done = durable_("-d", shop_file, "ls")
@@ -191,7 +191,7 @@ def test_text_that_is_not_utf8_hides_no_other_run(durable_: Command, shop_file: 
 
 def test_a_damaged_event_is_shown_in_its_place(durable_: Command, shop_file: Path) -> None:
     with apsw.Connection(str(shop_file)) as connection:
-        connection.execute("UPDATE event SET result = '{}' WHERE seq = 1")
+        connection.execute("UPDATE durable_event SET result = '{}' WHERE seq = 1")
     connection.close()
 
     done = durable_("-d", shop_file, "show", "order-8812")
@@ -340,8 +340,8 @@ def test_it_runs_as_a_module(module: str) -> None:
     [
         ["ls"], ["ls", "--json"], ["show", "hello-2", "--payloads"], ["tail", "order-8812"],
         ["wait", "hello-1"], ["wait", "hello-1", "--json"], ["stats"], ["tree", "order-8812"],
-        ["diff", "hello-1", "hello-2"], ["sql", "SELECT * FROM run"],
-        ["sql", "SELECT * FROM run", "--csv"], ["completion", "bash"],
+        ["diff", "hello-1", "hello-2"], ["sql", "SELECT * FROM durable_run"],
+        ["sql", "SELECT * FROM durable_run", "--csv"], ["completion", "bash"],
     ],
 )  # fmt: skip
 def test_a_reader_that_goes_away_is_no_error(arguments: list[str], shop_file: Path) -> None:

@@ -119,8 +119,8 @@ def test_junit_has_a_case_for_each_run(durable_: Command) -> None:
 def test_a_damaged_run_does_not_fit_and_harms_no_other(durable_: Command, shop_file: Path) -> None:
     write()
     connection = apsw.Connection(str(shop_file))
-    connection.execute("UPDATE event SET result = '9' WHERE run = 3 AND seq = 1")
-    connection.execute("UPDATE run SET result = '\"x\"' WHERE id = 'hello-1'")
+    connection.execute("UPDATE durable_event SET result = '9' WHERE run = 3 AND seq = 1")
+    connection.execute("UPDATE durable_run SET result = '\"x\"' WHERE id = 'hello-1'")
     connection.close()
 
     done = durable_("replay", "edited.py:engine", *CLOSED, "--json")

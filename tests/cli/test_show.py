@@ -113,7 +113,7 @@ def test_nothing_hostile_is_shown(
 def test_a_planted_payload_is_shown_escaped(durable_: Command, shop_file: Path) -> None:
     with apsw.Connection(str(shop_file)) as connection:
         connection.execute(
-            "UPDATE run SET arguments = ?, checksum = ? WHERE id = 'hello-1'",
+            "UPDATE durable_run SET arguments = ?, checksum = ? WHERE id = 'hello-1'",
             ('["\x1b[2J\u202e\n"]', checksum('["\x1b[2J\u202e\n"]'.encode())),
         )
     connection.close()
@@ -132,7 +132,7 @@ def test_a_damaged_payload_harms_nothing_else(
 ) -> None:
     with apsw.Connection(str(shop_file)) as connection:
         connection.execute(
-            "UPDATE run SET arguments = ?, checksum = ? WHERE id = 'hello-1'",
+            "UPDATE durable_run SET arguments = ?, checksum = ? WHERE id = 'hello-1'",
             (stored, checksum(stored.encode())),
         )
     connection.close()

@@ -93,7 +93,7 @@ def test_odd_progress_is_shown_as_it_is(
 ) -> None:
     with apsw.Connection(str(desk_file)) as connection:
         connection.execute(
-            "UPDATE value SET payload = ?, checksum = ? WHERE name = 'progress'",
+            "UPDATE durable_value SET payload = ?, checksum = ? WHERE name = 'progress'",
             (stored, checksum(stored.encode())),
         )
     connection.close()
@@ -103,7 +103,7 @@ def test_odd_progress_is_shown_as_it_is(
 
 def test_a_damaged_value_harms_nothing_else(durable_: Command, desk_file: Path) -> None:
     with apsw.Connection(str(desk_file)) as connection:
-        connection.execute("UPDATE value SET payload = '7' WHERE name = 'state'")
+        connection.execute("UPDATE durable_value SET payload = '7' WHERE name = 'state'")
     connection.close()
 
     text = shown(durable_, desk_file, "approval-1")

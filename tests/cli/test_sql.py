@@ -21,13 +21,26 @@ ENDS = ("", "-wal", "-shm", "-lock")
 
 def test_rows_into_a_pipe_are_tab_separated(durable_: Command, shop_file: Path) -> None:
     done = durable_(
-        "-d", shop_file, "sql", "SELECT id, state, NULL, 1.5 FROM v_runs WHERE pk < 3 ORDER BY id"
+        "-d",
+        shop_file,
+        "sql",
+        "SELECT id, state, NULL, 1.5 FROM durable_runs WHERE pk < 3 ORDER BY id",
     )
 
     assert done == Done(0, "hello-1\tcompleted\t\t1.5\nhello-2\tcompleted\t\t1.5\n", "")
 
 
-@pytest.mark.parametrize("view", ["v_runs", "v_steps", "v_events", "run", "event", "sqlite_schema"])
+@pytest.mark.parametrize(
+    "view",
+    [
+        "durable_runs",
+        "durable_steps",
+        "durable_events",
+        "durable_run",
+        "durable_event",
+        "sqlite_schema",
+    ],
+)
 def test_views_and_tables_can_be_read(view: str, durable_: Command, shop_file: Path) -> None:
     done = durable_("-d", shop_file, "sql", f"SELECT COUNT(*) FROM {view}")
 
@@ -38,9 +51,9 @@ def test_views_and_tables_can_be_read(view: str, durable_: Command, shop_file: P
 @pytest.mark.parametrize(
     "text",
     [
-        "EXPLAIN QUERY PLAN SELECT 1", "PRAGMA table_info(run)", "PRAGMA user_version",
+        "EXPLAIN QUERY PLAN SELECT 1", "PRAGMA table_info(durable_run)", "PRAGMA user_version",
         "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 5) SELECT x FROM n",
-        "SELECT * FROM pragma_table_info('run')", "  -- why\n ; SELECT 1 ;; -- because\n",
+        "SELECT * FROM pragma_table_info('durable_run')", "  -- why\n ; SELECT 1 ;; -- because\n",
         "VALUES (1)", "SELECT json_extract('[1]', '$[0]')", "PRAGMA quick_check",
     ],
 )  # fmt: skip
@@ -54,17 +67,20 @@ def test_what_reads_is_allowed(text: str, durable_: Command, shop_file: Path) ->
 @pytest.mark.parametrize(
     "text",
     [
-        "DELETE FROM run", "UPDATE run SET lost = 9", "DROP TABLE run", "CREATE TABLE x (a)",
-        "INSERT INTO audit SELECT * FROM audit", "REPLACE INTO run (pk) VALUES (1)",
-        "CREATE TEMP TABLE x (a)", "CREATE TEMP VIEW x AS SELECT 1", "ALTER TABLE run RENAME TO x",
+        "DELETE FROM durable_run", "UPDATE durable_run SET lost = 9", "DROP TABLE durable_run",
+        "CREATE TABLE x (a)",
+        "INSERT INTO durable_audit SELECT * FROM durable_audit",
+        "REPLACE INTO durable_run (pk) VALUES (1)",
+        "CREATE TEMP TABLE x (a)", "CREATE TEMP VIEW x AS SELECT 1",
+        "ALTER TABLE durable_run RENAME TO x",
         "ATTACH 'other.db' AS other", "ATTACH ':memory:' AS other", "DETACH main",
         "VACUUM", "VACUUM INTO 'stolen.db'", "REINDEX", "ANALYZE", "BEGIN IMMEDIATE", "SAVEPOINT x",
         "PRAGMA user_version = 7", "PRAGMA journal_mode = delete", "PRAGMA writable_schema = 1",
         "PRAGMA query_only = 0", "PRAGMA wal_checkpoint", "PRAGMA wal_checkpoint(TRUNCATE)",
         "PRAGMA optimize", "PRAGMA incremental_vacuum", "PRAGMA temp_store_directory = '/tmp'",
         "PRAGMA data_store_directory", "PRAGMA hard_heap_limit = 1", "PRAGMA unknown",
-        "SELECT load_extension('x')", "WITH x AS (SELECT 1) DELETE FROM run",
-        "EXPLAIN DELETE FROM run", "SELECT * FROM pragma_user_version(7)",
+        "SELECT load_extension('x')", "WITH x AS (SELECT 1) DELETE FROM durable_run",
+        "EXPLAIN DELETE FROM durable_run", "SELECT * FROM pragma_user_version(7)",
         "CREATE VIRTUAL TABLE x USING fts5(a)",
     ],
 )  # fmt: skip
@@ -83,20 +99,23 @@ def test_what_could_do_more_is_refused(text: str, durable_: Command, shop_file: 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("DELETE FROM run", "only reading is allowed here, and this would delete run"),
+        (
+            "DELETE FROM durable_run",
+            "only reading is allowed here, and this would delete durable_run",
+        ),
         ("PRAGMA user_version = 7", "this would pragma user_version 7"),
         ("SELECT 1; SELECT 2", "more than one statement"),
         ("SELECT 1; garbage", "more than one statement"),
-        ("SELECT 1; DELETE FROM run", "more than one statement"),
+        ("SELECT 1; DELETE FROM durable_run", "more than one statement"),
         ("SELECT 1;; -- x\n SELECT 2", "more than one statement"),
         ("", "there is no statement"),
         ("/* only this */", "there is no statement"),
         (" ; ; ", "there is no statement"),
         ("SELEKT 1", "SQLite does not understand it"),
-        ("SELECT nope FROM run", "no such column: nope"),
+        ("SELECT nope FROM durable_run", "no such column: nope"),
         ('SELECT "nope"', "no such column"),
         ("SELECT ?", "bindings"),
-        ("SELECT 1\0; DELETE FROM run", "NUL"),
+        ("SELECT 1\0; DELETE FROM durable_run", "NUL"),
         ("SELECT zeroblob(100000000)", "larger than"),
     ],
 )
@@ -111,8 +130,8 @@ def test_what_is_wrong_is_one_line(
 
 
 def test_a_limit_that_is_hit_is_told(durable_: Command, shop_file: Path) -> None:
-    some = durable_("-d", shop_file, "sql", "SELECT id FROM run", "--limit", 3)
-    exactly = durable_("-d", shop_file, "sql", "SELECT id FROM run", "-n", 8)
+    some = durable_("-d", shop_file, "sql", "SELECT id FROM durable_run", "--limit", 3)
+    exactly = durable_("-d", shop_file, "sql", "SELECT id FROM durable_run", "-n", 8)
 
     assert (some.code, len(some.out.splitlines())) == (0, 3)
     assert some.err == "there are more than 3 rows; --limit N shows more of them\n"
@@ -137,7 +156,7 @@ def test_json_and_csv_have_titles_and_every_kind_of_value(
 
 @pytest.mark.parametrize("how", [["--json"], ["--csv"], []])
 def test_no_rows(how: list[str], durable_: Command, shop_file: Path, on_terminal: Command) -> None:
-    text = "SELECT id AS run FROM run WHERE 0"
+    text = "SELECT id AS run FROM durable_run WHERE 0"
 
     done = durable_("-d", shop_file, "sql", text, *how)
     seen = on_terminal("-d", shop_file, "sql", text, "--color", "never")
@@ -159,7 +178,7 @@ def test_hostile_text_is_shown_harmlessly(
 
 
 def test_a_table_on_a_terminal_fits(on_terminal: Command, shop_file: Path) -> None:
-    done = on_terminal("-d", shop_file, "sql", "SELECT * FROM run", "--color", "never")
+    done = on_terminal("-d", shop_file, "sql", "SELECT * FROM durable_run", "--color", "never")
 
     assert max(map(len, done.out.splitlines())) <= 80
 
@@ -189,9 +208,9 @@ def test_a_planted_view_or_trigger_does_nothing(durable_: Command, shop_file: Pa
 
 def test_others_can_write_meanwhile_and_the_rows_are_read_to_the_end(shop_file: Path) -> None:
     with durable.view(shop_file) as runs:
-        found = runs.sql("SELECT id FROM run", limit=1)
+        found = runs.sql("SELECT id FROM durable_run", limit=1)
         writer = apsw.Connection(str(shop_file))
-        writer.execute("UPDATE run SET lost = 1")
+        writer.execute("UPDATE durable_run SET lost = 1")
         writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         writer.close()
 

@@ -42,13 +42,14 @@ def timed(empty_file: Path) -> Path:
         began = ended - (at + 1) * 1_000_000
         state = "failed" if at % 10 == 0 else "completed"
         connection.execute(
-            "INSERT INTO run (id, ordinal, workflow, state, queue, priority, salt, arguments,"
+            "INSERT INTO durable_run (id, ordinal, workflow, state, queue, "
+            "priority, salt, arguments,"
             " fingerprint, checksum, cause, created_us, started_us, clock_us, closed_us, result)"
             " VALUES (?, 1, 'work', ?, 'default', 0, 0, '[]', 0, 0, 'started', ?, ?, ?, ?, '1')",
             (f"r{at}", state, began, began, began, ended),
         )
         connection.execute(
-            "INSERT INTO event (run, seq, kind, step, name, fingerprint, arguments, result,"
+            "INSERT INTO durable_event (run, seq, kind, step, name, fingerprint, arguments, result,"
             " checksum, at_us, took_us) VALUES (?, 1, ?, '1', 'act', 0, '[]', '1', 0, 500, ?)",
             (connection.last_insert_rowid(), 2 if at % 2 else 1, (at + 1) * 1_000),
         )
@@ -106,7 +107,7 @@ def test_hours_have_what_began_and_ended_in_them(timed: Path) -> None:
 
 
 def test_a_run_that_never_ran_counts_and_took_no_time(timed: Path) -> None:
-    change(timed, "UPDATE run SET started_us = NULL WHERE id <> 'r0'")
+    change(timed, "UPDATE durable_run SET started_us = NULL WHERE id <> 'r0'")
 
     with durable.view(timed) as runs:
         (found,) = looking(runs).stats(since="5h").durations
@@ -154,7 +155,9 @@ def test_an_empty_file_has_zeros(durable_: Command, empty_file: Path) -> None:
 def test_a_hostile_name_of_an_activity_is_shown_harmlessly(
     durable_: Command, shop_file: Path
 ) -> None:
-    change(shop_file, "UPDATE event SET name = CAST(x'1b5dff' AS TEXT) WHERE name = 'reserve'")
+    change(
+        shop_file, "UPDATE durable_event SET name = CAST(x'1b5dff' AS TEXT) WHERE name = 'reserve'"
+    )
 
     done = durable_("-d", shop_file, "stats", "--by", "activity")
 

@@ -60,7 +60,7 @@ def test_json_has_a_line_for_each_event(durable_: Command, shop_file: Path) -> N
 
 
 def test_signals_keep_their_numbers_whatever_was_left_out(desk_file: Path) -> None:
-    change(desk_file, "UPDATE event SET kind = 6, name = 'go', step = ''")
+    change(desk_file, "UPDATE durable_event SET kind = 6, name = 'go', step = ''")
     with durable.view(desk_file) as runs:
         numbers = [one.step for one in runs.events("count-1")]
         later = [one.step for one in runs.events("count-1", after=2)]
@@ -73,9 +73,15 @@ def test_signals_keep_their_numbers_whatever_was_left_out(desk_file: Path) -> No
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("UPDATE event SET result = '9' WHERE seq = 1", "event 1 does not match its checksum"),
-        ("DELETE FROM event WHERE seq = 1", "event 1 is missing"),
-        ("UPDATE event SET step = CAST(x'ff' AS TEXT) WHERE seq = 1", "event 1 holds text that"),
+        (
+            "UPDATE durable_event SET result = '9' WHERE seq = 1",
+            "event 1 does not match its checksum",
+        ),
+        ("DELETE FROM durable_event WHERE seq = 1", "event 1 is missing"),
+        (
+            "UPDATE durable_event SET step = CAST(x'ff' AS TEXT) WHERE seq = 1",
+            "event 1 holds text that",
+        ),
     ],
 )
 def test_a_damaged_event_is_shown_as_such(
@@ -190,8 +196,10 @@ async def test_pages_are_told_without_a_gap(
     page: int, desk_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("durable.client._run.EVENTS_PAGE", page)
-    change(desk_file, "UPDATE event SET kind = 6, name = 'go', step = ''")
-    change(desk_file, "UPDATE run SET state = 'terminated', closed_us = 1, worker_id = NULL")
+    change(desk_file, "UPDATE durable_event SET kind = 6, name = 'go', step = ''")
+    change(
+        desk_file, "UPDATE durable_run SET state = 'terminated', closed_us = 1, worker_id = NULL"
+    )
 
     async with durable.Client(desk_file) as client:
         events = [one async for one in (await client.get("count-1")).events()]

@@ -12,7 +12,8 @@ from durable.inspection import _family
 from tests.cli.conftest import Command, Done
 
 INSERT = (
-    "INSERT INTO run (id, ordinal, workflow, state, queue, priority, salt, arguments, fingerprint,"
+    "INSERT INTO durable_run (id, ordinal, workflow, state, queue, "
+    "priority, salt, arguments, fingerprint,"
     " checksum, cause, created_us, started_us, closed_us, result, result_checksum, root_pk,"
     " parent_pk, parent_step) VALUES (:id, 1, :workflow, :state, 'default', 0, 0, '[]', 0, 0,"
     " 'started', 1, 2, 1000002, '1', 0, :root, :parent, :step) RETURNING pk"
@@ -173,7 +174,7 @@ def test_a_damaged_family_ends(up: list[str], durable_: Command, empty_file: Pat
     made = Maker(empty_file)
     one = made.run("one", root=999)
     other = made.run("other", one)
-    made.connection.execute("UPDATE run SET parent_pk = ? WHERE pk = ?", (other, one))
+    made.connection.execute("UPDATE durable_run SET parent_pk = ? WHERE pk = ?", (other, one))
     made.run("own", 3)
     made.done()
 

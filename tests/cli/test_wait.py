@@ -93,7 +93,7 @@ def test_json_has_the_results(durable_: Command, shop_file: Path) -> None:
 
 def test_a_damaged_result_is_said_and_harms_no_other(durable_: Command, shop_file: Path) -> None:
     connection = apsw.Connection(str(shop_file))
-    connection.execute("UPDATE run SET result = '\"x\"' WHERE id = 'hello-1'")
+    connection.execute("UPDATE durable_run SET result = '\"x\"' WHERE id = 'hello-1'")
     connection.close()
 
     done = durable_("-d", shop_file, "wait", "hello-1", "hello-2", "--json")

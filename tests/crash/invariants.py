@@ -72,7 +72,7 @@ class File:
             return b""
         if isinstance(stored, str):
             return stored.encode()
-        rows = self.all("SELECT size, data FROM blob WHERE id = ?", stored)
+        rows = self.all("SELECT size, data FROM durable_blob WHERE id = ?", stored)
         if not rows:
             raise ValueError(f"blob {stored} is missing")
         data = zlib.decompress(rows[0][1])
@@ -105,9 +105,10 @@ def check_tally(file):
     # One statement: one moment of a file that others may be writing to.
     rows = file.all(
         "WITH counted AS (SELECT workflow, state, COALESCE(wait_kind, '') AS kind, COUNT(*) AS runs"
-        "   FROM run WHERE NOT EXISTS (SELECT 1 FROM run AS newer WHERE newer.id = run.id"
+        "   FROM durable_run AS run WHERE NOT EXISTS (SELECT 1 "
+        "FROM durable_run AS newer WHERE newer.id = run.id"
         "   AND newer.ordinal > run.ordinal) GROUP BY 1, 2, 3),"
-        " kept AS (SELECT workflow, state, kind, runs FROM tally WHERE runs <> 0)"
+        " kept AS (SELECT workflow, state, kind, runs FROM durable_tally WHERE runs <> 0)"
         " SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept)"
         " UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted)"
     )
@@ -118,18 +119,21 @@ def check_runs(file):
     found = []
     marks = ",".join(f"'{state}'" for state in CLOSED)
     rows = file.all(
-        f"SELECT id, ordinal, state, worker_id, closed_us, pk FROM run WHERE state IN ({marks})"
+        f"SELECT id, ordinal, state, worker_id, closed_us, pk "
+        f"FROM durable_run WHERE state IN ({marks})"
     )
     for run_id, ordinal, state, worker, closed_us, pk in rows:
         run = f"{run_id}#{ordinal} ({state})"
         if worker is not None or closed_us is None:
             found.append(f"{run} is closed, with worker {worker} and closed_us {closed_us}")
         for table in ("step", "inbox"):
-            left = file.all(f"SELECT COUNT(*) FROM {table} WHERE run = ?", pk)[0][0]
+            left = file.all(f"SELECT COUNT(*) FROM durable_{table} WHERE run = ?", pk)[0][0]
             if left:
                 found.append(f"{run} is closed and left {left} rows in {table}")
     for table in ("step", "inbox", "event", "attempt"):
-        lone = file.all(f"SELECT COUNT(*) FROM {table} WHERE run NOT IN (SELECT pk FROM run)")[0][0]
+        lone = file.all(
+            f"SELECT COUNT(*) FROM durable_{table} WHERE run NOT IN (SELECT pk FROM durable_run)"
+        )[0][0]
         if lone:
             found.append(f"{lone} rows of {table} belong to no run")
     return found
@@ -138,7 +142,8 @@ def check_runs(file):
 def check_events(file):
     found = []
     text = """SELECT run.id, run.ordinal, run.closed_us, run.clock_us, seq, kind, step, at_us
-                FROM event JOIN run ON run.pk = event.run ORDER BY run.pk, seq"""
+                FROM durable_event AS event JOIN durable_run AS run ON run.pk = event.run
+                ORDER BY run.pk, seq"""
     before = (None, 0, 0)
     ended = set()
     for run_id, ordinal, closed_us, clock_us, seq, kind, step, at_us in file.all(text):
@@ -161,7 +166,7 @@ def check_events(file):
 def check_payloads(file):
     found = []
     for run, seq, arguments, result, check in file.all(
-        "SELECT run, seq, arguments, result, checksum FROM event"
+        "SELECT run, seq, arguments, result, checksum FROM durable_event"
     ):
         try:
             if checksum(file.bytes_of(arguments), file.bytes_of(result)) != check:
@@ -169,7 +174,7 @@ def check_payloads(file):
         except (ValueError, zlib.error) as error:
             found.append(f"run {run}: event {seq}: {error}")
     for run, arguments, check, result, result_check in file.all(
-        "SELECT pk, arguments, checksum, result, result_checksum FROM run"
+        "SELECT pk, arguments, checksum, result, result_checksum FROM durable_run"
     ):
         try:
             if checksum(file.bytes_of(arguments)) != check:
@@ -187,9 +192,9 @@ def check_blobs(file):
     columns += [("inbox", "payload"), ("letter", "payload"), ("item", "payload")]
     columns += [("value", "payload"), ("answer", "result")]
     for table, column in columns:
-        rows = file.all(f"SELECT {column} FROM {table} WHERE typeof({column}) = 'integer'")
+        rows = file.all(f"SELECT {column} FROM durable_{table} WHERE typeof({column}) = 'integer'")
         used.update(row[0] for row in rows)
-    kept = dict(file.all("SELECT id, refs FROM blob"))
+    kept = dict(file.all("SELECT id, refs FROM durable_blob"))
     return [
         f"blob {one} has {kept.get(one)} references noted and {used.get(one, 0)} rows that use it"
         for one in sorted({*used, *kept})
@@ -201,7 +206,7 @@ def check_ordinals(file):
     found = []
     ordinals = defaultdict(list)
     for run_id, ordinal, state in file.all(
-        "SELECT id, ordinal, state FROM run ORDER BY id, ordinal"
+        "SELECT id, ordinal, state FROM durable_run ORDER BY id, ordinal"
     ):
         ordinals[run_id].append((ordinal, state))
     for run_id, one in ordinals.items():
@@ -219,13 +224,14 @@ def take_snapshot(path):
     keys = {}
     for pk, run_id, ordinal, salt, state, result, events in file.all(
         """SELECT pk, id, ordinal, salt, state, result,
-                  (SELECT COUNT(*) FROM event WHERE event.run = run.pk) FROM run"""
+                  (SELECT COUNT(*) FROM durable_event AS event WHERE event.run = run.pk)
+                   FROM durable_run AS run"""
     ):
         keys[pk] = f"{run_id}/{salt:x}"
         value = json.loads(file.bytes_of(result) or b"null") if state in CLOSED else None
         seen.runs[f"{run_id}#{ordinal}"] = [state, value, events]
     for pk, kind, step, name, arguments, result in file.all(
-        "SELECT run, kind, step, name, arguments, result FROM event WHERE kind IN (1, 2)"
+        "SELECT run, kind, step, name, arguments, result FROM durable_event WHERE kind IN (1, 2)"
     ):
         key = f"{keys[pk]}/{step}"
         value = json.loads(file.bytes_of(result))
@@ -233,7 +239,7 @@ def take_snapshot(path):
         if isinstance(arguments, str) and isinstance(result, str) and len(result) < 1_000:
             seen.arguments[key] = [json.loads(arguments), value]
     for pk, step, number in file.all(
-        "SELECT run, step, attempt FROM attempt WHERE state = 'failed' ORDER BY attempt"
+        "SELECT run, step, attempt FROM durable_attempt WHERE state = 'failed' ORDER BY attempt"
     ):
         seen.attempts.setdefault(f"{keys[pk]}/{step}", []).append(number)
     return seen

@@ -38,11 +38,14 @@ def check(path: Path) -> tuple[int, int]:
     rows = file.execute("SELECT run, step FROM ledger ORDER BY 1, 2").fetchall()
     recorded = file.execute(
         "SELECT run.id || iif(run.ordinal > 1, '#' || run.ordinal, ''), event.step "
-        "FROM event JOIN run ON run.pk = event.run WHERE event.name = 'book' AND event.kind = 1 "
+        "FROM durable_event AS event "
+        "JOIN durable_run AS run ON run.pk = event.run WHERE event.name = 'book' "
+        "AND event.kind = 1 "
         "ORDER BY 1, 2"
     ).fetchall()
     left = file.execute(
-        "SELECT COUNT(*) FROM step JOIN run ON run.pk = step.run WHERE run.closed_us IS NOT NULL"
+        "SELECT COUNT(*) FROM durable_step AS step "
+        "JOIN durable_run AS run ON run.pk = step.run WHERE run.closed_us IS NOT NULL"
     ).get
     file.close()
     assert rows == recorded

@@ -276,27 +276,36 @@ def finished(tmp_path_factory):
 
 
 DOCTORS = [
-    ("follows event", "DELETE FROM event WHERE seq = 2"),
-    ("two ends", "UPDATE event SET step = '1' WHERE run = 2 AND seq = 2"),
-    ("us after its close", "UPDATE event SET at_us = at_us + 1e9 WHERE run = 2 AND seq = 20"),
-    ("earlier than", "UPDATE event SET at_us = 0 WHERE run = 3 AND seq = 5"),
-    ("checksum", "UPDATE event SET result = '7' WHERE run = 2 AND seq = 3"),
-    ("arguments do not", "UPDATE run SET arguments = '[1]' WHERE pk = 2"),
-    ("result does not", "UPDATE run SET result = '1' WHERE pk = 2"),
+    ("follows event", "DELETE FROM durable_event WHERE seq = 2"),
+    ("two ends", "UPDATE durable_event SET step = '1' WHERE run = 2 AND seq = 2"),
+    (
+        "us after its close",
+        "UPDATE durable_event SET at_us = at_us + 1e9 WHERE run = 2 AND seq = 20",
+    ),
+    ("earlier than", "UPDATE durable_event SET at_us = 0 WHERE run = 3 AND seq = 5"),
+    ("checksum", "UPDATE durable_event SET result = '7' WHERE run = 2 AND seq = 3"),
+    ("arguments do not", "UPDATE durable_run SET arguments = '[1]' WHERE pk = 2"),
+    ("result does not", "UPDATE durable_run SET result = '1' WHERE pk = 2"),
     (
         "left 1 rows in inbox",
-        "INSERT INTO inbox (run, kind, name, key, payload, at_us) "  # noqa: ISC004
+        "INSERT INTO durable_inbox (run, kind, name, key, payload, at_us) "  # noqa: ISC004
         "VALUES (2, 'retry', '', '', '', 1)",
     ),
     (
         "left 1 rows in step",
-        "INSERT INTO step (run, step, name, state, attempt, scheduled_us, fingerprint) "  # noqa: ISC004
+        "INSERT INTO durable_step (run, step, name, state, attempt, scheduled_us, fingerprint) "  # noqa: ISC004
         "VALUES (2, 'x', 'x', 'intent', 1, 1, 0)",
     ),
-    ("is missing", "DELETE FROM blob WHERE id IN (SELECT id FROM blob LIMIT 1)"),
-    ("references noted", "UPDATE blob SET refs = 2 WHERE id IN (SELECT id FROM blob LIMIT 1)"),
-    ("belong to no run", "UPDATE event SET run = 999 WHERE run = 2"),
-    ("has the ordinals", "UPDATE run SET ordinal = 77 WHERE id = '0-counts' AND ordinal = 2"),
+    ("is missing", "DELETE FROM durable_blob WHERE id IN (SELECT id FROM durable_blob LIMIT 1)"),
+    (
+        "references noted",
+        "UPDATE durable_blob SET refs = 2 WHERE id IN (SELECT id FROM durable_blob LIMIT 1)",
+    ),
+    ("belong to no run", "UPDATE durable_event SET run = 999 WHERE run = 2"),
+    (
+        "has the ordinals",
+        "UPDATE durable_run SET ordinal = 77 WHERE id = '0-counts' AND ordinal = 2",
+    ),
 ]
 
 

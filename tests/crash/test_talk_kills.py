@@ -186,7 +186,8 @@ def check_ledger(path):
     for who, n in connection.execute("SELECT who, n FROM ledger ORDER BY n"):
         rows[who].append(n)
     recorded = connection.execute(
-        "SELECT COUNT(*) FROM event WHERE name = 'book' AND kind = ?", (int(Kind.COMPLETED),)
+        "SELECT COUNT(*) FROM durable_event WHERE name = 'book' AND kind = ?",
+        (int(Kind.COMPLETED),),
     ).get
     connection.close()
     assert recorded == sum(map(len, rows.values()))

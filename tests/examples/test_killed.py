@@ -239,7 +239,7 @@ def steps_of_orders(path: Path) -> dict[str, Steps]:
     rows = in_file(
         path,
         """SELECT run.id, event.name, event.arguments
-             FROM event JOIN run ON run.pk = event.run
+             FROM durable_event AS event JOIN durable_run AS run ON run.pk = event.run
             WHERE run.workflow = 'place' AND event.kind IN (1, 8) ORDER BY run.pk, event.seq""",
     )
     done: dict[str, Steps] = defaultdict(list)
@@ -341,7 +341,7 @@ async def test_an_agent_killed_while_it_speaks_says_the_same(
         for before, item in itertools.pairwise(seen)
     ), "no death fell into an answer"
     assert spoken(seen) == ["I will look.", *REPLIES]
-    names = in_file(tmp_path / "agent.db", "SELECT name FROM event WHERE kind = 1")
+    names = in_file(tmp_path / "agent.db", "SELECT name FROM durable_event WHERE kind = 1")
     assert Counter(name for (name,) in names) == {"ask_model": 5, "weather": 1, "calculate": 1}
 
 

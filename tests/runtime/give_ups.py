@@ -440,15 +440,18 @@ class Play:
         recorded = [
             key
             for (key,) in file.execute(
-                "SELECT arguments ->> 0 FROM event WHERE name = 'row' AND kind = 1 ORDER BY 1"
+                "SELECT arguments ->> 0 FROM durable_event WHERE name = 'row' "
+                "AND kind = 1 ORDER BY 1"
             )
         ]
         ends = file.execute(
-            "SELECT run, step, COUNT(*) FROM event WHERE kind IN (1, 2) GROUP BY 1, 2 HAVING "
+            "SELECT run, step, COUNT(*) FROM durable_event "
+            "WHERE kind IN (1, 2) GROUP BY 1, 2 HAVING "
             "COUNT(*) > 1"
         ).fetchall()
         left = file.execute(
-            "SELECT run.id, step.step FROM step JOIN run ON run.pk = step.run WHERE closed_us"
+            "SELECT run.id, step.step FROM durable_step AS step "
+            "JOIN durable_run AS run ON run.pk = step.run WHERE closed_us"
         ).fetchall()
         file.close()
         if rows != sorted(recorded):

@@ -481,7 +481,10 @@ def rows_of(path):
         for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
         if not name.startswith("sqlite_")
     ]
-    return {name: connection.execute(f"SELECT COUNT(*) FROM {name}").get for name in tables}
+    return {
+        name.removeprefix("durable_"): connection.execute(f"SELECT COUNT(*) FROM {name}").get
+        for name in tables
+    }
 
 
 async def test_a_removed_run_leaves_nothing_but_its_audit_and_the_source_of_its_code(tmp_path):

@@ -762,7 +762,7 @@ async def test_a_worker_declared_dead_writes_nothing_and_begins_again(tmp_path, 
         worker = harness.engine._worker
         first = worker.id
         other = apsw.Connection(str(tmp_path / "app.db"))
-        other.execute("UPDATE worker SET state = 'dead' WHERE id = ?", (first,))
+        other.execute("UPDATE durable_worker AS worker SET state = 'dead' WHERE id = ?", (first,))
         other.close()
 
         with caplog.at_level(logging.ERROR), pytest.raises(durable.OwnershipLost):
@@ -1175,10 +1175,14 @@ async def test_an_event_the_file_refuses_blocks_its_run_alone(tmp_path, shape, c
         worker = harness.engine._worker.id
         intruder = apsw.Connection(str(path))
         if shape == "retry":
-            intruder.execute("CREATE UNIQUE INDEX one_name ON attempt (name)")
-            intruder.execute("INSERT INTO attempt VALUES (99, '1', 1, 'waits', 'failed', 1, 1, '')")
+            intruder.execute("CREATE UNIQUE INDEX one_name ON durable_attempt (name)")
+            intruder.execute(
+                "INSERT INTO durable_attempt VALUES (99, '1', 1, 'waits', 'failed', 1, 1, '')"
+            )
         else:
-            intruder.execute("INSERT INTO event VALUES (1, 1, 1, '1', 'waits', 1, '', '', 0, 0, 0)")
+            intruder.execute(
+                "INSERT INTO durable_event VALUES (1, 1, 1, '1', 'waits', 1, '', '', 0, 0, 0)"
+            )
         gates["refused"].set()
 
         with pytest.raises(durable.Blocked, match="was refused") as caught:
@@ -1189,8 +1193,8 @@ async def test_an_event_the_file_refuses_blocks_its_run_alone(tmp_path, shape, c
         assert caught.value.kind == "refused"
         assert "opens the file again" not in caplog.text
         assert harness.engine._worker.id == worker
-        intruder.execute("DELETE FROM attempt")
-        intruder.execute("DELETE FROM event WHERE run = 1")
+        intruder.execute("DELETE FROM durable_attempt")
+        intruder.execute("DELETE FROM durable_event AS event WHERE run = 1")
         intruder.close()
         mended.append(True)
 
@@ -1205,8 +1209,8 @@ async def test_changed_arguments_and_results_are_noticed(tmp_path):
         harness.clock.jumps = False
         await harness.start(adds.options(id="later", start_delay=1), 1)
     other = apsw.Connection(str(path))
-    other.execute("UPDATE run SET arguments = '[2]' WHERE id = 'later'")
-    other.execute("UPDATE run SET result = '3' WHERE id = 'done'")
+    other.execute("UPDATE durable_run SET arguments = '[2]' WHERE id = 'later'")
+    other.execute("UPDATE durable_run SET result = '3' WHERE id = 'done'")
     other.close()
 
     async with Harness(path) as harness:

@@ -98,7 +98,7 @@ async def test_a_run_that_is_removed_is_found_no_more(tmp_path):
         run = await engine.start(one.options(id="a", tags=["urgent"]), 1)
         await run.result()
         await run.remove()
-        left = engine._reader._connection.execute("SELECT COUNT(*) FROM label").get
+        left = engine._reader._connection.execute("SELECT COUNT(*) FROM durable_label").get
 
         assert (await names(engine, "tag:urgent"), left) == ([], 0)
 

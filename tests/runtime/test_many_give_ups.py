@@ -193,4 +193,4 @@ async def test_an_engine_performs_after_any_number_of_give_ups_as_before(tmp_pat
         )
         rows = engine._reader._rows("SELECT COUNT(*) FROM written", ())[0][0]
         assert rows == recorded > 0
-        assert engine._reader._rows("SELECT COUNT(*) FROM step", ())[0][0] == 0
+        assert engine._reader._rows("SELECT COUNT(*) FROM durable_step", ())[0][0] == 0

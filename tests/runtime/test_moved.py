@@ -49,7 +49,7 @@ def move_back(path):
 
 def workers_of(path):
     made = apsw.Connection(str(path))
-    found = made.execute("SELECT id, state FROM worker").fetchall()
+    found = made.execute("SELECT id, state FROM durable_worker AS worker").fetchall()
     made.close()
     return found
 

@@ -479,7 +479,9 @@ async def test_another_client_is_answered_by_the_owner(tmp_path):
         with pytest.raises(durable.QueryFailed, match="no query 'other'"):
             await there.query(Query("other", int))
         assert await there.query(count) == 4
-        assert engine._store.reader._connection.execute("SELECT count(*) FROM answer").get == 0
+        assert (
+            engine._store.reader._connection.execute("SELECT count(*) FROM durable_answer").get == 0
+        )
         assert len(await run.history()) == 1
 
 
@@ -523,7 +525,9 @@ async def test_a_large_question_and_answer_leave_nothing_in_the_file(tmp_path, l
 
         read = engine._store.reader._connection
         tables = ("answer", "inbox", "blob", "event", "letter")
-        assert [read.execute(f"SELECT count(*) FROM {one}").get for one in tables] == [0] * 5
+        assert [read.execute(f"SELECT count(*) FROM durable_{one}").get for one in tables] == [
+            0
+        ] * 5
 
 
 async def test_where_no_worker_lives_the_code_must_be_known(tmp_path):

@@ -673,7 +673,8 @@ async def test_a_transaction_that_raises_leaves_nothing_and_is_tried_again(bank)
 @pytest.mark.parametrize(
     "sql",
     ["COMMIT", "ROLLBACK", "ATTACH ':memory:' AS x", "PRAGMA user_version = 7", "VACUUM",
-     "DELETE FROM event", "SELECT * FROM run", "DROP TABLE value", "SAVEPOINT x"],
+     "DELETE FROM durable_event", "SELECT * FROM durable_run", "DROP TABLE durable_value",
+     "SAVEPOINT x"],
 )  # fmt: skip
 async def test_a_transaction_reaches_the_users_tables_alone(bank, sql):
     said = await (await bank.start(tries_sql, sql)).result()

@@ -265,9 +265,9 @@ async def test_a_signal_to_a_closed_or_unknown_run_stores_nothing(engine):
 
     tables = ("inbox", "letter", "blob", "event")
     read = engine._store.reader._connection
-    assert {t: read.execute(f"SELECT count(*) FROM {t}").get for t in tables} == dict.fromkeys(
-        tables, 0
-    )
+    assert {
+        t: read.execute(f"SELECT count(*) FROM durable_{t}").get for t in tables
+    } == dict.fromkeys(tables, 0)
 
 
 @pytest.mark.parametrize("length", [32_700, 32_768, 200_000])

@@ -149,19 +149,22 @@ REFUSED = [
     "COMMIT", "ROLLBACK", "BEGIN", "SAVEPOINT x", "RELEASE operation", "ROLLBACK TO operation",
     "ATTACH ':memory:' AS x", "DETACH main", "VACUUM", "ANALYZE",
     "PRAGMA user_version = 7", "PRAGMA journal_mode = DELETE", "PRAGMA writable_schema = ON",
-    "SELECT * FROM event", "SELECT count(*) FROM RUN", 'SELECT 1 FROM main."Step"',
-    "SELECT * FROM v_runs", "WITH x AS (SELECT * FROM run) SELECT * FROM x",
-    "SELECT (SELECT max(pk) FROM run)", "INSERT INTO ledger (amount) SELECT pk FROM run",
-    "INSERT INTO inbox DEFAULT VALUES", "UPDATE run SET state = 'completed'", "DELETE FROM event",
-    "DELETE FROM ledger WHERE id IN (SELECT pk FROM run)",
-    "DROP TABLE value", "DROP VIEW v_runs", "ALTER TABLE run ADD COLUMN x",
-    "ALTER TABLE run RENAME TO walk", "ALTER TABLE ledger RENAME TO event",
-    "CREATE INDEX mine ON event (at_us)", "CREATE TABLE event (x)", "CREATE TEMP TABLE event (x)",
-    "CREATE TEMP VIEW run AS SELECT 1", "CREATE TABLE copy AS SELECT * FROM run",
-    "CREATE TRIGGER mine AFTER INSERT ON event BEGIN DELETE FROM ledger; END",
-    "CREATE TEMP TRIGGER mine AFTER INSERT ON event BEGIN DELETE FROM ledger; END",
-    "CREATE VIEW mine AS SELECT * FROM run; SELECT * FROM mine",
-    ("CREATE TRIGGER mine AFTER INSERT ON ledger BEGIN DELETE FROM event; END;"
+    "SELECT * FROM durable_event", "SELECT count(*) FROM RUN", 'SELECT 1 FROM main."Step"',
+    "SELECT * FROM durable_runs", "WITH x AS (SELECT * FROM durable_run) SELECT * FROM x",
+    "SELECT (SELECT max(pk) FROM durable_run)",
+    "INSERT INTO ledger (amount) SELECT pk FROM durable_run",
+    "INSERT INTO durable_inbox DEFAULT VALUES", "UPDATE durable_run SET state = 'completed'",
+    "DELETE FROM durable_event",
+    "DELETE FROM ledger WHERE id IN (SELECT pk FROM durable_run)",
+    "DROP TABLE durable_value", "DROP VIEW durable_runs", "ALTER TABLE durable_run ADD COLUMN x",
+    "ALTER TABLE durable_run RENAME TO walk", "ALTER TABLE ledger RENAME TO durable_event",
+    "CREATE INDEX mine ON durable_event (at_us)", "CREATE TABLE durable_event (x)",
+    "CREATE TEMP TABLE durable_event (x)",
+    "CREATE TEMP VIEW run AS SELECT 1", "CREATE TABLE copy AS SELECT * FROM durable_run",
+    "CREATE TRIGGER mine AFTER INSERT ON durable_event BEGIN DELETE FROM ledger; END",
+    "CREATE TEMP TRIGGER mine AFTER INSERT ON durable_event BEGIN DELETE FROM ledger; END",
+    "CREATE VIEW mine AS SELECT * FROM durable_run; SELECT * FROM mine",
+    ("CREATE TRIGGER mine AFTER INSERT ON ledger BEGIN DELETE FROM durable_event; END;"
     "INSERT INTO ledger (amount) VALUES (1)"),
     "UPDATE sqlite_sequence SET seq = 0", "DELETE FROM sqlite_sequence",
     "DELETE FROM sqlite_schema", "UPDATE sqlite_dbpage SET data = zeroblob(4096)",
@@ -251,7 +254,9 @@ async def test_the_users_triggers_fire_as_everywhere(engine):
 
 async def test_a_trigger_planted_on_the_librarys_tables_does_not_fire(engine):
     other = apsw.Connection(engine.path)
-    other.execute("CREATE TRIGGER planted AFTER INSERT ON run BEGIN DELETE FROM ledger; END")
+    other.execute(
+        "CREATE TRIGGER planted AFTER INSERT ON durable_run BEGIN DELETE FROM ledger; END"
+    )
     other.close()
 
     await engine.transaction(place, 3)

@@ -454,7 +454,9 @@ async def test_an_update_sent_before_the_first_step_is_taken_in_turn(tmp_path):
     async with durable.Client(path) as client:
         run = await client.start(takes_from_the_start.options(id="x"))
         waiting = [asyncio.ensure_future(run.update(add, n, id=f"{n}")) for n in (3, 4)]
-        while client._store.reader._connection.execute("SELECT count(*) FROM inbox").get < 2:
+        while (
+            client._store.reader._connection.execute("SELECT count(*) FROM durable_inbox").get < 2
+        ):
             await asyncio.sleep(0)
 
         async with durable.Engine(path, functions=[takes_from_the_start]) as engine:

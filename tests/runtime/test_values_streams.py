@@ -142,7 +142,7 @@ async def test_a_large_value_that_is_replaced_leaves_nothing(durable_harness):
     await harness.finish(handle)
 
     connection = harness.engine._store.reader._connection
-    assert connection.execute("SELECT count(*) FROM blob").get <= 1
+    assert connection.execute("SELECT count(*) FROM durable_blob").get <= 1
 
 
 @activity
@@ -575,7 +575,9 @@ async def test_a_worker_that_was_declared_dead_cannot_append(tmp_path):
         async with asyncio.timeout(10):
             assert (await anext(run.tail(lines))).value == "before 1"
             other = apsw.Connection(str(path))
-            other.execute("UPDATE worker SET state = 'dead' WHERE id = ?", (engine._worker.id,))
+            other.execute(
+                "UPDATE durable_worker SET state = 'dead' WHERE id = ?", (engine._worker.id,)
+            )
             other.close()
             fenced.set()
             assert await (await engine.get("x")).result() == 2

@@ -47,7 +47,7 @@ def test_what_the_log_held_is_in_the_file(writer):
 def test_a_reader_holds_the_log_back_and_nothing_else(writer, path):
     reader = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
     reader.execute("BEGIN")
-    reader.execute("SELECT COUNT(*) FROM run").fetchall()
+    reader.execute("SELECT COUNT(*) FROM durable_run").fetchall()
 
     held = write(writer, 0, 60)  # 780 pages, of which the reader still needs what was there before.
 
@@ -62,7 +62,7 @@ def test_a_reader_holds_the_log_back_and_nothing_else(writer, path):
 
 def reader_sees(path):
     reader = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
-    count = reader.execute("SELECT COUNT(*) FROM blob").get
+    count = reader.execute("SELECT COUNT(*) FROM durable_blob").get
     reader.close()
     return count
 

@@ -312,7 +312,8 @@ def test_a_file_that_may_not_be_read_gets_one_line(readable):
 def test_a_planted_trigger_does_not_run(path, make_store):
     planted = apsw.Connection(path)
     planted.execute(
-        "CREATE TRIGGER evil AFTER INSERT ON inbox BEGIN UPDATE run SET id = 'owned'; END"
+        "CREATE TRIGGER evil AFTER INSERT ON durable_inbox BEGIN UPDATE "
+        "durable_run SET id = 'owned'; END"
     )
     planted.close()
     store = make_store(path)
@@ -330,7 +331,7 @@ def test_views_are_for_people_alone(path):
     made = connect(path)
 
     with pytest.raises(apsw.SQLError, match="view"):
-        made.execute("SELECT * FROM v_runs")
+        made.execute("SELECT * FROM durable_runs")
     made.close()
 
 
@@ -338,7 +339,7 @@ def test_text_in_double_quotes_is_a_column(path):
     made = connect(path)
 
     with pytest.raises(apsw.SQLError, match="no such column"):
-        made.execute('SELECT "nothing" FROM run')
+        made.execute('SELECT "nothing" FROM durable_run')
     made.close()
 
 

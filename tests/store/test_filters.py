@@ -284,7 +284,7 @@ def plant(store) -> None:
             )  # fmt: skip
             keys[one.name] = pk = transaction.insert_runs([row])[0][0]
             transaction.select(
-                "UPDATE run SET state = ?, worker_id = ?, wake_at_us = ?, waits = ?, "
+                "UPDATE durable_run SET state = ?, worker_id = ?, wake_at_us = ?, waits = ?, "
                 "closed_us = ?, result = ?, error = ? WHERE pk = ?",
                 (
                     one.state, one.worker, us(one.wakes),
@@ -512,17 +512,17 @@ def test_large_ranges_walk_the_runs_instead_of_sorting_them(store, monkeypatch) 
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        ("status:failed", "run_state"),
-        ("status:retrying", "run_state"),
-        ("status:failed,blocked", "run_state"),
-        ("workflow:order.*", "run_workflow"),
-        ("started:<1h", "run_started"),
-        ("finished:<1h", "run_closed"),
-        ("tag:urgent", "label"),
-        ("attr.region:eu", "label"),
-        ("issue:I-1", "run_issue"),
-        ("parent:order-3", "run_parent"),
-        ("id:order-1", "sqlite_autoindex_run_1"),
+        ("status:failed", "durable_run_state"),
+        ("status:retrying", "durable_run_state"),
+        ("status:failed,blocked", "durable_run_state"),
+        ("workflow:order.*", "durable_run_workflow"),
+        ("started:<1h", "durable_run_started"),
+        ("finished:<1h", "durable_run_closed"),
+        ("tag:urgent", "durable_label"),
+        ("attr.region:eu", "durable_label"),
+        ("issue:I-1", "durable_run_issue"),
+        ("parent:order-3", "durable_run_parent"),
+        ("id:order-1", "sqlite_autoindex_durable_run_1"),
     ],
 )
 def test_an_indexed_filter_scans_nothing_and_sorts_only_ranges(
@@ -530,7 +530,12 @@ def test_an_indexed_filter_scans_nothing_and_sorts_only_ranges(
 ) -> None:
     plant(store)
     selection = selected(store, query)
-    is_range = index in {"run_started", "run_closed", "run_parent", "sqlite_autoindex_run_1"}
+    is_range = index in {
+        "durable_run_started",
+        "durable_run_closed",
+        "durable_run_parent",
+        "sqlite_autoindex_durable_run_1",
+    }
 
     for source in selection.choose(store.reader._count):
         text, values = selection.page(source, 0, 1 << 62, 100, is_ascending=False)
@@ -546,7 +551,7 @@ def test_an_indexed_filter_scans_nothing_and_sorts_only_ranges(
 def test_a_row_that_is_not_utf8_hides_no_other(store) -> None:
     plant(store)
     store.writer._connection.execute(
-        "UPDATE run SET workflow = CAST(x'6f6bff' AS TEXT) WHERE id = 'plain'"
+        "UPDATE durable_run SET workflow = CAST(x'6f6bff' AS TEXT) WHERE id = 'plain'"
     )
 
     rows = store.reader.select(selected(store, ""))
@@ -631,7 +636,7 @@ def test_a_page_behind_a_run_that_is_gone_is_none(store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "index"), [("started", "run_started"), ("finished", "run_closed")]
+    ("name", "index"), [("started", "durable_run_started"), ("finished", "durable_run_closed")]
 )
 @pytest.mark.parametrize("is_descending", [True, False])
 @pytest.mark.parametrize("place", [None, (7, 7)])
@@ -657,7 +662,7 @@ def test_an_order_with_an_index_sorts_nothing(
 def test_a_sorted_page_with_a_row_that_is_not_utf8_hides_no_other(store) -> None:
     plant(store)
     store.writer._connection.execute(
-        "UPDATE run SET workflow = CAST(x'6f6bff' AS TEXT) WHERE id = 'plain'"
+        "UPDATE durable_run SET workflow = CAST(x'6f6bff' AS TEXT) WHERE id = 'plain'"
     )
 
     found = sorted_by(store, "", "took", is_descending=True, step=1_000)

@@ -49,7 +49,9 @@ def test_an_older_file_is_brought_up_to_date_once(path, monkeypatch):
     assert tables(path)[1] == 2
 
 
-@pytest.mark.parametrize("broken", ["CREATE TABLE run (x)", "INSERT INTO later VALUES ('x')"])
+@pytest.mark.parametrize(
+    "broken", ["CREATE TABLE durable_run (x)", "INSERT INTO later VALUES ('x')"]
+)
 def test_a_step_that_fails_leaves_the_file_as_it_was(path, monkeypatch, broken):
     before = tables(path)
     monkeypatch.setattr(migrate, "MIGRATIONS", {**migrate.MIGRATIONS, 2: MORE + broken})
@@ -78,16 +80,17 @@ def test_a_file_that_is_up_to_date_is_not_written_to(path, child):
 def test_planted_tables_make_a_file_foreign(tmp_path):
     path = str(tmp_path / "app.db")
     planted = apsw.Connection(path)
-    planted.execute("CREATE TABLE worker (id)")
+    planted.execute("CREATE TABLE durable_worker (id)")
     planted.close()
 
     with pytest.raises(StoreError, match="another program"):
         connect(path, create=True)
 
 
-def test_every_table_and_view_of_the_library_is_closed_to_the_users_code(path):
-    from durable._store.cursor import OWN_TABLES
+def test_every_name_of_the_library_in_the_file_begins_with_its_prefix(path):
+    from durable._store.cursor import OWN_PREFIX
 
-    rows = connect(path).execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")
+    rows = connect(path).execute("SELECT name, tbl_name FROM sqlite_schema")
 
-    assert {name for (name,) in rows if not name.startswith("sqlite_")} == OWN_TABLES
+    names = {name for row in rows for name in row if not name.startswith("sqlite_")}
+    assert {name for name in names if not name.startswith(OWN_PREFIX)} == set()

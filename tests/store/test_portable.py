@@ -213,7 +213,7 @@ def test_what_does_not_hold_together_is_refused_whole(rows, tmp_path):
     assert "\n" not in str(caught.value)
     assert ids(tmp_path / "app.db") == {"there"}
     connection = apsw.Connection(str(tmp_path / "app.db"))
-    assert connection.execute("SELECT COUNT(*) FROM event").get == 0
+    assert connection.execute("SELECT COUNT(*) FROM durable_event").get == 0
 
 
 @pytest.mark.crash
@@ -288,7 +288,7 @@ def test_an_export_is_of_one_moment(make_store, tmp_path):
     stream = Slow()
     with durable.view(tmp_path / "app.db") as runs:
         connection = apsw.Connection(str(tmp_path / "app.db"))
-        connection.execute("UPDATE run SET checksum = ?", (checksum(b"[[],{}]"),))
+        connection.execute("UPDATE durable_run SET checksum = ?", (checksum(b"[[],{}]"),))
         made = runs.export("status:open", stream)
         after = runs.count("")
 

@@ -64,19 +64,28 @@ def test_a_history_is_read_in_pages_without_a_gap(store, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("UPDATE event SET result = '9' WHERE seq = 3", "event 3 does not match its checksum"),
-        ("UPDATE event SET arguments = '[ ]' WHERE seq = 1", "event 1 does not match its checksum"),
-        ("DELETE FROM event WHERE seq = 2", "event 2 is missing"),
-        ("UPDATE event SET run = 5 WHERE seq = 1", "event 1 is missing"),
-        ("DELETE FROM blob", "event 2: blob 77 is missing"),
-        ("UPDATE blob SET data = x'00'", "event 2: the compressed payload is damaged"),
         (
-            "UPDATE blob SET data = substr(data, 1, 30)",
+            "UPDATE durable_event AS event SET result = '9' WHERE seq = 3",
+            "event 3 does not match its checksum",
+        ),
+        (
+            "UPDATE durable_event AS event SET arguments = '[ ]' WHERE seq = 1",
+            "event 1 does not match its checksum",
+        ),
+        ("DELETE FROM durable_event WHERE seq = 2", "event 2 is missing"),
+        ("UPDATE durable_event SET run = 5 WHERE seq = 1", "event 1 is missing"),
+        ("DELETE FROM durable_blob", "event 2: blob 77 is missing"),
+        ("UPDATE durable_blob SET data = x'00'", "event 2: the compressed payload is damaged"),
+        (
+            "UPDATE durable_blob SET data = substr(data, 1, 30)",
             "event 2: the compressed payload is damaged",
         ),
-        ("UPDATE event SET result = x'00' WHERE seq = 1", "event 1: a payload is text"),
-        ("UPDATE event SET result = CAST(x'ff' AS TEXT) WHERE seq = 1", "an event after event 0"),
-        ("UPDATE event SET name = CAST(x'c328' AS TEXT) WHERE seq = 3", "not UTF-8"),
+        ("UPDATE durable_event SET result = x'00' WHERE seq = 1", "event 1: a payload is text"),
+        (
+            "UPDATE durable_event SET result = CAST(x'ff' AS TEXT) WHERE seq = 1",
+            "an event after event 0",
+        ),
+        ("UPDATE durable_event SET name = CAST(x'c328' AS TEXT) WHERE seq = 3", "not UTF-8"),
     ],
 )
 def test_a_damaged_event_is_named(store, path, text, says):
@@ -87,7 +96,7 @@ def test_a_damaged_event_is_named(store, path, text, says):
 
 
 def test_text_that_is_not_utf8_is_damage_in_one_line(store, path):
-    change(path, "UPDATE run SET id = CAST(x'ff' AS TEXT)")
+    change(path, "UPDATE durable_run SET id = CAST(x'ff' AS TEXT)")
 
     with pytest.raises(FileCorrupt, match="not UTF-8") as caught:
         store.reader.find_run(1)
@@ -170,20 +179,23 @@ async def measures_all(count: int) -> int:
     return sum([await measure(number) for number in range(count)])
 
 
+_SET = "UPDATE durable_event SET"
+
+
 @pytest.mark.parametrize(
     ("text", "place", "step", "says"),
     [
-        ("UPDATE event SET result = '9' WHERE seq = 2", 1, "1 measure", "match its checksum"),
-        ("UPDATE event SET arguments = x'5b5d' WHERE seq = 3", 2, "2 measure", "checksum"),
-        ("UPDATE event SET result = 77 WHERE seq = 4", 3, "3 measure", "blob 77 is missing"),
-        ("UPDATE event SET result = '1' WHERE seq = 1", 0, "!t1 timer", "match its checksum"),
-        ("DELETE FROM event WHERE seq = 3", 2, " ", "event 3 is missing"),
+        (f"{_SET} result = '9' WHERE seq = 2", 1, "1 measure", "match its checksum"),
+        ("UPDATE durable_event SET arguments = x'5b5d' WHERE seq = 3", 2, "2 measure", "checksum"),
+        (f"{_SET} result = 77 WHERE seq = 4", 3, "3 measure", "blob 77 is missing"),
+        (f"{_SET} result = '1' WHERE seq = 1", 0, "!t1 timer", "match its checksum"),
+        ("DELETE FROM durable_event WHERE seq = 3", 2, " ", "event 3 is missing"),
         (
-            "UPDATE event SET result = CAST(x'ff' AS TEXT) WHERE seq = 2",
+            "UPDATE durable_event SET result = CAST(x'ff' AS TEXT) WHERE seq = 2",
             1, "1 measure", "event 2 holds text that is not UTF-8",
         ),
         (
-            "UPDATE event SET name = CAST(x'6dff' AS TEXT) WHERE seq = 2",
+            "UPDATE durable_event SET name = CAST(x'6dff' AS TEXT) WHERE seq = 2",
             1, "1 m\ufffd", "event 2 holds text that is not UTF-8",
         ),
     ],
@@ -212,10 +224,13 @@ async def test_damaged_attempts_and_pending_steps_hide_nothing_else(tmp_path):
     path = tmp_path / "app.db"
     async with durable.Engine(path) as engine:
         await (await engine.start(measures_all.options(id="damaged"), 1)).result()
-    change(path, "INSERT INTO attempt VALUES (1, '9', 1, 'x', 'failed', 1, 1, CAST(x'ff' AS TEXT))")
     change(
         path,
-        "INSERT INTO step (run, step, name, state, attempt, scheduled_us, fingerprint) "
+        "INSERT INTO durable_attempt VALUES (1, '9', 1, 'x', 'failed', 1, 1, CAST(x'ff' AS TEXT))",
+    )
+    change(
+        path,
+        "INSERT INTO durable_step (run, step, name, state, attempt, scheduled_us, fingerprint) "
         "VALUES (1, '9', CAST(x'ff' AS TEXT), 'retrying', 1, 1, 0)",
     )
 
@@ -230,7 +245,7 @@ async def test_changed_arguments_and_results_of_a_run_show_the_reason(tmp_path):
     path = tmp_path / "app.db"
     async with durable.Engine(path) as engine:
         await (await engine.start(measures_all.options(id="damaged"), 1)).result()
-    change(path, "UPDATE run SET arguments = '[7]', result = '8'")
+    change(path, "UPDATE durable_run SET arguments = '[7]', result = '8'")
 
     with durable.view(path) as runs:
         shown = runs.get("damaged")
@@ -247,7 +262,7 @@ async def test_a_damaged_payload_blocks_its_run_and_no_other(tmp_path):
             run = await engine.start(measures.options(id=name), 41)
             while not await run.history():
                 await engine._running().commit(lambda transaction: None)
-    change(path, "UPDATE event SET result = '42' WHERE run = 1")
+    change(path, "UPDATE durable_event SET result = '42' WHERE run = 1")
 
     async with durable.Engine(path) as engine:
         assert await (await engine.start(is_quick, 5)).result() == 5

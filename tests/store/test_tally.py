@@ -129,7 +129,10 @@ def test_triggers_of_a_file_are_never_run(tmp_path):
     path = tmp_path / "app.db"
     durable.run(path, tallied.options(id="a"), 2)
     made = apsw.Connection(str(path))
-    made.execute("CREATE TRIGGER evil AFTER INSERT ON run BEGIN UPDATE tally SET runs = 99; END")
+    made.execute(
+        "CREATE TRIGGER evil AFTER INSERT ON durable_run BEGIN UPDATE "
+        "durable_tally SET runs = 99; END"
+    )
     made.close()
 
     durable.run(path, tallied.options(id="b"), 2)
@@ -149,15 +152,15 @@ def test_counting_reads_no_run_that_nobody_has_in_hand(tmp_path, text):
         )
         assert runs.count(text) == {"completed": 4}
 
-    about_runs = [one for one in asked if "FROM run" in one]
-    assert all("INDEXED BY run_owned" in one for one in about_runs)
+    about_runs = [one for one in asked if "FROM durable_run" in one]
+    assert all("INDEXED BY durable_run_owned" in one for one in about_runs)
 
 
 def test_a_row_that_was_changed_by_hand_is_found_by_the_doctor(tmp_path):
     path = tmp_path / "app.db"
     durable.run(path, tallied.options(id="a"), 2)
     made = apsw.Connection(str(path))
-    made.execute("UPDATE tally SET runs = 7")
+    made.execute("UPDATE durable_tally SET runs = 7")
     made.close()
 
     with durable.view(path) as runs:

@@ -82,7 +82,7 @@ def desk(path):
 
 def events(path):
     looked = connect(path, read_only=True)
-    rows = looked.execute("SELECT seq FROM event WHERE run = 1 ORDER BY seq").fetchall()
+    rows = looked.execute("SELECT seq FROM durable_event WHERE run = 1 ORDER BY seq").fetchall()
     looked.close()
     return [seq for (seq,) in rows]
 
@@ -129,7 +129,7 @@ def test_of_two_states_for_one_run_in_a_transaction_the_later_counts(desk, path)
     desk.wait(4)
 
     looked = connect(path, read_only=True)
-    assert looked.execute("SELECT state, lost FROM run").get == ("parked", 3)
+    assert looked.execute("SELECT state, lost FROM durable_run").get == ("parked", 3)
     looked.close()
 
 
@@ -424,7 +424,14 @@ def test_a_full_disk_loses_nothing_and_goes_on_when_there_is_room(small_disk):
         logging.getLogger("durable.store").removeHandler(watch)
         desk.writer.close()
     looked = connect(str(path), read_only=True)
-    assert [n for (n,) in looked.execute("SELECT id FROM blob ORDER BY id")] == [1, 2, 3, 4, 5, 6]
+    assert [n for (n,) in looked.execute("SELECT id FROM durable_blob ORDER BY id")] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]
     assert looked.pragma("integrity_check") == "ok"
     looked.close()
 

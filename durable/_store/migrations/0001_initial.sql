@@ -1,9 +1,9 @@
 -- The first version of the file. Times are integer microseconds: `_us` columns count from the epoch
 -- (UTC), except those of `event`, which count from the run's `clock_us` (4 bytes instead of 8 in
 -- the row of which there are millions). Payload columns (ANY) hold JSON text, or the integer id of a
--- row in `blob` for payloads over 32 KiB. `v_runs`, `v_steps` and `v_events` are for people.
+-- row in `blob` for payloads over 32 KiB. `durable_runs`, `durable_steps` and `durable_events` are for people.
 
-CREATE TABLE worker (
+CREATE TABLE durable_worker (
   id         INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused: it is an offset in the lock file
   pid        INTEGER NOT NULL,
   host       TEXT    NOT NULL,
@@ -13,7 +13,7 @@ CREATE TABLE worker (
   workflows  TEXT    NOT NULL -- JSON list of the names it can run
 ) STRICT;
 
-CREATE TABLE run (
+CREATE TABLE durable_run (
   pk           INTEGER PRIMARY KEY,
   id           TEXT    NOT NULL,
   ordinal      INTEGER NOT NULL CHECK (ordinal >= 1),
@@ -69,23 +69,23 @@ CREATE TABLE run (
   CHECK (worker_id IS NULL OR closed_us IS NULL)
 ) STRICT;
 
-CREATE INDEX run_claimable ON run (workflow, priority, pk)
+CREATE INDEX durable_run_claimable ON durable_run (workflow, priority, pk)
  WHERE state = 'ready' AND worker_id IS NULL;
-CREATE INDEX run_wake ON run (workflow, wake_at_us)
+CREATE INDEX durable_run_wake ON durable_run (workflow, wake_at_us)
  WHERE state = 'parked' AND worker_id IS NULL AND wake_at_us IS NOT NULL;
-CREATE INDEX run_owned ON run (worker_id) WHERE worker_id IS NOT NULL;
-CREATE INDEX run_blocked ON run (workflow) WHERE state = 'blocked';
-CREATE INDEX run_state ON run (state, wait_kind);
-CREATE INDEX run_started ON run (started_us) WHERE started_us IS NOT NULL;
-CREATE INDEX run_closed ON run (closed_us) WHERE closed_us IS NOT NULL;
-CREATE INDEX run_workflow ON run (workflow);
-CREATE INDEX run_issue ON run (issue) WHERE issue IS NOT NULL;
-CREATE INDEX run_source ON run (source_pk) WHERE source_pk IS NOT NULL;
-CREATE INDEX run_parent ON run (parent_pk, parent_step) WHERE parent_pk IS NOT NULL;
+CREATE INDEX durable_run_owned ON durable_run (worker_id) WHERE worker_id IS NOT NULL;
+CREATE INDEX durable_run_blocked ON durable_run (workflow) WHERE state = 'blocked';
+CREATE INDEX durable_run_state ON durable_run (state, wait_kind);
+CREATE INDEX durable_run_started ON durable_run (started_us) WHERE started_us IS NOT NULL;
+CREATE INDEX durable_run_closed ON durable_run (closed_us) WHERE closed_us IS NOT NULL;
+CREATE INDEX durable_run_workflow ON durable_run (workflow);
+CREATE INDEX durable_run_issue ON durable_run (issue) WHERE issue IS NOT NULL;
+CREATE INDEX durable_run_source ON durable_run (source_pk) WHERE source_pk IS NOT NULL;
+CREATE INDEX durable_run_parent ON durable_run (parent_pk, parent_step) WHERE parent_pk IS NOT NULL;
 
 -- How many runs there are of which no newer ordinal exists, kept up by each writer's own triggers in
 -- the transaction that changes them: a list of a million runs shows its counts at once.
-CREATE TABLE tally (
+CREATE TABLE durable_tally (
   workflow TEXT    NOT NULL,
   state    TEXT    NOT NULL, -- as of run
   kind     TEXT    NOT NULL, -- its wait_kind, or ''
@@ -94,19 +94,19 @@ CREATE TABLE tally (
 ) STRICT, WITHOUT ROWID;
 
 -- Tags (name: tag) and attributes (name: attr.NAME), as runs were started with them.
-CREATE TABLE label (
+CREATE TABLE durable_label (
   name  TEXT    NOT NULL,
   value ANY     NOT NULL, -- text or number; true and false are texts here
   run   INTEGER NOT NULL,
   PRIMARY KEY (name, value, run)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX label_run ON label (run);
+CREATE INDEX durable_label_run ON durable_label (run);
 
 -- One row a fact. Kinds: 1 completed, 2 failed, 3 fired, 4 cancel requested, 5 patched, 6 received,
 -- 7 update accepted, 8 child completed, 9 child failed, 10 acted, 11 refused, 12 resolved,
 -- 13 rejected, 14 timed out.
-CREATE TABLE event (
+CREATE TABLE durable_event (
   run         INTEGER NOT NULL,
   seq         INTEGER NOT NULL CHECK (seq >= 1),
   kind        INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 14),
@@ -122,10 +122,10 @@ CREATE TABLE event (
 ) STRICT, WITHOUT ROWID;
 
 -- Messages are sent once: the ids of those that became events.
-CREATE INDEX event_message ON event (run, step) WHERE kind IN (6, 7, 12, 13);
+CREATE INDEX durable_event_message ON durable_event (run, step) WHERE kind IN (6, 7, 12, 13);
 
 -- Pending steps that have something to remember, or wait or run for longer than a second.
-CREATE TABLE step (
+CREATE TABLE durable_step (
   run          INTEGER NOT NULL,
   step         TEXT    NOT NULL,
   name         TEXT    NOT NULL,
@@ -144,14 +144,14 @@ CREATE TABLE step (
 ) STRICT, WITHOUT ROWID;
 
 -- Steps that run at most once, and were begun: they are not made again unless somebody says so.
-CREATE TABLE once (
+CREATE TABLE durable_once (
   run  INTEGER NOT NULL,
   step TEXT    NOT NULL,
   PRIMARY KEY (run, step)
 ) STRICT, WITHOUT ROWID;
 
 -- Steps that completed in an earlier ordinal and are done again: calls with keys of their own.
-CREATE TABLE redone (
+CREATE TABLE durable_redone (
   run     INTEGER NOT NULL,
   step    TEXT    NOT NULL,
   ordinal INTEGER NOT NULL, -- the one that did it again
@@ -159,7 +159,7 @@ CREATE TABLE redone (
 ) STRICT, WITHOUT ROWID;
 
 -- What a person changed of the policies of pending steps.
-CREATE TABLE policy (
+CREATE TABLE durable_policy (
   run     INTEGER NOT NULL,
   step    TEXT    NOT NULL,
   changes TEXT    NOT NULL, -- JSON
@@ -168,7 +168,7 @@ CREATE TABLE policy (
 
 -- Recorded ends that a person let pass although the code now asks with other arguments; '' is that
 -- of the run itself, whose result was redacted.
-CREATE TABLE accepted (
+CREATE TABLE durable_accepted (
   run  INTEGER NOT NULL,
   step TEXT    NOT NULL,
   PRIMARY KEY (run, step)
@@ -176,7 +176,7 @@ CREATE TABLE accepted (
 
 -- Which code went through a run's events, where that is not the one it began with: from one event on
 -- until the next row.
-CREATE TABLE code_span (
+CREATE TABLE durable_code_span (
   run      INTEGER NOT NULL,
   from_seq INTEGER NOT NULL,
   code     TEXT    NOT NULL, -- the fingerprint of the workflow's source
@@ -185,7 +185,7 @@ CREATE TABLE code_span (
 ) STRICT, WITHOUT ROWID;
 
 -- The source of workflows' code, by fingerprint; it stays when runs go, for it is small.
-CREATE TABLE source (
+CREATE TABLE durable_source (
   code     TEXT    PRIMARY KEY,
   workflow TEXT    NOT NULL,
   text     TEXT    NOT NULL,
@@ -195,7 +195,7 @@ CREATE TABLE source (
 ) STRICT, WITHOUT ROWID;
 
 -- What code said through Python's logging.
-CREATE TABLE log (
+CREATE TABLE durable_log (
   id      INTEGER PRIMARY KEY,
   run     INTEGER NOT NULL,
   at_us   INTEGER NOT NULL,
@@ -206,10 +206,10 @@ CREATE TABLE log (
   text    TEXT    NOT NULL
 ) STRICT;
 
-CREATE INDEX log_run ON log (run, id);
+CREATE INDEX durable_log_run ON durable_log (run, id);
 
 -- Like failures, grouped.
-CREATE TABLE issue (
+CREATE TABLE durable_issue (
   id          INTEGER PRIMARY KEY,
   fingerprint TEXT    NOT NULL UNIQUE,
   kind        TEXT    NOT NULL CHECK (kind IN ('failed', 'retrying', 'blocked', 'watchdog')),
@@ -225,10 +225,10 @@ CREATE TABLE issue (
   last_us     INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX issue_last ON issue (last_us);
+CREATE INDEX durable_issue_last ON durable_issue (last_us);
 
 -- How often an issue came up, by workflow, code and hour.
-CREATE TABLE issue_count (
+CREATE TABLE durable_issue_count (
   fingerprint TEXT    NOT NULL,
   hour        INTEGER NOT NULL, -- since the epoch
   workflow    TEXT    NOT NULL,
@@ -238,7 +238,7 @@ CREATE TABLE issue_count (
 ) STRICT, WITHOUT ROWID;
 
 -- Workflows and queues that a person stopped: what is started of them is paused.
-CREATE TABLE hold (
+CREATE TABLE durable_hold (
   kind  TEXT    NOT NULL CHECK (kind IN ('workflow', 'queue')),
   name  TEXT    NOT NULL,
   who   TEXT    NOT NULL,
@@ -249,7 +249,7 @@ CREATE TABLE hold (
 
 -- What somebody is to be told: a group that is new, or came up again after it was resolved. One at a
 -- time of each; a row goes when it was told.
-CREATE TABLE alert (
+CREATE TABLE durable_alert (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
   fingerprint TEXT    NOT NULL UNIQUE,
   what        TEXT    NOT NULL CHECK (what IN ('new', 'regressed')),
@@ -259,7 +259,7 @@ CREATE TABLE alert (
 ) STRICT;
 
 -- Acts on many runs: done in chunks, by whoever serves the file.
-CREATE TABLE job (
+CREATE TABLE durable_job (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,
   verb       TEXT    NOT NULL CHECK (verb IN (
                'retry', 'restart', 'cancel', 'terminate', 'pause', 'resume', 'rm', 'skip', 'fail',
@@ -278,10 +278,10 @@ CREATE TABLE job (
   ended_us   INTEGER
 ) STRICT;
 
-CREATE INDEX job_running ON job (id) WHERE state = 'running';
+CREATE INDEX durable_job_running ON durable_job (id) WHERE state = 'running';
 
 -- Runs for which the act was refused, and why.
-CREATE TABLE job_refusal (
+CREATE TABLE durable_job_refusal (
   job INTEGER NOT NULL,
   run INTEGER NOT NULL,
   why TEXT    NOT NULL,
@@ -289,7 +289,7 @@ CREATE TABLE job_refusal (
 ) STRICT, WITHOUT ROWID;
 
 -- Who repaired what, when and why.
-CREATE TABLE audit (
+CREATE TABLE durable_audit (
   id      INTEGER PRIMARY KEY AUTOINCREMENT,
   run     INTEGER,          -- NULL: of no single run
   verb    TEXT    NOT NULL,
@@ -299,10 +299,10 @@ CREATE TABLE audit (
   at_us   INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX audit_run ON audit (run, id);
+CREATE INDEX durable_audit_run ON durable_audit (run, id);
 
 -- Attempts that failed or were abandoned; a first attempt that succeeds has no row.
-CREATE TABLE attempt (
+CREATE TABLE durable_attempt (
   run        INTEGER NOT NULL,
   step       TEXT    NOT NULL,
   attempt    INTEGER NOT NULL CHECK (attempt >= 1),
@@ -315,7 +315,7 @@ CREATE TABLE attempt (
 ) STRICT, WITHOUT ROWID;
 
 -- What others ask of a run; its owner turns rows into events, in order, and deletes them.
-CREATE TABLE inbox (
+CREATE TABLE durable_inbox (
   id      INTEGER PRIMARY KEY AUTOINCREMENT,
   run     INTEGER NOT NULL,
   kind    TEXT    NOT NULL CHECK (kind IN (
@@ -327,11 +327,11 @@ CREATE TABLE inbox (
   at_us   INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX inbox_run ON inbox (run, id);
-CREATE INDEX inbox_key ON inbox (run, key) WHERE key <> '';
+CREATE INDEX durable_inbox_run ON durable_inbox (run, id);
+CREATE INDEX durable_inbox_key ON durable_inbox (run, key) WHERE key <> '';
 
 -- How updates and queries ended, for whoever asked. Of updates kept with the run.
-CREATE TABLE answer (
+CREATE TABLE durable_answer (
   run     INTEGER NOT NULL,
   key     TEXT    NOT NULL, -- the update's or query's id
   name    TEXT    NOT NULL,
@@ -342,7 +342,7 @@ CREATE TABLE answer (
 ) STRICT, WITHOUT ROWID;
 
 -- Signals that nobody received: their type did not fit, or the run had ended.
-CREATE TABLE letter (
+CREATE TABLE durable_letter (
   id      INTEGER PRIMARY KEY,
   run     INTEGER NOT NULL,
   seq     INTEGER,          -- its event, if it became one
@@ -353,11 +353,11 @@ CREATE TABLE letter (
   at_us   INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX letter_run ON letter (run);
-CREATE UNIQUE INDEX letter_seq ON letter (run, seq) WHERE seq IS NOT NULL;
+CREATE INDEX durable_letter_run ON durable_letter (run);
+CREATE UNIQUE INDEX durable_letter_seq ON durable_letter (run, seq) WHERE seq IS NOT NULL;
 
 -- Published values: the newest of each name.
-CREATE TABLE value (
+CREATE TABLE durable_value (
   run      INTEGER NOT NULL,
   name     TEXT    NOT NULL,
   payload  ANY     NOT NULL,
@@ -367,7 +367,7 @@ CREATE TABLE value (
 ) STRICT, WITHOUT ROWID;
 
 -- Streams: what runs and their activities append.
-CREATE TABLE item (
+CREATE TABLE durable_item (
   run      INTEGER NOT NULL,
   stream   TEXT    NOT NULL,
   position INTEGER NOT NULL CHECK (position >= 0),
@@ -381,24 +381,24 @@ CREATE TABLE item (
   PRIMARY KEY (run, stream, position)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE blob (
+CREATE TABLE durable_blob (
   id       INTEGER PRIMARY KEY,
   refs     INTEGER NOT NULL CHECK (refs >= 0),
   size     INTEGER NOT NULL, -- bytes before compression
   data     BLOB    NOT NULL  -- zlib
 ) STRICT;
 
-CREATE INDEX blob_free ON blob (id) WHERE refs = 0;
+CREATE INDEX durable_blob_free ON durable_blob (id) WHERE refs = 0;
 
-CREATE VIEW v_runs AS
+CREATE VIEW durable_runs AS
 SELECT pk, id, ordinal, workflow, state, worker_id, queue, priority, cause, lost, arguments, result,
        waits, parent_pk, strftime('%Y-%m-%dT%H:%M:%fZ', created_us / 1e6, 'unixepoch') AS created,
        strftime('%Y-%m-%dT%H:%M:%fZ', started_us / 1e6, 'unixepoch') AS started,
        strftime('%Y-%m-%dT%H:%M:%fZ', closed_us / 1e6, 'unixepoch') AS closed,
        strftime('%Y-%m-%dT%H:%M:%fZ', wake_at_us / 1e6, 'unixepoch') AS wakes
-  FROM run;
+  FROM durable_run;
 
-CREATE VIEW v_events AS
+CREATE VIEW durable_events AS
 SELECT run.id AS run_id, run.ordinal, event.seq,
        CASE event.kind WHEN 1 THEN 'completed' WHEN 2 THEN 'failed' WHEN 3 THEN 'fired'
                        WHEN 4 THEN 'cancel_requested' WHEN 5 THEN 'patched'
@@ -409,12 +409,12 @@ SELECT run.id AS run_id, run.ordinal, event.seq,
        event.step, event.name, event.arguments, event.result,
        strftime('%Y-%m-%dT%H:%M:%fZ', (run.clock_us + event.at_us) / 1e6, 'unixepoch') AS at,
        event.took_us
-  FROM event JOIN run ON run.pk = event.run;
+  FROM durable_event AS event JOIN durable_run AS run ON run.pk = event.run;
 
-CREATE VIEW v_steps AS
+CREATE VIEW durable_steps AS
 SELECT run_id, ordinal, step, name, kind AS state, at AS ended, took_us,
        NULL AS attempt, NULL AS error
-  FROM v_events WHERE step <> '' AND kind IN ('completed', 'failed')
+  FROM durable_events WHERE step <> '' AND kind IN ('completed', 'failed')
  UNION ALL
 SELECT run.id, run.ordinal, step.step, step.name, step.state, NULL, NULL, step.attempt, step.error
-  FROM step JOIN run ON run.pk = step.run;
+  FROM durable_step AS step JOIN durable_run AS run ON run.pk = step.run;

@@ -1,14 +1,14 @@
 -- :name insert_event
 -- :rows
 -- Recorded facts. A second row of one place in a history is a bug, and an error.
-INSERT INTO event (run, seq, kind, step, name, fingerprint, arguments, result, checksum, at_us,
+INSERT INTO durable_event (run, seq, kind, step, name, fingerprint, arguments, result, checksum, at_us,
                    took_us)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :name list_events
 -- A page of a history, in order.
 SELECT seq, kind, step, name, fingerprint, arguments, result, checksum, at_us, took_us
-  FROM event
+  FROM durable_event
  WHERE run = :run AND seq > :after
  ORDER BY seq
  LIMIT :limit
@@ -21,7 +21,7 @@ SELECT seq, kind, CAST(step AS BLOB), CAST(name AS BLOB), fingerprint,
        CASE typeof(result) WHEN 'text' THEN CAST(result AS BLOB)
                            WHEN 'blob' THEN NULL ELSE result END,
        checksum, at_us, took_us
-  FROM event
+  FROM durable_event
  WHERE run = :run AND seq > :after
  ORDER BY seq
  LIMIT :limit
@@ -29,21 +29,21 @@ SELECT seq, kind, CAST(step AS BLOB), CAST(name AS BLOB), fingerprint,
 -- :name count_received
 -- How many signals of each name came up to an event; names as bytes, as above.
 SELECT CAST(name AS BLOB), COUNT(*)
-  FROM event
+  FROM durable_event
  WHERE run = :run AND seq <= :until AND kind = 6
  GROUP BY 1
 
 -- :name list_patches
 -- The patches a history went through; they are known before its replay begins.
 SELECT name
-  FROM event
+  FROM durable_event
  WHERE run = :run AND kind = 5
  ORDER BY seq
 
 -- :name find_completed_after
 -- Steps that completed at or after a place in a history.
 SELECT step, name
-  FROM event
+  FROM durable_event
  WHERE run = :run AND seq > :after AND kind = 1
  ORDER BY seq
 
@@ -51,80 +51,80 @@ SELECT step, name
 -- :scan allowed (one run's history, when a person answers a token)
 -- Whether a step has ended, or its answer waits to be taken.
 SELECT seq
-  FROM event
+  FROM durable_event
  WHERE run = :run AND step = :step AND kind IN (1, 2, 12, 13)
  UNION ALL
 SELECT id
-  FROM inbox
+  FROM durable_inbox
  WHERE run = :run AND key = :step AND kind IN ('resolve', 'reject')
 
 -- :name copy_events
 -- A new ordinal keeps what was recorded before the failure's origin.
-INSERT INTO event (run, seq, kind, step, name, fingerprint, arguments, result, checksum, at_us,
+INSERT INTO durable_event (run, seq, kind, step, name, fingerprint, arguments, result, checksum, at_us,
                    took_us)
 SELECT :to, seq, kind, step, name, fingerprint, arguments, result, checksum, at_us, took_us
-  FROM event
+  FROM durable_event
  WHERE run = :run AND seq < :before
 
 -- :name share_blobs_of_events
 -- :scan allowed (the inner list is one run's history)
 -- Copied rows share their blobs with the originals.
-UPDATE blob
+UPDATE durable_blob AS blob
    SET refs = refs + v.uses
   FROM (SELECT payload, COUNT(*) AS uses
-          FROM (SELECT arguments AS payload FROM event
+          FROM (SELECT arguments AS payload FROM durable_event
                  WHERE run = :run AND seq < :before AND typeof(arguments) = 'integer'
                 UNION ALL
-                SELECT result FROM event
+                SELECT result FROM durable_event
                  WHERE run = :run AND seq < :before AND typeof(result) = 'integer')
          GROUP BY payload) AS v
  WHERE blob.id = v.payload
 
 -- :name share_blob
 -- One more row uses a blob.
-UPDATE blob
+UPDATE durable_blob
    SET refs = refs + 1
  WHERE id = :id
 
 -- :name delete_events_from
 -- A paused run is retried from the failure's origin: what it recorded from there on is dropped.
-DELETE FROM event
+DELETE FROM durable_event
  WHERE run = :run AND seq >= :from_seq
 
 -- :name insert_blob
 -- :rows
 -- A payload over 32 KiB.
-INSERT INTO blob (id, refs, size, data)
+INSERT INTO durable_blob (id, refs, size, data)
 VALUES (?, ?, ?, ?)
 
 -- :name get_blob
 -- One large payload.
 SELECT size, data
-  FROM blob
+  FROM durable_blob
  WHERE id = :id
 
 -- :name delete_blobs_of_inbox
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- Large messages became events, which have blobs of their own; nobody else uses these.
-DELETE FROM blob
+DELETE FROM durable_blob
  WHERE id IN (VALUES (?)) AND refs = 1
 
 -- :name unshare_blobs_of_inbox
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- Large messages that were sent again became events; the first one's row still uses the blob.
-UPDATE blob
+UPDATE durable_blob
    SET refs = refs - 1
  WHERE id IN (VALUES (?)) AND refs > 1
 
 -- :name share_blobs_of_inbox
 -- :scan allowed (the inner list is one run's inbox)
 -- Messages that were sent again share their blobs with the first ones.
-UPDATE blob
+UPDATE durable_blob AS blob
    SET refs = refs + v.uses
   FROM (SELECT payload, COUNT(*) AS uses
-          FROM inbox
+          FROM durable_inbox
          WHERE run = :run AND typeof(payload) = 'integer'
          GROUP BY payload) AS v
  WHERE blob.id = v.payload

@@ -6,7 +6,7 @@
 SELECT CASE WHEN created_us >= :since_us THEN created_us / 3600000000 END AS created,
        CASE WHEN closed_us >= :since_us THEN closed_us / 3600000000 END AS closed,
        state, COUNT(*)
-  FROM run
+  FROM durable_run
  WHERE created_us >= :since_us OR closed_us >= :since_us
  GROUP BY 1, 2, 3
 
@@ -21,7 +21,7 @@ SELECT CAST(workflow AS BLOB), COUNT(*), SUM(state = 'completed'), SUM(state = '
                ROW_NUMBER() OVER (PARTITION BY workflow
                                   ORDER BY closed_us - started_us NULLS LAST) AS place,
                COUNT(started_us) OVER (PARTITION BY workflow) AS timed
-          FROM run
+          FROM durable_run
          WHERE closed_us >= :since_us)
  GROUP BY 1
  ORDER BY 2 DESC, 1
@@ -36,7 +36,7 @@ SELECT CAST(name AS BLOB), COUNT(*), SUM(kind = 1), SUM(kind = 2),
   FROM (SELECT event.name, event.kind, event.took_us,
                ROW_NUMBER() OVER (PARTITION BY event.name ORDER BY event.took_us) AS place,
                COUNT(*) OVER (PARTITION BY event.name) AS timed
-          FROM run CROSS JOIN event
+          FROM durable_run AS run CROSS JOIN durable_event AS event
          WHERE (run.closed_us IS NULL OR run.closed_us >= :since_us)
            AND event.run = run.pk AND event.kind IN (1, 2)
            AND COALESCE(run.clock_us, run.created_us) + event.at_us >= :since_us)
@@ -47,7 +47,7 @@ SELECT CAST(name AS BLOB), COUNT(*), SUM(kind = 1), SUM(kind = 2),
 -- :name get_sizes
 -- :scan allowed (of the blobs their lengths; of the histories their ends, one look for each run)
 -- How much there is: runs, events, and blobs with their bytes. Numbers of events have no gaps.
-SELECT (SELECT COUNT(*) FROM run),
-       (SELECT COALESCE(SUM((SELECT MAX(seq) FROM event WHERE event.run = run.pk)), 0) FROM run),
-       (SELECT COUNT(*) FROM blob),
-       (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM blob)
+SELECT (SELECT COUNT(*) FROM durable_run AS run),
+       (SELECT COALESCE(SUM((SELECT MAX(seq) FROM durable_event AS event WHERE event.run = run.pk)), 0) FROM durable_run AS run),
+       (SELECT COUNT(*) FROM durable_blob),
+       (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM durable_blob)

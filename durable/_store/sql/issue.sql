@@ -2,34 +2,34 @@
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- Before it is counted: a group that is new, or was resolved, is to be told of.
-INSERT OR IGNORE INTO alert (fingerprint, run, at_us, what)
+INSERT OR IGNORE INTO durable_alert (fingerprint, run, at_us, what)
 SELECT v.column1, v.column2, v.column3, CASE WHEN issue.id IS NULL THEN 'new' ELSE 'regressed' END
-  FROM (VALUES (?, ?, ?)) AS v LEFT JOIN issue ON issue.fingerprint = v.column1
+  FROM (VALUES (?, ?, ?)) AS v LEFT JOIN durable_issue AS issue ON issue.fingerprint = v.column1
  WHERE issue.id IS NULL OR issue.state = 'resolved'
 
 -- :name list_alerts
 -- :scan allowed (of what is to be told: a few rows)
 -- What is to be told, the oldest first.
 SELECT id, fingerprint, what, run, worker_id, at_us
-  FROM alert
+  FROM durable_alert
  ORDER BY id
  LIMIT :limit
 
 -- :name claim_alert
 -- A worker tells it; no row back: another one was faster.
-UPDATE alert
+UPDATE durable_alert
    SET worker_id = :worker
  WHERE id = :id AND worker_id IS :before
 RETURNING id
 
 -- :name delete_alert
 -- It was told.
-DELETE FROM alert WHERE id = :id
+DELETE FROM durable_alert WHERE id = :id
 
 -- :name upsert_issue
 -- :rows
 -- One more of a kind. One that was resolved is open again.
-INSERT INTO issue (fingerprint, kind, type, title, function, place, sample, sample_run, first_us,
+INSERT INTO durable_issue (fingerprint, kind, type, title, function, place, sample, sample_run, first_us,
                    last_us)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (fingerprint) DO UPDATE
@@ -40,7 +40,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 -- :name count_issue
 -- :rows
 -- One more of a kind in its hour.
-INSERT INTO issue_count (fingerprint, workflow, code, hour)
+INSERT INTO durable_issue_count (fingerprint, workflow, code, hour)
 VALUES (?, ?, ?, ?)
     ON CONFLICT (fingerprint, hour, workflow, code) DO UPDATE
    SET seen = seen + 1
@@ -49,8 +49,8 @@ VALUES (?, ?, ?, ?)
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- A run belongs to the group of its last failure.
-UPDATE run
-   SET issue = (SELECT id FROM issue WHERE fingerprint = v.column2), error = v.column3
+UPDATE durable_run AS run
+   SET issue = (SELECT id FROM durable_issue WHERE fingerprint = v.column2), error = v.column3
   FROM (VALUES (?, ?, ?)) AS v
  WHERE run.pk = v.column1
 
@@ -58,7 +58,7 @@ UPDATE run
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- A run went on: what it was held up by is over.
-UPDATE run
+UPDATE durable_run
    SET issue = NULL, error = NULL
  WHERE pk IN (VALUES (?))
 
@@ -67,7 +67,7 @@ UPDATE run
 -- Groups of like failures, the one with the newest failure first.
 SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, seen,
        first_us, last_us
-  FROM issue
+  FROM durable_issue
  ORDER BY last_us DESC
  LIMIT :limit
 
@@ -75,31 +75,31 @@ SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, 
 -- One group, by its number or its fingerprint.
 SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, seen,
        first_us, last_us
-  FROM issue
+  FROM durable_issue
  WHERE id = :id
  UNION ALL
 SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, state, seen,
        first_us, last_us
-  FROM issue
+  FROM durable_issue
  WHERE fingerprint = :fingerprint
 
 -- :name count_open_of_issue
 -- Runs of a group that are open, or failed and go on as no other.
 SELECT COUNT(*)
-  FROM run
+  FROM durable_run AS run
  WHERE issue = :issue AND state IN ('ready', 'parked', 'paused', 'blocked', 'failed')
-   AND NOT EXISTS (SELECT 1 FROM run AS later WHERE later.source_pk = run.pk)
+   AND NOT EXISTS (SELECT 1 FROM durable_run AS later WHERE later.source_pk = run.pk)
 
 -- :name list_counts_of_issue
 -- How often a group came up, by hour, workflow and code.
 SELECT hour, workflow, code, seen
-  FROM issue_count
+  FROM durable_issue_count
  WHERE fingerprint = :fingerprint AND hour >= :from_hour
  ORDER BY hour, workflow, code
 
 -- :name set_state_of_issue
 -- A person mutes or resolves a group, or opens it again.
-UPDATE issue
+UPDATE durable_issue
    SET state = :state
  WHERE id = :id
 RETURNING id

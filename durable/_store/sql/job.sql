@@ -1,6 +1,6 @@
 -- :name insert_job
 -- An act on many runs is asked for.
-INSERT INTO job (verb, query, details, who, why, total, upto, created_us)
+INSERT INTO durable_job (verb, query, details, who, why, total, upto, created_us)
 VALUES (:verb, :query, :details, :who, :why, :total, :upto, :now_us)
 RETURNING id
 
@@ -8,7 +8,7 @@ RETURNING id
 -- One of them.
 SELECT id, verb, query, details, who, why, state, total, upto, after, done, refused, created_us,
        ended_us
-  FROM job
+  FROM durable_job
  WHERE id = :id
 
 -- :name list_jobs
@@ -16,7 +16,7 @@ SELECT id, verb, query, details, who, why, state, total, upto, after, done, refu
 -- A page of them, the newest first.
 SELECT id, verb, query, details, who, why, state, total, upto, after, done, refused, created_us,
        ended_us
-  FROM job
+  FROM durable_job
  ORDER BY id DESC
  LIMIT :limit
 
@@ -24,32 +24,32 @@ SELECT id, verb, query, details, who, why, state, total, upto, after, done, refu
 -- :scan allowed (over the index of those that are not done)
 -- Those that are not done yet, the oldest first.
 SELECT id
-  FROM job
+  FROM durable_job
  WHERE state = 'running'
  ORDER BY id
 
 -- :name advance_job
 -- Some more runs were looked at.
-UPDATE job
+UPDATE durable_job
    SET after = :after, done = done + :done, refused = refused + :refused
  WHERE id = :id
 
 -- :name end_job
 -- All runs were looked at, or a person stopped it.
-UPDATE job
+UPDATE durable_job
    SET state = :state, ended_us = :now_us
  WHERE id = :id AND state = 'running'
 RETURNING id
 
 -- :name insert_refusal
 -- The act was refused for a run.
-INSERT INTO job_refusal (job, run, why)
+INSERT INTO durable_job_refusal (job, run, why)
 VALUES (:job, :run, :why)
 
 -- :name list_refusals
 -- The runs for which the act was refused.
 SELECT run, why
-  FROM job_refusal
+  FROM durable_job_refusal
  WHERE job = :job
  ORDER BY run
  LIMIT :limit

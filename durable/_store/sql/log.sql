@@ -3,15 +3,15 @@
 -- :scan allowed (v is the list of values of this statement)
 -- What code of a run said through Python's logging, in the order given. A run may be deleted while
 -- lines of it wait, and its key given to another: the salt tells them apart.
-INSERT INTO log (run, at_us, level, logger, step, attempt, text)
+INSERT INTO durable_log (run, at_us, level, logger, step, attempt, text)
 SELECT run.pk, v.column3, v.column4, v.column5, v.column6, v.column7, v.column8
-  FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?)) AS v CROSS JOIN run
+  FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?)) AS v CROSS JOIN durable_run AS run
  WHERE run.pk = v.column1 AND run.salt = v.column2
 
 -- :name list_logs
 -- A page of what a run's code said, in order.
 SELECT id, at_us, level, logger, step, attempt, text
-  FROM log
+  FROM durable_log
  WHERE run = :run AND id > :after AND level >= :level
  ORDER BY id
  LIMIT :limit
@@ -19,7 +19,7 @@ SELECT id, at_us, level, logger, step, attempt, text
 -- :name list_last_logs
 -- The end of what a run's code said, the newest first.
 SELECT id, at_us, level, logger, step, attempt, text
-  FROM log
+  FROM durable_log
  WHERE run = :run AND level >= :level
  ORDER BY id DESC
  LIMIT :limit
@@ -27,22 +27,22 @@ SELECT id, at_us, level, logger, step, attempt, text
 -- :name count_logs
 -- How many lines are kept of a run: there is a limit.
 SELECT COUNT(*)
-  FROM log
+  FROM durable_log
  WHERE run = :run
 
 -- :name delete_logs_of_run
 -- The run is deleted.
-DELETE FROM log WHERE run = :run
+DELETE FROM durable_log WHERE run = :run
 
 -- :name insert_source
 -- :rows
 -- The source of a workflow's code, once for each fingerprint.
-INSERT INTO source (code, workflow, text, file, line, at_us)
+INSERT INTO durable_source (code, workflow, text, file, line, at_us)
 VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (code) DO NOTHING
 
 -- :name get_source
 -- The source of a workflow's code by its fingerprint.
 SELECT code, workflow, text, file, line, at_us
-  FROM source
+  FROM durable_source
  WHERE code = :code

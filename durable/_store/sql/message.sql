@@ -1,7 +1,7 @@
 -- :name upsert_answer
 -- :rows
 -- An update or query ended.
-INSERT INTO answer (run, key, name, state, result, at_us)
+INSERT INTO durable_answer (run, key, name, state, result, at_us)
 VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (run, key) DO UPDATE
    SET state = excluded.state, result = excluded.result, at_us = excluded.at_us
@@ -9,7 +9,7 @@ VALUES (?, ?, ?, ?, ?, ?)
 -- :name find_answer
 -- How an update or query ended, in the newest of the ordinals that go on from each other.
 SELECT answer.state, answer.name, answer.result
-  FROM run JOIN answer ON answer.run = run.pk
+  FROM durable_run AS run JOIN durable_answer AS answer ON answer.run = run.pk
  WHERE run.id = :id AND run.ordinal BETWEEN :first AND :last AND answer.key = :key
  ORDER BY run.ordinal DESC
  LIMIT 1
@@ -17,28 +17,28 @@ SELECT answer.state, answer.name, answer.result
 -- :name list_answers
 -- How the updates of one run ended; the answers to its queries, until they are read, too.
 SELECT key, name, state, result, at_us
-  FROM answer
+  FROM durable_answer
  WHERE run = :run
  ORDER BY key
  LIMIT :limit
 
 -- :name delete_answer
 -- Whoever asked has read it.
-DELETE FROM answer
+DELETE FROM durable_answer
  WHERE run = :run AND key = :key
 RETURNING result
 
 -- :name insert_letter
 -- :rows
 -- A signal that does not decode: kept, and no hindrance.
-INSERT INTO letter (run, seq, name, key, payload, why, at_us)
+INSERT INTO durable_letter (run, seq, name, key, payload, why, at_us)
 VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO NOTHING
 
 -- :name list_letters
 -- A run's dead letters.
 SELECT seq, name, payload, why, at_us
-  FROM letter
+  FROM durable_letter
  WHERE run = :run
  ORDER BY id
  LIMIT :limit
@@ -46,7 +46,7 @@ SELECT seq, name, payload, why, at_us
 -- :name upsert_value
 -- :rows
 -- A value was published.
-INSERT INTO value (run, name, payload, checksum, at_us)
+INSERT INTO durable_value (run, name, payload, checksum, at_us)
 VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (run, name) DO UPDATE
    SET payload = excluded.payload, checksum = excluded.checksum, at_us = excluded.at_us
@@ -55,56 +55,56 @@ VALUES (?, ?, ?, ?, ?)
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- Values are about to be replaced; what large ones held is used by nobody else.
-DELETE FROM blob
+DELETE FROM durable_blob
  WHERE refs = 1
    AND id IN (SELECT value.payload
                 FROM (VALUES (?, ?)) AS v
-                JOIN value ON value.run = v.column1 AND value.name = v.column2
+                JOIN durable_value AS value ON value.run = v.column1 AND value.name = v.column2
                WHERE typeof(value.payload) = 'integer')
 
 -- :name unshare_blobs_of_values
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- Values are about to be replaced; another ordinal's still use what large ones held.
-UPDATE blob
+UPDATE durable_blob
    SET refs = refs - 1
  WHERE refs > 1
    AND id IN (SELECT value.payload
                 FROM (VALUES (?, ?)) AS v
-                JOIN value ON value.run = v.column1 AND value.name = v.column2
+                JOIN durable_value AS value ON value.run = v.column1 AND value.name = v.column2
                WHERE typeof(value.payload) = 'integer')
 
 -- :name find_value
 -- A published value.
 SELECT payload, checksum, at_us
-  FROM value
+  FROM durable_value
  WHERE run = :run AND name = :name
 
 -- :name list_values
 -- All that a run has published.
 SELECT name, payload, checksum, at_us
-  FROM value
+  FROM durable_value
  WHERE run = :run
  ORDER BY name
 
 -- :name copy_values
 -- A new ordinal begins with what the last one published.
-INSERT INTO value (run, name, payload, checksum, at_us)
+INSERT INTO durable_value (run, name, payload, checksum, at_us)
 SELECT :to, name, payload, checksum, at_us
-  FROM value
+  FROM durable_value
  WHERE run = :run
 
 -- :name insert_item
 -- :rows
 -- Items of streams. Of a start that is made again after a crash, they are there already.
-INSERT INTO item (run, stream, position, step, attempt, number, seq, payload, checksum, at_us)
+INSERT INTO durable_item (run, stream, position, step, attempt, number, seq, payload, checksum, at_us)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (run, stream, position) DO NOTHING
 
 -- :name find_last_position
 -- Where a stream ends.
 SELECT position
-  FROM item
+  FROM durable_item
  WHERE run = :run AND stream = :stream AND seq < :before
  ORDER BY position DESC
  LIMIT 1
@@ -112,7 +112,7 @@ SELECT position
 -- :name list_items
 -- A page of a stream, in order.
 SELECT position, step, attempt, number, payload, checksum, at_us
-  FROM item
+  FROM durable_item
  WHERE run = :run AND stream = :stream AND position >= :from_position
  ORDER BY position
  LIMIT :limit
@@ -120,19 +120,19 @@ SELECT position, step, attempt, number, payload, checksum, at_us
 -- :name list_streams
 -- The streams of a run, and how many items they have.
 SELECT stream, COUNT(*)
-  FROM item
+  FROM durable_item
  WHERE run = :run
  GROUP BY stream
  ORDER BY stream
 
 -- :name copy_items
 -- A new ordinal begins with what was appended before the drain that it does anew.
-INSERT INTO item (run, stream, position, step, attempt, number, seq, payload, checksum, at_us)
+INSERT INTO durable_item (run, stream, position, step, attempt, number, seq, payload, checksum, at_us)
 SELECT :to, stream, position, step, attempt, number, seq, payload, checksum, at_us
-  FROM item
+  FROM durable_item
  WHERE run = :run AND seq < :redo_seq
 
 -- :name delete_items_from
 -- A run went back to a place in its history: what is appended from there on is appended anew.
-DELETE FROM item
+DELETE FROM durable_item
  WHERE run = :run AND seq >= :redo_seq

@@ -6,7 +6,7 @@ SELECT seq, kind, CAST(step AS BLOB), CAST(name AS BLOB), fingerprint,
        CASE WHEN kind IN (2, 4, 9, 11, 13) AND typeof(result) = 'text' THEN CAST(result AS BLOB)
             ELSE x'' END,
        at_us, took_us
-  FROM event
+  FROM durable_event
  WHERE run = :run AND seq > :after
  ORDER BY seq
  LIMIT :limit
@@ -17,7 +17,7 @@ SELECT seq, kind, CAST(step AS BLOB), CAST(name AS BLOB), fingerprint,
        CASE typeof(arguments) WHEN 'text' THEN CAST(arguments AS BLOB) ELSE x'' END,
        CASE typeof(result) WHEN 'text' THEN CAST(result AS BLOB) ELSE x'' END,
        at_us, took_us
-  FROM event INDEXED BY event_message
+  FROM durable_event INDEXED BY durable_event_message
  WHERE run = :run AND kind IN (6, 7, 12, 13)
  ORDER BY step
  LIMIT :limit
@@ -25,20 +25,20 @@ SELECT seq, kind, CAST(step AS BLOB), CAST(name AS BLOB), fingerprint,
 -- :name get_last_seq
 -- The number of the last event of a run; there are no gaps.
 SELECT COALESCE(MAX(seq), 0)
-  FROM event
+  FROM durable_event
  WHERE run = :run
 
 -- :name count_attempts
 -- How many attempts of each step failed, and when the first began.
 SELECT step, COUNT(*), MIN(started_us)
-  FROM attempt
+  FROM durable_attempt
  WHERE run = :run
  GROUP BY step
 
 -- :name list_attempt_times
 -- When the failed attempts of a run ran, step by step.
 SELECT step, attempt, state, started_us, ended_us
-  FROM attempt
+  FROM durable_attempt
  WHERE run = :run
  ORDER BY step, attempt
  LIMIT :limit
@@ -46,7 +46,7 @@ SELECT step, attempt, state, started_us, ended_us
 -- :name list_attempts_of_step
 -- The failed attempts of one step, the newest first.
 SELECT step, attempt, name, state, started_us, ended_us, error
-  FROM attempt
+  FROM durable_attempt
  WHERE run = :run AND step = :step
  ORDER BY attempt DESC
  LIMIT :limit
@@ -54,7 +54,7 @@ SELECT step, attempt, name, state, started_us, ended_us, error
 -- :name count_runs_of_workers
 -- How many runs each worker has in hand.
 SELECT worker_id, COUNT(*)
-  FROM run INDEXED BY run_owned
+  FROM durable_run INDEXED BY durable_run_owned
  WHERE worker_id IS NOT NULL
  GROUP BY worker_id
  ORDER BY worker_id
@@ -62,7 +62,7 @@ SELECT worker_id, COUNT(*)
 -- :name list_queues
 -- The queues of runs that could go on now: how many wait for a worker, and how many have one.
 SELECT queue, SUM(worker_id IS NULL), SUM(worker_id IS NOT NULL)
-  FROM run
+  FROM durable_run
  WHERE state = 'ready'
  GROUP BY queue
  ORDER BY queue

@@ -1,7 +1,7 @@
 -- :name insert_run
 -- :rows
 -- A start. The unique key decides between two starts of one id; the loser gets no row back.
-INSERT INTO run (id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
+INSERT INTO durable_run (id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
                  arguments, fingerprint, checksum, cause, code, created_us, started_us, clock_us,
                  root_pk, parent_pk, parent_step, on_parent_close, deadline_us, source_pk, redo_seq,
                  adopts, run_timeout_us, labels)
@@ -13,25 +13,25 @@ RETURNING pk, salt
 -- :rows
 -- :scan allowed (v is the list of values of this statement; a run has a few labels)
 -- Tags and attributes, where they are looked for.
-INSERT OR IGNORE INTO label (name, value, run)
+INSERT OR IGNORE INTO durable_label (name, value, run)
 SELECT one.value ->> 0,
        CASE json_type(one.value, '$[1]') WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'
             ELSE one.value ->> 1 END,
        run.pk
-  FROM (VALUES (?)) AS v JOIN run ON run.pk = v.column1 JOIN json_each(run.labels) AS one
+  FROM (VALUES (?)) AS v JOIN durable_run AS run ON run.pk = v.column1 JOIN json_each(run.labels) AS one
 
 -- :name update_run
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- An open run changes state: parked, handed back, ready again, paused or blocked. It does not park
 -- if something for it came in meanwhile.
-UPDATE run
+UPDATE durable_run AS run
    SET state = CASE WHEN v.column2 = 'parked'
-                     AND EXISTS (SELECT 1 FROM inbox WHERE inbox.run = run.pk)
+                     AND EXISTS (SELECT 1 FROM durable_inbox AS inbox WHERE inbox.run = run.pk)
                     THEN 'ready' ELSE v.column2 END,
        worker_id = v.column3, wake_at_us = v.column4,
        waits = CASE WHEN v.column2 <> 'parked'
-                      OR NOT EXISTS (SELECT 1 FROM inbox WHERE inbox.run = run.pk)
+                      OR NOT EXISTS (SELECT 1 FROM durable_inbox AS inbox WHERE inbox.run = run.pk)
                     THEN v.column5 END,
        lost = v.column6, alone = v.column7
   FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS v
@@ -41,7 +41,7 @@ UPDATE run
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- A run ends, in the transaction of its last event.
-UPDATE run
+UPDATE durable_run AS run
    SET state = v.column2, closed_us = v.column3, result = v.column4, result_checksum = v.column5,
        origin = v.column6, worker_id = NULL, wake_at_us = NULL, waits = NULL
   FROM (VALUES (?, ?, ?, ?, ?, ?)) AS v
@@ -51,19 +51,19 @@ UPDATE run
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- A closed run has no more requests to answer.
-DELETE FROM inbox WHERE run IN (VALUES (?))
+DELETE FROM durable_inbox WHERE run IN (VALUES (?))
 
 -- :name delete_steps_of_run
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- A closed run has no pending steps.
-DELETE FROM step WHERE run IN (VALUES (?))
+DELETE FROM durable_step WHERE run IN (VALUES (?))
 
 -- :name claim_run
 -- Take a free run that is ready, or parked and due. No row back: somebody else was faster. The time
 -- it waited for a worker does not count against its run_timeout; a child's ends with its parent's. What
 -- just waited as its worker stopped shows so until its code has been looked at.
-UPDATE run
+UPDATE durable_run
    SET state = 'ready', worker_id = :worker,
        wake_at_us = CASE WHEN state = 'ready' THEN wake_at_us END,
        waits = CASE WHEN state = 'ready' THEN waits END,
@@ -78,7 +78,7 @@ RETURNING started_us
 -- :name find_claimable
 -- Free runs of one workflow that are ready, most urgent and oldest first.
 SELECT priority, pk
-  FROM run
+  FROM durable_run
  WHERE state = 'ready' AND worker_id IS NULL AND workflow = :workflow
  ORDER BY priority, pk
  LIMIT :limit
@@ -87,7 +87,7 @@ SELECT priority, pk
 -- :scan allowed (the inbox holds only what nobody has taken yet)
 -- Free runs of one workflow that have begun, and have a message to read.
 SELECT DISTINCT run.pk
-  FROM inbox CROSS JOIN run ON run.pk = inbox.run
+  FROM durable_inbox AS inbox CROSS JOIN durable_run AS run ON run.pk = inbox.run
  WHERE run.state = 'ready' AND run.worker_id IS NULL AND run.started_us IS NOT NULL
    AND run.workflow = :workflow
  ORDER BY run.pk
@@ -98,7 +98,7 @@ SELECT DISTINCT run.pk
 -- workflow: runs that no worker here can run must not stand in the way of others. The index is named:
 -- without statistics the planner prefers that of states, and sorts every parked run.
 SELECT pk, wake_at_us
-  FROM run INDEXED BY run_wake
+  FROM durable_run INDEXED BY durable_run_wake
  WHERE state = 'parked' AND workflow = :workflow AND wake_at_us <= :now_us AND worker_id IS NULL
  ORDER BY wake_at_us
  LIMIT :limit
@@ -106,7 +106,7 @@ SELECT pk, wake_at_us
 -- :name find_next_wake
 -- When the next parked run of a workflow comes due, of those nobody holds in memory.
 SELECT wake_at_us
-  FROM run INDEXED BY run_wake
+  FROM durable_run INDEXED BY durable_run_wake
  WHERE state = 'parked' AND workflow = :workflow AND wake_at_us IS NOT NULL AND worker_id IS NULL
  ORDER BY wake_at_us
  LIMIT 1
@@ -118,13 +118,13 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
        on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, labels,
        error, issue, begun
-  FROM run
+  FROM durable_run
  WHERE pk = :pk
 
 -- :name get_owner_and_last_seq
 -- Whose an open run is, and its last event: asked in the transaction that records the next one.
-SELECT worker_id, (SELECT COALESCE(MAX(seq), 0) FROM event WHERE event.run = run.pk)
-  FROM run
+SELECT worker_id, (SELECT COALESCE(MAX(seq), 0) FROM durable_event AS event WHERE event.run = run.pk)
+  FROM durable_run AS run
  WHERE pk = :run AND closed_us IS NULL
 
 -- :name find_newest
@@ -134,7 +134,7 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
        on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, labels,
        error, issue, begun
-  FROM run
+  FROM durable_run
  WHERE id = :id
  ORDER BY ordinal DESC
  LIMIT 1
@@ -146,17 +146,17 @@ SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, que
        clock_us, closed_us, result, result_checksum, origin, root_pk, parent_pk, parent_step,
        on_parent_close, deadline_us, source_pk, redo_seq, adopts, run_timeout_us, labels,
        error, issue, begun
-  FROM run
+  FROM durable_run
  WHERE id = :id AND ordinal = :ordinal
 
 -- :name find_line
 -- The ordinals that go on from each other, this one among them: from the last that began anew to the
 -- one before the next that did.
 SELECT COALESCE((SELECT MAX(ordinal)
-                   FROM run
+                   FROM durable_run
                   WHERE id = :id AND ordinal <= :ordinal AND cause IN ('started', 'restarted')), 1),
        COALESCE((SELECT MIN(ordinal) - 1
-                   FROM run
+                   FROM durable_run
                   WHERE id = :id AND ordinal > :ordinal AND cause IN ('started', 'restarted')),
                 1 << 62)
 
@@ -164,7 +164,7 @@ SELECT COALESCE((SELECT MAX(ordinal)
 -- :scan allowed (along the index of ids, where no run has this very id)
 -- The ids that end with a text.
 SELECT DISTINCT id
-  FROM run
+  FROM durable_run
  WHERE substr(id, -length(:end)) = :end
  ORDER BY id
  LIMIT :limit
@@ -172,15 +172,15 @@ SELECT DISTINCT id
 -- :name get_last_key
 -- The key of the newest run, or 0.
 SELECT COALESCE(MAX(pk), 0)
-  FROM run
+  FROM durable_run
 
 -- :name list_workflows
 -- :scan allowed (over the names found so far)
 -- The names of all workflows in the file: a step from one to the next along the index.
   WITH RECURSIVE name (workflow) AS (
-         SELECT MIN(workflow) FROM run
+         SELECT MIN(workflow) FROM durable_run AS run
           UNION ALL
-         SELECT (SELECT MIN(run.workflow) FROM run WHERE run.workflow > name.workflow)
+         SELECT (SELECT MIN(run.workflow) FROM durable_run AS run WHERE run.workflow > name.workflow)
            FROM name
           WHERE name.workflow IS NOT NULL)
 SELECT workflow
@@ -191,7 +191,7 @@ SELECT workflow
 -- Ready runs in the hands of each worker, but for those whose rows say what they wait for; of one
 -- workflow, or of all.
 SELECT worker_id, COUNT(*)
-  FROM run INDEXED BY run_owned
+  FROM durable_run INDEXED BY durable_run_owned
  WHERE worker_id IS NOT NULL AND state = 'ready' AND wait_kind IS NULL
    AND (:workflow IS NULL OR workflow = :workflow)
  GROUP BY worker_id
@@ -201,12 +201,12 @@ SELECT worker_id, COUNT(*)
 -- :scan allowed (over the narrow index of states)
 -- Whether any run but those parked for later is open.
 SELECT COUNT(*)
-  FROM run
+  FROM durable_run
  WHERE state IN ('ready', 'parked')
 
 -- :name free_runs_of_worker
 -- The worker ended in order: its runs are free, and none of them was lost.
-UPDATE run
+UPDATE durable_run
    SET worker_id = NULL, alone = 0,
        waits = CASE WHEN state <> 'ready' OR wait_kind <> 'queued' THEN waits END
  WHERE worker_id = :worker
@@ -214,7 +214,7 @@ UPDATE run
 -- :name lose_runs_of_worker
 -- The worker died: those that were not just parked may have killed it. From the number of losses on
 -- from which a run is served alone, only the one that was is suspected any further.
-UPDATE run
+UPDATE durable_run
    SET worker_id = NULL, lost = lost + (state = 'ready' AND (lost < :lost_alone OR alone)), alone = 0,
        waits = CASE WHEN state <> 'ready' OR wait_kind <> 'queued' THEN waits END
  WHERE worker_id = :worker
@@ -222,14 +222,14 @@ UPDATE run
 -- :name wake_run
 -- A request came in: a parked run is looked at again. One that has not begun begins at its time. One
 -- that waited as its worker stopped waits for a worker now.
-UPDATE run
+UPDATE durable_run
    SET state = 'ready', wake_at_us = NULL, waits = NULL
  WHERE pk = :pk AND started_us IS NOT NULL
    AND (state = 'parked' OR (state = 'ready' AND worker_id IS NULL AND waits IS NOT NULL))
 
 -- :name close_run_from_outside
 -- Nobody holds the run, so the caller may close it.
-UPDATE run
+UPDATE durable_run
    SET state = :state, closed_us = :now_us, result = :result, result_checksum = :checksum,
        origin = 0, wake_at_us = NULL, waits = NULL
  WHERE pk = :pk AND worker_id IS NULL AND closed_us IS NULL
@@ -238,7 +238,7 @@ RETURNING pk
 -- :name ready_run
 -- A paused or blocked run is tried again. One that has not begun begins at its time: only then does
 -- it have one.
-UPDATE run
+UPDATE durable_run
    SET state = CASE WHEN wake_at_us IS NULL THEN 'ready' ELSE 'parked' END, waits = NULL, lost = 0,
        result = NULL, result_checksum = NULL, origin = NULL
  WHERE pk = :pk AND state IN ('paused', 'blocked') AND worker_id IS NULL
@@ -246,13 +246,13 @@ RETURNING pk
 
 -- :name ready_blocked_of_workflow
 -- Code has started that may fit: blocked runs are tried again, but not those that killed workers.
-UPDATE run
+UPDATE durable_run
    SET state = 'ready', waits = NULL
  WHERE state = 'blocked' AND workflow = :workflow AND lost < :lost_max
 
 -- :name pause_run
 -- A run that failed under on_failure="pause" keeps its failure while it waits for a person.
-UPDATE run
+UPDATE durable_run
    SET result = :result, result_checksum = :checksum, origin = :origin
  WHERE pk = :pk AND closed_us IS NULL
 
@@ -260,7 +260,7 @@ UPDATE run
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- The code did not come through the drain of this event: it is done anew.
-UPDATE run
+UPDATE durable_run AS run
    SET redo_seq = v.column2
   FROM (VALUES (?, ?)) AS v
  WHERE run.pk = v.column1
@@ -269,19 +269,19 @@ UPDATE run
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- The code of runs has come to its first wait, and nothing of it is recorded yet.
-UPDATE run
+UPDATE durable_run
    SET begun = 1
  WHERE pk IN (VALUES (?))
 
 -- :name note_recorded
 -- A transaction's step is recorded: its worker lives, and the code has not gone on from there yet.
-UPDATE run
+UPDATE durable_run
    SET redo_seq = :seq, lost = 0, alone = 0
  WHERE pk = :run
 
 -- :name renew_deadline
 -- A run that goes on from its failure has the whole of its time again.
-UPDATE run
+UPDATE durable_run
    SET deadline_us = :now_us + run_timeout_us
  WHERE pk = :pk AND run_timeout_us IS NOT NULL
 
@@ -289,16 +289,16 @@ UPDATE run
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- Children ended: their parents, if parked, are looked at again.
-UPDATE run
+UPDATE durable_run
    SET state = 'ready', wake_at_us = NULL, waits = NULL
  WHERE pk IN (SELECT child.parent_pk
-                FROM (VALUES (?)) AS v JOIN run AS child ON child.pk = v.column1)
+                FROM (VALUES (?)) AS v JOIN durable_run AS child ON child.pk = v.column1)
    AND (state = 'parked' OR (state = 'ready' AND worker_id IS NULL AND waits IS NOT NULL))
 
 -- :name find_child
 -- The child that a step of a run started: the newest, should there be more.
 SELECT pk
-  FROM run
+  FROM durable_run
  WHERE parent_pk = :parent AND parent_step = :step
  ORDER BY pk DESC
  LIMIT 1
@@ -307,7 +307,7 @@ SELECT pk
 -- :scan allowed (one run's children, in the order of their starts)
 -- The runs that a run started, oldest first.
 SELECT pk, parent_step
-  FROM run
+  FROM durable_run
  WHERE parent_pk = :parent
  ORDER BY pk
  LIMIT :limit
@@ -316,7 +316,7 @@ SELECT pk, parent_step
 -- :scan allowed (one run's children, in the order of their starts)
 -- What a tree shows of the runs that a run started, oldest first.
 SELECT pk, workflow, state, worker_id, waits, parent_step
-  FROM run
+  FROM durable_run
  WHERE parent_pk = :parent
  ORDER BY pk
  LIMIT :limit
@@ -324,19 +324,19 @@ SELECT pk, workflow, state, worker_id, waits, parent_step
 -- :name list_followers
 -- The runs that go on from a run, oldest first.
 SELECT pk
-  FROM run
+  FROM durable_run
  WHERE source_pk = :run
  ORDER BY pk
 
 -- :name list_open_children
 -- The open children that mind their parent's end.
 SELECT pk, on_parent_close
-  FROM run
+  FROM durable_run
  WHERE parent_pk = :parent AND closed_us IS NULL AND on_parent_close <> 'abandon'
  ORDER BY pk
 
 -- :name adopt_run
 -- A retried parent goes on with the child that its earlier ordinal started.
-UPDATE run
+UPDATE durable_run
    SET parent_pk = :parent, parent_step = :step
  WHERE pk = :pk

@@ -1,7 +1,7 @@
 -- :name upsert_step
 -- :rows
 -- A pending step begins to have something to remember.
-INSERT INTO step (run, step, name, state, attempt, scheduled_us, started_us, retry_at_us,
+INSERT INTO durable_step (run, step, name, state, attempt, scheduled_us, started_us, retry_at_us,
                   fingerprint, arguments, details, error)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (run, step) DO UPDATE
@@ -14,14 +14,14 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- The step has ended, or nobody waits for it any more.
-DELETE FROM step
+DELETE FROM durable_step
  WHERE (run, step) IN (VALUES (?, ?))
 
 -- :name list_steps
 -- What one run's pending steps remember.
 SELECT step, name, state, attempt, counted_from, scheduled_us, started_us, retry_at_us,
        fingerprint, arguments, details, error
-  FROM step
+  FROM durable_step
  WHERE run = :run
  ORDER BY step
 
@@ -29,8 +29,8 @@ SELECT step, name, state, attempt, counted_from, scheduled_us, started_us, retry
 -- :scan allowed (the runs in the hands of one worker; asked for one run by hand)
 -- The attempts of a worker that have begun and take long, oldest first.
 SELECT run.id, run.ordinal, step.name, step.started_us
-  FROM run INDEXED BY run_owned
-  JOIN step ON step.run = run.pk
+  FROM durable_run AS run INDEXED BY durable_run_owned
+  JOIN durable_step AS step ON step.run = run.pk
  WHERE run.worker_id = :worker AND step.state IN ('running', 'intent')
    AND step.started_us IS NOT NULL
  ORDER BY step.started_us
@@ -40,15 +40,15 @@ SELECT run.id, run.ordinal, step.name, step.started_us
 -- How many attempts of a worker wait for a place and come before one: they are more urgent, or as
 -- urgent and have waited for longer.
 SELECT COUNT(*)
-  FROM run INDEXED BY run_owned
-  JOIN step ON step.run = run.pk
+  FROM durable_run AS run INDEXED BY durable_run_owned
+  JOIN durable_step AS step ON step.run = run.pk
  WHERE run.worker_id = :worker AND step.state = 'queued'
    AND (run.priority, step.started_us, run.pk) < (:priority, :since_us, :run)
 
 -- :name find_waiting_retry
 -- A step of a run that waits for its next attempt, if there is one.
 SELECT step
-  FROM step
+  FROM durable_step
  WHERE run = :run AND state = 'retrying' AND retry_at_us > :now_us
  ORDER BY step
  LIMIT 1
@@ -56,21 +56,21 @@ SELECT step
 -- :name find_exhausted
 -- A step of a run whose attempts are used up, if there is one.
 SELECT step
-  FROM step
+  FROM durable_step
  WHERE run = :run AND state = 'exhausted'
  ORDER BY step
  LIMIT 1
 
 -- :name retry_steps_now
 -- A person asked for it: pending steps are tried now, and earlier attempts count no more.
-UPDATE step
+UPDATE durable_step
    SET state = 'retrying', retry_at_us = :now_us, counted_from = attempt, scheduled_us = :now_us
  WHERE run = :run AND state IN ('retrying', 'exhausted')
 
 -- :name insert_attempt
 -- :rows
 -- A failed or abandoned attempt. An attempt cut off by a crash may be made again and fail again.
-INSERT INTO attempt (run, step, attempt, name, state, started_us, ended_us, error)
+INSERT INTO durable_attempt (run, step, attempt, name, state, started_us, ended_us, error)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (run, step, attempt) DO UPDATE
    SET state = excluded.state, started_us = excluded.started_us, ended_us = excluded.ended_us,
@@ -79,14 +79,14 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 -- :name list_attempts
 -- The failed attempts of one run, step by step.
 SELECT step, attempt, name, state, started_us, ended_us, error
-  FROM attempt
+  FROM durable_attempt
  WHERE run = :run
  ORDER BY step, attempt
 
 -- :name insert_once
 -- :rows
 -- A step that runs at most once is about to begin.
-INSERT INTO once (run, step)
+INSERT INTO durable_once (run, step)
 VALUES (?, ?)
     ON CONFLICT (run, step) DO NOTHING
 
@@ -94,5 +94,5 @@ VALUES (?, ?)
 -- :rows
 -- :scan allowed (v is the list of values of this statement)
 -- A step that runs at most once was given up before its code began.
-DELETE FROM once
+DELETE FROM durable_once
  WHERE (run, step) IN (VALUES (?, ?))

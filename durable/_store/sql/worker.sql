@@ -1,24 +1,24 @@
 -- :name insert_worker
 -- A worker is known from here on; the byte at its id is locked before this commits.
-INSERT INTO worker (pid, host, started_us, state, workflows)
+INSERT INTO durable_worker (pid, host, started_us, state, workflows)
 VALUES (:pid, :host, :started_us, 'live', :workflows)
 RETURNING id
 
 -- :name get_worker_state
 -- The fence: every write transaction of a worker begins with this.
 SELECT state
-  FROM worker
+  FROM durable_worker
  WHERE id = :id
 
 -- :name get_worker
 -- Who a worker is: an engine that opens a path again finds its own row, or another file.
 SELECT pid, started_us
-  FROM worker
+  FROM durable_worker
  WHERE id = :id
 
 -- :name end_worker
 -- The worker closed in order, or was found dead.
-UPDATE worker
+UPDATE durable_worker
    SET state = :state, ended_us = :now_us
  WHERE id = :id AND state = 'live'
 RETURNING id
@@ -27,12 +27,12 @@ RETURNING id
 -- :scan allowed (a handful of rows: ended ones are deleted)
 -- Workers that have not ended in order; whether they live is asked of the kernel.
 SELECT id, pid, host, started_us, workflows
-  FROM worker
+  FROM durable_worker
  WHERE state = 'live'
  ORDER BY id
 
 -- :name delete_ended_workers
 -- :scan allowed (a handful of rows)
 -- Ended workers own nothing; the newest hundred are kept for `durable show`.
-DELETE FROM worker
+DELETE FROM durable_worker
  WHERE state <> 'live' AND id < :before

@@ -175,7 +175,8 @@ def hostile_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with contextlib.closing(sqlite3.connect(path)) as made, made:
         text = deep.encode()
         made.execute(
-            "UPDATE run SET arguments = ?, checksum = ? WHERE id = 'deep'", (deep, checksum(text))
+            "UPDATE durable_run SET arguments = ?, checksum = ? WHERE id = 'deep'",
+            (deep, checksum(text)),
         )
     return path
 
