@@ -19,7 +19,7 @@ PYTEST ?=
 QUICK := not long and not bench and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo check format test browser screenshots coverage crash bench vendor build clean
+.PHONY: help dev demo check format test browser beside screenshots coverage crash bench vendor build clean
 
 help:  ## say what there is
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z]+:.*##/ {printf "make %-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test: $(VENV)/test.stamp  ## run the tests on all cores; PYTEST="-k retry -x" is
 
 browser: $(VENV)/test.stamp $(VENV)/browser.stamp  ## run the tests of the pages in a real browser, which is installed where apt can
 	@$(BIN)/python -m pytest -m browser tests/web/pages $(PYTEST)
+
+beside: $(VENV)/beside.stamp  ## run the tests with pandas, SQLAlchemy, Django and others beside an engine
+	@$(BIN)/python -m pytest tests/beside $(PYTEST)
 
 screenshots: $(VENV)/browser.stamp  ## make the pictures of the README anew, in docs/pictures
 	@PYTHONPATH=. $(BIN)/python tests/web/pages/screenshots.py docs/pictures
@@ -99,7 +102,7 @@ $(VENV)/package.stamp: $(VENV)/made.stamp pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/test.stamp $(VENV)/check.stamp $(VENV)/build.stamp: $(VENV)/%.stamp: $(VENV)/package.stamp
+$(VENV)/test.stamp $(VENV)/check.stamp $(VENV)/build.stamp $(VENV)/beside.stamp: $(VENV)/%.stamp: $(VENV)/package.stamp
 	@echo "installing the tools: $*"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group $*
 	@touch $@

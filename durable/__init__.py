@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from durable.errors import ForkedEngine as ForkedEngine
     from durable.errors import HeartbeatTimeout as HeartbeatTimeout
     from durable.errors import IdConflict as IdConflict
+    from durable.errors import LogLost as LogLost
     from durable.errors import NotADurableFile as NotADurableFile
     from durable.errors import NotDurable as NotDurable
     from durable.errors import NotInActivity as NotInActivity
@@ -142,7 +143,7 @@ _HOMES = {
     "durable.errors": (
         "ActivityError ActivityTimeout Blocked CodeMisfit CommitUnknown DefinitionError "
         "DurableError FileCorrupt FileMoved FileTooNew FilterError ForkedEngine HeartbeatTimeout "
-        "IdConflict "
+        "IdConflict LogLost "
         "NotADurableFile NotDurable NotInActivity NotInWorkflow OutcomeUnknown OwnershipLost "
         "PayloadError PayloadTooLarge PromiseRejected QueryFailed ReadOnly RetryAfter "
         "RowRefused RunCancelled RunClosed RunFailed RunNotFound RunTerminated RunTimedOut "
@@ -191,6 +192,7 @@ __all__ = [
     "Item",
     "Job",
     "Limits",
+    "LogLost",
     "Misfit",
     "NotADurableFile",
     "NotDurable",

@@ -814,7 +814,7 @@ def run_until_stopped(engine: Engine, *, until_idle: bool = False) -> None:
             if until_idle:
                 await engine.wait_idle()
             else:
-                await asyncio.Event().wait()
+                await engine._running().reopening.failed
 
     serving: Coroutine[Any, Any, None] = serve()
     asyncio.run(serving)

@@ -44,6 +44,7 @@
         ├── SQLiteTooOld            the SQLite library has a known corruption bug
         ├── FileCorrupt             SQLite says the file is damaged
         ├── FileMoved               it was moved, deleted or replaced while it was open
+        ├── LogLost                 its write-ahead log was deleted or replaced while it was open
         ├── StoreBusy               other processes kept the file locked
         ├── RowRefused              the file takes a row never: nothing of its change is in it
         ├── CommitUnknown           a commit failed: it may or may not be in the file
@@ -75,6 +76,7 @@ __all__ = [
     "ForkedEngine",
     "HeartbeatTimeout",
     "IdConflict",
+    "LogLost",
     "NotADurableFile",
     "NotDurable",
     "NotInActivity",
@@ -360,6 +362,10 @@ class FileCorrupt(StoreError):
 
 class FileMoved(StoreError):
     """The path leads to another file by now, or to none: nothing more is written or read."""
+
+
+class LogLost(StoreError):
+    """The write-ahead log beside the file was deleted or replaced while it was open."""
 
 
 class StoreBusy(StoreError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -27,21 +26,19 @@ from durable._runtime.inbox import Inbox, may_end
 from durable._runtime.jobs import Jobs
 from durable._runtime.keeping import Keeper
 from durable._runtime.outside import Outside
+from durable._runtime.reopening import ENDS_THE_WRITER, Reopening
 from durable._runtime.runs import LOST_MAX, LiveRun, Rows
 from durable._runtime.switching import SwitchInterval
 from durable._runtime.threads import Threads
 from durable._runtime.timers import TimerHandle, Timers
 from durable._runtime.waits import waits_of
 from durable._runtime.watchdog import Watchdog
-from durable._store.connection import moved, real_path
+from durable._store.connection import real_path
 from durable._store.rows import RunRow, row_of
 from durable._store.store import Store
 from durable._store.writer import Change, Transaction
 from durable.errors import (
-    CommitUnknown,
     FileMoved,
-    NotADurableFile,
-    OwnershipLost,
     PayloadError,
     RowRefused,
     StoreError,
@@ -120,16 +117,12 @@ class Worker:
         self._claim_again = self._will_claim = False
         self._wake_timer: TimerHandle | None = None
         self._take_over_timer: asyncio.TimerHandle | None = None
-        self._restart: asyncio.Task[None] | None = None
-        self._trouble: BaseException | None = None
-        """Why the file is being opened again."""
-        self._started_us = 0
         self.only: int | None = None
         self.after_event: Callable[[LiveRun], bool] | None = None
         """For tests: called after each committed event; True if the run was taken care of."""
         self.threads = Threads(limits.threads_max)
         self._switching = SwitchInterval(limits.switch_interval_us)
-        self.failed: asyncio.Future[None] = self._loop.create_future()
+        self.reopening = Reopening(self, self._loop)
 
     # -- opening and closing ---------------------------------------------------------------------
 
@@ -149,14 +142,14 @@ class Worker:
             deliver=partial(self.call_from_thread, self._deliver),
             on_foreign_commit=partial(self.call_from_thread, self._others_committed),
             create=self.id == 0,
+            is_again=self.reopening.is_after_unknown,
         )
         try:
             if self.id:
-                self._leave_previous()
+                self.reopening.leave_previous()
             names = list(self._names())
             now_us = self.now_us()
             self.id = self.store.open_worker(encode_document(names).decode(), now_us)
-            self._started_us = now_us
             for row in self.store.dead_workers():
                 self._take_over_now(row.id)
             for name in names:
@@ -164,6 +157,8 @@ class Worker:
         except BaseException:
             self.store.close()
             raise
+        self.reopening.opened(now_us)
+        self.store.writer.settle()
         self.store.writer.start()
         logs.install()
         self._switching.shorten()
@@ -174,17 +169,6 @@ class Worker:
         self.claim()
         self.jobs.look()
         self.alerts.look()
-
-    def _leave_previous(self) -> None:
-        """Opened again: the worker this was has ended, and did not die; none of its runs killed it.
-
-        Raises:
-            FileMoved: It never was one of this file, so it is another, whose keys mean other runs.
-        """
-        if not self.store.reader.knows_worker(self.id, os.getpid(), self._started_us):
-            raise moved(self.store.path)
-        operation = self.store.end_worker(self.id, self.now_us())
-        self.store.writer.commit_now(Change(operation=operation))
 
     def is_here(self) -> bool:
         """Say whether the caller is on the loop that this engine runs on."""
@@ -199,18 +183,15 @@ class Worker:
         Raises:
             StoreError: Why that is.
         """
-        if self._is_open or self._trouble is None:
-            return
-        if isinstance(self._trouble, FileMoved):
-            raise moved(self.store.path)
-        raise StoreError(f"{self.store.path} is being opened again: {self._trouble}")
+        refusal = None if self._is_open else self.reopening.refusal()
+        if refusal is not None:
+            raise refusal
 
     async def close(self, grace_s: float) -> None:
         """Stop: nothing new begins, attempts get their grace time, what is left is done later."""
         self._stopping = True
         self.activities.stop(self.live.values())
-        if self._restart is not None:
-            self._restart.cancel()
+        self.reopening.cancel()
         deadline = self._loop.time() + grace_s
         while self._has_grace and self.activities.is_busy:
             if self._loop.time() >= deadline:
@@ -223,7 +204,7 @@ class Worker:
             await asyncio.sleep(0.01)
         self._close_now(orderly=True)
         self.activities.leave_behind()
-        self._end_waiters()
+        self.end_waiters()
         self.threads.close()
 
     def stop_at_once(self) -> None:
@@ -251,9 +232,9 @@ class Worker:
         self._stopping = True
         self.activities.is_stopping = True
         self._close_now(orderly=False)
-        self._end_waiters()
+        self.end_waiters()
 
-    def _end_waiters(self, error: StoreError | None = None) -> None:
+    def end_waiters(self, error: StoreError | None = None) -> None:
         """Tell all who wait for a run that the engine is closed, or why it cannot say."""
         waiting = [waiter for waiters in self._waiters.values() for waiter in waiters]
         self._waiters.clear()
@@ -302,9 +283,7 @@ class Worker:
         self._in_flight += 1
         self._progress += 1
         if not self._is_open:
-            change.error = CommitUnknown("the engine is opening the file again; ask once more")
-            if isinstance(self._trouble, FileMoved):
-                change.error = moved(self.store.path)
+            change.error = self.reopening.refusal() or StoreError("the engine is closed")
             self._deliver([change])
         elif self._batch:
             self._batch.append(change)
@@ -372,7 +351,7 @@ class Worker:
             # Whoever asked may have been cancelled meanwhile: what is in the file counts.
             if change.error is None:
                 self.look_soon()
-            elif isinstance(change.error, CommitUnknown | FileMoved | OwnershipLost):
+            elif isinstance(change.error, ENDS_THE_WRITER):
                 self.commit_failed(change.error)
             if future.done():
                 return
@@ -385,52 +364,26 @@ class Worker:
         return await future
 
     def commit_failed(self, error: BaseException) -> None:
-        """A commit's outcome is unknown, or the worker was declared dead: begin again as another.
+        """Begin again as another worker: what is in memory may be ahead of the file."""
+        if not self._stopping:
+            self.reopening.begin(error)
 
-        The file of before, or none: a new one would be empty, and another's keys mean other runs.
-        Whatever is in memory may be ahead of the file, so all of it is dropped and read again.
-        """
-        if self._stopping or self._restart is not None:
-            return
-        self.log.error("%s; the engine opens the file again", error)
-        self._trouble = error
-        self._restart = self._loop.create_task(self._begin_again())
-
-    async def _begin_again(self) -> None:
-        wait_s = 0.05
-        if isinstance(self._trouble, FileMoved):
-            self._end_waiters(self._trouble)
+    async def leave_file(self) -> None:
+        """Drop everything that is in memory, and close the file."""
         self._close_now(orderly=False)
         self.store.locks.release(self.id)
         while self._in_flight:  # noqa: ASYNC110  the writer has ended, and handed back everything
             await asyncio.sleep(0)
-        while True:
-            try:
-                self._loading.clear()
-                self._claiming = False
-                self.open()
-            except StoreError as error:
-                self._still_closed(error)
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, 2.0)
-            else:
-                break
-        self._restart = self._trouble = None
+        self._loading.clear()
+        self._claiming = False
+
+    def opened_again(self) -> None:
+        """Tell who waits for runs what has become of them meanwhile."""
+        self.claim()
         for pk in list(self._waiters):
             row = self.store.reader.find_run(pk)
             if row is not None and not row.is_open:
                 self.notify(pk, row.state)
-
-    def _still_closed(self, error: StoreError) -> None:
-        """Note why the file cannot be opened again; each reason is said once."""
-        if isinstance(error, NotADurableFile):  # Missing, empty or of another program.
-            error = moved(self.store.path)
-        if str(error) == str(self._trouble):
-            return
-        self.log.error("%s; trying again", error)
-        self._trouble = error
-        if isinstance(error, FileMoved):
-            self._end_waiters(error)
 
     def blob(self, payload: bytes, rows: Rows) -> int:
         """Add a row for a large payload; return its id."""
@@ -539,7 +492,7 @@ class Worker:
 
     def claim(self) -> None:
         """Look for free runs, ready or due, and take them."""
-        if self._stopping or self._restart is not None:
+        if self._stopping or self.reopening.is_under_way:
             return
         if self._claiming:
             self._claim_again = True
@@ -585,7 +538,7 @@ class Worker:
 
     def _load_key(self, pk: int) -> None:
         self._loading.discard(pk)
-        if self._stopping or self._restart is not None or pk in self.live:
+        if self._stopping or self.reopening.is_under_way or pk in self.live:
             return
         row = self.store.reader.find_run(pk)
         if row is not None and row.worker_id == self.id:
@@ -754,7 +707,7 @@ class Worker:
     # -- others ----------------------------------------------------------------------------------
 
     def _others_committed(self) -> None:
-        if self._stopping or self._restart is not None:
+        if self._stopping or self.reopening.is_under_way:
             return
         self.inbox.look()
         self.claim()
@@ -786,12 +739,13 @@ class Worker:
     @property
     def is_serving(self) -> bool:
         """Whether the file is open and runs may go on."""
-        return self._is_open and not self._stopping and self._restart is None
+        return self._is_open and not self._stopping and not self.reopening.is_under_way
 
     def _watch_others(self) -> None:
         self._take_over_timer = self._loop.call_later(TAKE_OVER_EVERY_S, self._watch_others)
         try:
             self.store.reader.refuse_moved()
+            self.reopening.look_beside()
             dead = [row for row in self.store.dead_workers() if row.id != self.id]
         except FileMoved as error:
             self.commit_failed(error)

@@ -16,6 +16,7 @@ import apsw
 
 from durable._clock import new_salt
 from durable._store.connection import connect, explain, real_path
+from durable._store.queries import QUERIES
 from durable.errors import FileCorrupt, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ def _copy(path: str, partial: str) -> None:
                 while not backup.done:
                     backup.step(PAGES_PER_STEP)
             source.execute("ROLLBACK")
+            # It is another file: whoever has the original open does not go on in it.
+            target.execute(QUERIES["renew_generation"].text)
             # One file that needs no other: whoever opens it for writing makes it a log again.
             target.pragma("journal_mode", "delete")
         except apsw.Error as error:

@@ -1,24 +1,28 @@
 """Opening the file: what is refused, and each setting with its reason.
 
-Law: nothing in this process but SQLite may open the database, its ``-wal`` or its ``-shm``: closing
-any descriptor of them drops SQLite's locks, and committed rows are lost (tried). So nothing here
-looks at the bytes of an existing file; the checks ask SQLite.
+Law: nothing in this process but SQLite and `file_guard` may open the database or its ``-shm``:
+closing any descriptor of them drops SQLite's locks, and committed rows are lost (tried). So nothing
+here looks at the bytes of an existing file; the checks ask SQLite. Each connection is counted by
+the guard, and closed by it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import time
 from array import array
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 import apsw
 
 from durable._clock import uniform
+from durable._store.file_guard import FileGuard, OpenLog, file_guard
 from durable.errors import (
     FileCorrupt,
     FileMoved,
@@ -32,12 +36,15 @@ from durable.errors import (
 __all__ = [
     "APPLICATION_ID",
     "FILE_VERSION",
+    "Connection",
     "connect",
     "explain",
     "fair_waiting",
     "moved",
     "moved_probe",
     "real_path",
+    "replaced",
+    "too_new",
 ]
 
 # "dura" in ASCII: `file` and `PRAGMA application_id` show whose file it is.
@@ -91,7 +98,40 @@ def real_path(path: str | os.PathLike[str]) -> str:
     return str(resolved)
 
 
-def connect(path: str, *, create: bool = False, read_only: bool = False) -> apsw.Connection:
+class Connection(apsw.Connection):
+    """A connection that the guard of its file knows."""
+
+    guard: FileGuard | None = None
+    log: OpenLog | None = None
+    is_accepted: bool = False
+    """Whether the file is known to be ours: until then its log is not written back."""
+
+    def close(self, force: bool = False) -> None:
+        """Close it; with the last one of all the log is copied into the file."""
+        guard, self.guard = self.guard, None
+        if guard is None:
+            super().close(force)
+            return
+        is_whole = self.is_accepted and (self.log is None or not self.log.is_lost())
+        copy = partial(_copy_log, self.filename) if is_whole else _nothing
+        guard.leave(partial(super().close, force), copy)
+        if self.log is not None:
+            self.log.close()
+
+
+def _copy_log(path: str) -> None:
+    """Copy the log into the file, and delete it: SQLite does so as its last connection closes."""
+    try:
+        last = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+    except apsw.Error:  # It cannot be written to: whoever opens it next may.
+        return
+    with contextlib.suppress(apsw.Error), contextlib.closing(last):
+        for setting in _SETTINGS:
+            setting(last)
+        last.execute("SELECT COUNT(*) FROM sqlite_schema").fetchall()
+
+
+def connect(path: str, *, create: bool = False, read_only: bool = False) -> Connection:
     """Open a connection with our settings; no row is written.
 
     What is refused is refused before anything is changed: neither the journal mode of the file nor
@@ -120,17 +160,21 @@ def connect(path: str, *, create: bool = False, read_only: bool = False) -> apsw
         raise explain(error, path) from error
 
 
-def _open_for_writing(path: str, *, create: bool) -> apsw.Connection:
+def _open_for_writing(path: str, *, create: bool) -> Connection:
     connection = _open(path, apsw.SQLITE_OPEN_READWRITE, may_be_empty=create)
     try:
         _use_wal(connection, path)
+        # Read once more: a file that had no log until now has its log and index from here on.
+        connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchall()
+        if connection.guard is not None and connection.log is None:
+            connection.log = connection.guard.settle()
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _open_read_only(path: str) -> apsw.Connection:
+def _open_read_only(path: str) -> Connection:
     try:
         return _open(path, apsw.SQLITE_OPEN_READONLY, may_be_empty=False)
     except (apsw.ReadOnlyError, apsw.CantOpenError):
@@ -142,20 +186,37 @@ def _open_read_only(path: str) -> apsw.Connection:
         return _open(f"file:{quote(path)}?immutable=1", flags, may_be_empty=False)
 
 
-def _open(name: str, flags: int, *, may_be_empty: bool) -> apsw.Connection:
-    connection = apsw.Connection(name, flags=flags, statementcachesize=STATEMENT_CACHE_ENTRIES)
+def _open(name: str, flags: int, *, may_be_empty: bool) -> Connection:
+    guard = None
+    if not flags & apsw.SQLITE_OPEN_URI:  # What never changes needs no guard.
+        guard = file_guard(name)
+        guard.enter()
     try:
-        # Until the file is known to be ours, closing it must not write its log back. Where there is
-        # none, closing removes the empty one that reading made.
+        connection = Connection(name, flags=flags, statementcachesize=STATEMENT_CACHE_ENTRIES)
+    except BaseException:
+        if guard is not None:
+            guard.leave(_nothing, _nothing)
+        raise
+    connection.guard = guard
+    try:
+        # The guard decides when the log is copied. Where there is none, closing a file that is not
+        # ours removes the empty one that reading made.
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(_has_log(connection.filename)))
         for setting in _SETTINGS:
             setting(connection)
         _refuse_foreign(connection, connection.filename, may_be_empty=may_be_empty)
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+        if guard is not None:
+            connection.log = guard.settle()
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(guard is not None))
+        connection.is_accepted = True
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _nothing() -> None:
+    pass
 
 
 def _has_log(path: str) -> bool:
@@ -205,6 +266,22 @@ def moved(path: str) -> FileMoved:
     return FileMoved(
         f"{path} was moved, deleted or replaced while it was open; nothing more is written. Put it "
         "back, or stop the process"
+    )
+
+
+def replaced(path: str) -> FileMoved:
+    """Return the error of a path that leads to another file by now."""
+    return FileMoved(
+        f"{path} was replaced by another file while it was open, and this process does not go on "
+        "in that one; nothing was written to it. Start again to use it"
+    )
+
+
+def too_new(path: str, version: int) -> FileTooNew:
+    """Return the error of a file whose version this library does not know."""
+    return FileTooNew(
+        f"{path} was written by a newer durable (file version {version}, this one knows "
+        f"{FILE_VERSION}); it was not changed. Upgrade durable"
     )
 
 
@@ -279,10 +356,7 @@ def _refuse_foreign(connection: apsw.Connection, path: str, *, may_be_empty: boo
         if not may_be_empty:
             raise NotADurableFile(f"{path} is empty; an Engine or durable.run makes its tables")
     elif version > FILE_VERSION:
-        raise FileTooNew(
-            f"{path} was written by a newer durable (file version {version}, this one knows "
-            f"{FILE_VERSION}); it was not changed. Upgrade durable"
-        )
+        raise too_new(path, version)
 
 
 def _create_private(path: str) -> None:

@@ -1,33 +1,66 @@
-"""Who lives: one locked byte of ``app.db-lock`` for each worker.
+"""Who lives: one locked byte of ``app.db-lock`` for each worker, and one for who writes.
 
-POSIX record locks are freed by the kernel when the process dies, kept while it is stopped, and not
-inherited by fork. They belong to the process, though: a second descriptor sees its own process's
-locks as free, and closing *any* descriptor of the file drops them all. Hence the laws of this
-module: it alone opens the lock file, once per process and file, and never closes it while a byte is
-held; workers of this process are told apart in memory.
+The locks are those of an open file description: freed by the kernel when the process dies, kept
+while it is stopped, and kept when somebody else in the process reads or copies the file and closes
+it, which drops POSIX locks. A forked child would keep them, so it closes its descriptors at once.
+Where a platform has no such locks they are POSIX locks, which belong to the process. Hence the laws
+of this module: it alone opens the lock file, once per process and file, and never closes it while a
+byte is held; workers of this process are told apart in memory.
 
-Source: POSIX fcntl(2), "Advisory record locking"; tried by experiment.
+The byte of who writes is a second layer under SQLite's own write lock: two processes of ours never
+write at once, whatever has become of SQLite's locks.
+
+The file holds one record: of which database it is, how many logs of it were begun, and which files
+the database and its log were then. A database whose log is missing, or that is another than the log
+beside it belongs to, is known by it.
+
+Source: fcntl(2), "Advisory record locking" and "Open file description locks"; tried by experiment.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import stat
 import struct
-import sys
 import threading
+from collections.abc import Callable, Iterator
 
-__all__ = ["LockFile", "lock_file"]
+import attrs
 
-# struct flock: Linux on 64 bits has (type, whence, start, length, pid), macOS (start, length, pid,
-# type, whence).
-_LINUX = "hhxxxxqqixxxx"
-_MACOS = "qqihh"
+from durable._clock import steady_s
+from durable._store.file_guard import Identity, flock, identity, kind_of, set_lock
+
+__all__ = ["LockFile", "Record", "lock_file"]
+
+# Ids of workers are rows' keys, and never come near it.
+_WRITE_BYTE = 1 << 62
+_RECORD = struct.Struct("=8sqqQQQQ")
+_MAGIC = b"durable1"
+# Each worker looks once a second whether its lock file is at its place; twice that, and some.
+NEW_S = 2.5
 
 _files: dict[str, LockFile] = {}
 _guard = threading.Lock()
+
+
+@attrs.frozen
+class Record:
+    """What the lock file says of the database beside it.
+
+    Attributes:
+        generation: Which database it is; see ``durable_meta``.
+        logs: How many logs of it were begun, as its newest commit known here says.
+        file: The database then.
+        log: Its log then.
+    """
+
+    generation: int
+    logs: int
+    file: Identity
+    log: Identity
 
 
 class LockFile:
@@ -39,6 +72,8 @@ class LockFile:
         self._pid = 0
         self._held: set[int] = set()
         self._users = 0
+        self._made_s: float | None = None
+        self._writing = threading.Lock()
 
     def open(self) -> None:
         """Count one more user, opening the file for the first; 0600 as all our files.
@@ -49,16 +84,25 @@ class LockFile:
             OSError: It can be neither made nor read, or is no regular file.
         """
         with _guard:
-            if not self._is_ours:
-                # A forked child: the locks stayed with the parent. The descriptor is closed: that
-                # drops locks of this process alone, and it has none.
-                if self._fd >= 0:
-                    os.close(self._fd)
-                self._fd, self._held, self._users = -1, set(), 0
             if self._fd < 0:
-                self._fd = _open(self._path)
+                self._fd, is_made = _open(self._path)
+                self._made_s = steady_s() if is_made else None
                 self._pid = os.getpid()
             self._users += 1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this process has it open."""
+        return self._is_ours
+
+    def exists(self) -> bool:
+        """Say whether there is one beside the database."""
+        return identity(self._path) is not None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this process has just made it, so that others may hold bytes of one before it."""
+        return self._made_s is not None and steady_s() - self._made_s < NEW_S
 
     def close(self) -> None:
         """Count one user less; the file is closed with the last, when no byte is held."""
@@ -66,6 +110,13 @@ class LockFile:
             if self._is_ours:
                 self._users = max(0, self._users - 1)
                 self._close_unused()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: let go what the parent holds, which goes on holding it."""
+        self._writing = threading.Lock()
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._held, self._users = -1, set(), 0
 
     def hold(self, worker: int) -> bool:
         """Lock a worker's byte; False if another worker has it, of this process or another.
@@ -77,12 +128,8 @@ class LockFile:
             assert self._is_ours, "the lock file was not opened in this process"
             if worker in self._held:
                 return False
-            try:
-                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, worker)
-            except OSError as error:
-                if error.errno in {errno.EACCES, errno.EAGAIN}:
-                    return False
-                raise
+            if not set_lock(self._fd, fcntl.F_WRLCK, worker, 1):
+                return False
             self._held.add(worker)
             return True
 
@@ -90,7 +137,7 @@ class LockFile:
         """Unlock a worker's byte."""
         with _guard:
             if worker in self._held and self._is_ours:
-                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, worker)
+                set_lock(self._fd, fcntl.F_UNLCK, worker, 1)
                 self._held.discard(worker)
                 self._close_unused()
 
@@ -106,24 +153,105 @@ class LockFile:
     def is_held(self, worker: int) -> bool:
         """Ask whether the worker lives, without touching its lock."""
         with _guard:
-            # In a forked child the set tells about the parent, which the kernel knows better.
-            if worker in self._held and self._is_ours:
+            if worker in self._held:
                 return True
-            mac = sys.platform == "darwin"
-            wanted = (
-                struct.pack(_MACOS, worker, 1, 0, fcntl.F_WRLCK, os.SEEK_SET)
-                if mac
-                else struct.pack(_LINUX, fcntl.F_WRLCK, os.SEEK_SET, worker, 1, 0)
-            )
-            answer = fcntl.fcntl(self._fd, fcntl.F_GETLK, wanted)
-            kind = struct.unpack(_MACOS, answer)[3] if mac else struct.unpack(_LINUX, answer)[0]
-            return bool(kind != fcntl.F_UNLCK)
+            if self._fd < 0:  # In a forked child, which asks with what its parent opened.
+                self._fd, _ = _open(self._path)
+                self._pid = os.getpid()
+            answer = fcntl.fcntl(self._fd, fcntl.F_GETLK, flock(fcntl.F_WRLCK, worker, 1))
+            return kind_of(answer) != fcntl.F_UNLCK
+
+    @contextlib.contextmanager
+    def writing(self, wait: Callable[[int], bool]) -> Iterator[None]:
+        """Hold the byte of who writes; of this process's writers one at a time has it.
+
+        Args:
+            wait: Called with the number of tries so far while somebody else has it; False: no more.
+
+        Raises:
+            TimeoutError: Somebody else had it all the time.
+        """
+        tries = 0
+        while not self._take_turn():
+            if not wait(tries):
+                raise TimeoutError
+            tries += 1
+        try:
+            yield
+        finally:
+            self._end_turn()
+
+    def _take_turn(self) -> bool:
+        if not self._writing.acquire(blocking=False):
+            return False
+        try:
+            has_turn = set_lock(self._fd, fcntl.F_WRLCK, _WRITE_BYTE, 1)
+        except OSError as error:
+            if error.errno == errno.EBADF:  # For asking alone: SQLite's own lock has to do.
+                return True
+            self._writing.release()
+            raise
+        if not has_turn:
+            self._writing.release()
+        return has_turn
+
+    def _end_turn(self) -> None:
+        with contextlib.suppress(OSError):
+            set_lock(self._fd, fcntl.F_UNLCK, _WRITE_BYTE, 1)
+        self._writing.release()
+
+    def is_gone(self) -> bool:
+        """Say whether the file is not at its place any more: deleted, or replaced."""
+        found = os.fstat(self._fd)
+        return identity(self._path) != (found.st_dev, found.st_ino)
+
+    def make_again(self) -> None:
+        """Make a file that is gone again, or take the one that is there; lock what is held in it.
+
+        Raises:
+            OSError: There can be none, or somebody else has one of the bytes in it.
+        """
+        with _guard:
+            fd, _ = _open(self._path)
+            try:
+                for worker in self._held:
+                    if not set_lock(fd, fcntl.F_WRLCK, worker, 1):
+                        raise BlockingIOError(errno.EAGAIN, "another process has a worker's byte")
+            except OSError:
+                os.close(fd)
+                raise
+            # The old one is a file of no name by now; whoever is in it for a turn leaves it first.
+            with self._writing:
+                before, self._fd = self._fd, fd
+            os.close(before)
+
+    def find_record(self) -> Record | None:
+        """Return what the file says of the database beside it; None if nothing."""
+        data = os.pread(self._fd, _RECORD.size, 0)
+        if len(data) < _RECORD.size:
+            return None
+        magic, generation, logs, *numbers = _RECORD.unpack(data)
+        if magic != _MAGIC:
+            return None
+        return Record(generation, logs, (numbers[0], numbers[1]), (numbers[2], numbers[3]))
+
+    def write_record(self, record: Record) -> None:
+        """Say of which database this is; nothing is synced."""
+        data = _RECORD.pack(_MAGIC, record.generation, record.logs, *record.file, *record.log)
+        with contextlib.suppress(OSError):
+            os.pwrite(self._fd, data, 0)
 
 
-def _open(path: str) -> int:
+def _open(path: str) -> tuple[int, bool]:
+    """Open the lock file; say whether it was made now."""
     flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    is_made = False
     try:
-        fd = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fd = os.open(path, flags | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            is_made = True
+        except FileExistsError:
+            fd = os.open(path, flags | os.O_RDWR)
     except OSError as error:
         if error.errno not in {errno.EACCES, errno.EROFS, errno.EPERM}:
             raise
@@ -131,7 +259,18 @@ def _open(path: str) -> int:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, f"{path} is no regular file")
-    return fd
+    return fd, is_made
+
+
+def _leave_to_parent() -> None:
+    """In a forked child: close what is the parent's; it would be held while the child lives."""
+    if _guard.locked():  # By a thread that the child has not.
+        _guard.release()
+    for one in _files.values():
+        one.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def lock_file(database: str) -> LockFile:

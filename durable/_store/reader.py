@@ -47,6 +47,8 @@ __all__ = ["Reader"]
 # A page of a history: it bounds what a replay holds of a long one.
 EVENTS_PER_PAGE = 2_000
 RUNS_PER_PAGE_MAX = 1_000
+# How often what was read beside a foreign close is read again.
+READ_TRIES = 3
 _KINDS = frozenset(map(int, Kind))
 
 
@@ -61,6 +63,7 @@ class Reader:
         self._path = path
         self._connection = connect(path, read_only=True)
         self._has_moved = moved_probe(self._connection)
+        self._losses = 0
         self._pid = os.getpid()
 
     @property
@@ -70,6 +73,9 @@ class Reader:
 
     def close(self) -> None:
         """Close the connection."""
+        with contextlib.suppress(apsw.Error):
+            if self._has_moved():  # What is at its place by now has a log of its own.
+                self._connection.is_accepted = False
         self._connection.close()
 
     def refuse_moved(self) -> None:
@@ -106,7 +112,7 @@ class Reader:
                 f"{self._path} was opened before a fork; open it again in the child process"
             )
         try:
-            return self._connection.execute(text, values).fetchall()
+            return self._read(text, values)
         except apsw.Error as error:
             raise explain(error, self._path) from error
         except UnicodeDecodeError as error:
@@ -114,6 +120,27 @@ class Reader:
                 f"{self._path} is damaged: {statement} finds text that is not UTF-8 "
                 f"({error.object!r:.80}); restore a backup of it"
             ) from error
+
+    def _read(self, text: str, values: Sequence[object] | dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Read, and once more if SQLite's locks were dropped meanwhile by somebody else's close."""
+        for _ in range(READ_TRIES):
+            try:
+                found = self._connection.execute(text, values).fetchall()
+            except apsw.CorruptError:
+                if not self._was_disturbed():
+                    raise
+            else:
+                if not self._was_disturbed():
+                    return found
+        return self._connection.execute(text, values).fetchall()
+
+    def _was_disturbed(self) -> bool:
+        """Say whether SQLite's locks were dropped since this was asked last."""
+        guard, losses = self._connection.guard, self._losses
+        if guard is None or self._connection.in_transaction:
+            return False
+        self._losses = guard.losses()
+        return self._losses != losses
 
     def all(self, name: str, /, **values: Any) -> list[tuple[Any, ...]]:
         """Run a named statement that reads; return its rows."""
@@ -538,6 +565,16 @@ class Reader:
         """Return a number that changes with each commit of anybody else."""
         version: int = self._connection.execute("PRAGMA data_version").get
         return version
+
+    def find_last_seq(self, run: int) -> int:
+        """Return a run's last event; 0 if it has none, -1 if there is no such run."""
+        rows = self._all("find_last_seq", run=run)
+        return -1 if not rows else rows[0][0]
+
+    def meta(self, name: str) -> int:
+        """Return a number that is true of the file as a whole."""
+        number: int = self._all("get_meta", name=name)[0][0]
+        return number
 
     def knows_worker(self, worker: int, pid: int, started_us: int) -> bool:
         """Say whether a worker has been one of this file; ids alone are in every file."""

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Callable
 
+from durable._clock import SystemClock
 from durable._store.connection import connect, real_path
+from durable._store.file_guard import Identity
 from durable._store.locks import lock_file
 from durable._store.migrate import migrate
 from durable._store.reader import Reader
 from durable._store.rows import LOST_ALONE, WorkerRow
+from durable._store.wholeness import MISSING, find_missing, has_log, refuse_other_log
 from durable._store.writer import Change, Transaction, Writer
 from durable.errors import StoreError
 
 __all__ = ["Store"]
 
+logger = logging.getLogger("durable.store")
+
+# How long readers are waited for when the log must be emptied before anything else.
+EMPTY_WAIT_S = 5.0
+
 
 class Store:
-    """One open file: a writer, a reader, and the locks of its workers."""
+    """One open file: a writer, a reader, and the locks of its workers.
+
+    Args:
+        path: The file.
+        durability: See `Writer`.
+        deliver: See `Writer`.
+        on_foreign_commit: See `Writer`.
+        create: Whether it is made if it does not exist.
+        is_again: It is opened again, after a commit or a checkpoint whose outcome is not known: the
+            log is emptied before anything is committed.
+
+    Raises:
+        StoreError: What is wrong with the file.
+    """
 
     def __init__(
         self,
@@ -29,24 +51,61 @@ class Store:
         deliver: Callable[[list[Change]], None],
         on_foreign_commit: Callable[[], None],
         create: bool = True,
+        is_again: bool = False,
     ) -> None:
         self.path = real_path(path)
-        connection = connect(self.path, create=create)
-        try:
-            migrate(connection, self.path)
-        finally:
-            connection.close()
         self.locks = lock_file(self.path)
         with contextlib.ExitStack() as undo:
+            if self.locks.exists():
+                self._open_locks(undo)
+                refuse_other_log(self.path, self.locks)
+            had_log = has_log(self.path)
+            connection = connect(self.path, create=create)
             try:
-                self.locks.open()
-            except OSError as error:
-                raise StoreError(f"{self.path}-lock cannot be opened: {error.strerror}") from error
-            undo.callback(self.locks.close)
-            self.writer = Writer(self.path, durability, deliver, on_foreign_commit)
+                migrate(connection, self.path)
+            finally:
+                connection.close()
+            if not self.locks.is_open:
+                self._open_locks(undo)
+            record = self.locks.find_record()
+            self.writer = Writer(self.path, durability, deliver, on_foreign_commit, self.locks)
             undo.callback(self.writer.close)
+            if is_again:
+                self.writer.log.empty(EMPTY_WAIT_S)
             self.reader = Reader(self.path)
+            undo.callback(self.reader.close)
+            missing = find_missing(self.reader, record, self.locks.is_held, had_log=had_log)
+            if missing:
+                self._tell_missing(missing)
             undo.pop_all()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it has to be opened again before it is of use."""
+        return self.writer.is_broken or self.writer.log.is_lost()
+
+    @property
+    def file(self) -> Identity | None:
+        """Device and inode of the database that is open."""
+        return self.writer.log.file
+
+    @property
+    def generation(self) -> int:
+        """Which database this is: a backup of it is another."""
+        return self.writer.log.generation
+
+    def _open_locks(self, undo: contextlib.ExitStack) -> None:
+        try:
+            self.locks.open()
+        except OSError as error:
+            raise StoreError(f"{self.path}-lock cannot be opened: {error.strerror}") from error
+        undo.callback(self.locks.close)
+
+    def _tell_missing(self, text: str) -> None:
+        """Say it loudly, and write it down: from the next commit on nothing shows it."""
+        logger.error("%s", text)
+        row = (None, MISSING, "durable", text, "{}", SystemClock().wall_us())
+        self.writer.commit_now(Change(rows=[("insert_audit", row)]))
 
     def close(self) -> None:
         """Commit what is queued and close everything."""
@@ -97,7 +156,13 @@ class Store:
         return worker
 
     def dead_workers(self) -> list[WorkerRow]:
-        """Return the workers whose process is gone: nobody holds their byte."""
+        """Return the workers whose process is gone: nobody holds their byte.
+
+        None while the lock file is new: it may have been deleted under workers that live, which
+        notice that within a second and lock their bytes in this one.
+        """
+        if self.locks.is_new:
+            return []
         return [row for row in self.reader.live_workers() if not self.locks.is_held(row.id)]
 
     def take_over(self, worker: int, now_us: int) -> Callable[[Transaction], bool]:

@@ -10,8 +10,9 @@ Laws:
 * A failed COMMIT means *unknown*: SQLite may bring the transaction back after a crash. The writer
   stops for good; its owner opens a new one and reads again. Errors before COMMIT are rolled back
   and tried again: a full disk or a busy file is nobody's outcome.
-* Each transaction looks, before its COMMIT, whether the path still leads to the file: what goes
-  into one that was moved, deleted or replaced is lost, so it is not said to be durable.
+* Each transaction looks, before its COMMIT, whether the path still leads to the file, and the log
+  is at its place: what goes into one that was moved, deleted or replaced is lost, so it is not said
+  to be durable. It looks whether SQLite's locks were dropped meanwhile, too; then it begins again.
 * What no second try can mend (a row the file refuses, a value SQLite cannot hold, a bug in an
   operation) fails the change it belongs to, and every later event of the same run: a history has
   no gaps. The run's owner blocks it, and only then its events are taken again.
@@ -35,20 +36,24 @@ import msgspec
 
 from durable._clock import steady_s
 from durable._store.connection import (
-    BUSY_DEADLINE_S,
+    FILE_VERSION,
     connect,
     explain,
-    fair_waiting,
     moved,
     moved_probe,
+    too_new,
 )
 from durable._store.cursor import Cursor, Guard, UserError
+from durable._store.locks import LockFile
 from durable._store.queries import QUERIES, batches
+from durable._store.wal import WriteAheadLog
 from durable.errors import (
     CommitUnknown,
     DurableError,
+    FileCorrupt,
     FileMoved,
     ForkedEngine,
+    LogLost,
     OwnershipLost,
     RowRefused,
     StoreError,
@@ -69,12 +74,10 @@ TRANSACTION_WARN_S = 1.0
 CHANGES_PER_COMMIT_MAX = 4_000
 # How long the idle writer sleeps between two looks for commits of other processes.
 POLL_IDLE_S = 0.01
-# 16 MiB of 4 KiB pages: the log is checkpointed then, between two transactions.
-CHECKPOINT_PAGES = 4_000
-# A log of 64 MiB is worth a short wait for readers and other writers, so that it can begin anew.
-RESTART_PAGES = 4 * CHECKPOINT_PAGES
-RESTART_WAIT_S = 0.05
 RETRY_S_MIN, RETRY_S_MAX = 0.05, 2.0
+# How often a transaction begins again because SQLite's locks were dropped. After that the byte of
+# who writes has to do: only writers that are not ours do not know it.
+ALONE_TRIES = 5
 # The operator, or time, can mend these; every other error belongs to what was written.
 _PASSING = (
     apsw.BusyError,
@@ -87,9 +90,8 @@ _PASSING = (
     apsw.PermissionsError,
     apsw.ProtocolError,
     apsw.InterruptError,
-    apsw.CorruptError,
-    apsw.NotADBError,
 )
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError)
 
 # Statements of one transaction run in this order, so that rows exist before they are changed.
 _ORDER = (
@@ -144,6 +146,14 @@ class _UserEnded(Exception):
             return False
         change.error = self.__cause__
         return True
+
+
+class _LocksLost(Exception):
+    """A foreign close has dropped SQLite's locks of this process during a transaction."""
+
+
+class _LogTaken(Exception):
+    """The log is not at its place any more; nothing was committed."""
 
 
 class Transaction:
@@ -308,6 +318,16 @@ def _comes_alone(change: Change) -> bool:
     return not change.rows
 
 
+def _wrote_nothing(change: Change) -> bool:
+    """Say whether all of a change was rolled back."""
+    return (
+        change.error is not None
+        and not change.rows
+        and change.event is None
+        and change.start is None
+    )
+
+
 def _event_of(change: Change) -> tuple[Any, ...] | None:
     """Return the first row a change adds to a history."""
     if change.event is not None:
@@ -324,6 +344,7 @@ class Writer:
         deliver: Called from the writer's thread with the changes of a transaction; hands them to
             the owner's thread, which calls each ``done``.
         on_foreign_commit: Called from the writer's thread when another process has committed.
+        locks: The lock file beside it.
     """
 
     def __init__(
@@ -332,6 +353,7 @@ class Writer:
         durability: str,
         deliver: Callable[[list[Change]], None],
         on_foreign_commit: Callable[[], None],
+        locks: LockFile,
     ) -> None:
         self._path = path
         self._deliver = deliver
@@ -342,12 +364,10 @@ class Writer:
         for trigger in _TRIGGERS:
             self._connection.execute(QUERIES[trigger].text)
         self._has_moved = moved_probe(self._connection)
+        self.log = WriteAheadLog(path, self._connection, locks)
         self._connection.pragma("synchronous", self._synchronous)
         self._transaction = Transaction(self._connection)
         self._pid = os.getpid()
-        self._wal_pages = 0
-        self._checkpoint_at = CHECKPOINT_PAGES
-        self._connection.set_wal_hook(self._note_wal)
         self._data_version = 0
         self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -358,7 +378,11 @@ class Writer:
         self.worker: int | None = None
         """The worker whose row is the fence; None for a client, which has none."""
         self.commits = 0
-        self.checkpoints = 0
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it commits nothing more: its owner has to open the file again."""
+        return self._broken is not None
 
     def start(self) -> None:
         """Start the thread."""
@@ -420,9 +444,9 @@ class Writer:
             self._changes.put(None)
             self._thread.join()
             self._thread = None
-        with contextlib.suppress(apsw.Error):
-            if self._broken is None and not self._has_moved():
-                self._connection.pragma("optimize")
+        with self._guard, contextlib.suppress(apsw.Error):
+            if self._has_moved():  # What is at its place by now has a log of its own.
+                self._connection.is_accepted = False
         self._connection.close()
 
     # -- the thread ------------------------------------------------------------------------------
@@ -465,38 +489,16 @@ class Writer:
                 self._data_version = version
                 self._on_foreign_commit()
 
-    def _note_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
-        self._wal_pages = pages
-        return 0
-
     def _checkpoint(self) -> None:
-        """Copy the log into the file, each time it has grown by so much.
+        trouble = self.log.checkpoint()
+        if trouble is not None:
+            self._broken = trouble
 
-        PASSIVE never waits, and lets the next transaction begin the log anew if nobody reads or
-        writes meanwhile. Where somebody always does, the log grows until it is worth waiting a
-        moment; a reader of minutes is not waited for.
-        """
-        pages = self._wal_pages
-        if pages < CHECKPOINT_PAGES:
-            self._checkpoint_at = CHECKPOINT_PAGES
-            return
-        if pages < self._checkpoint_at:
-            return
-        self._checkpoint_at = pages + CHECKPOINT_PAGES
-        late = pages >= RESTART_PAGES
-        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if late else apsw.SQLITE_CHECKPOINT_PASSIVE
-        self._connection.set_busy_handler(fair_waiting(RESTART_WAIT_S))
-        try:
-            in_log, copied = self._connection.wal_checkpoint(mode=mode)
-        except apsw.BusyError:
-            logger.debug("%s: a reader keeps the log of %d pages in use", self._path, pages)
-        except apsw.Error as error:
-            logger.warning("%s: the log cannot be copied into the file: %s", self._path, error)
-        else:
-            self.checkpoints += 1
-            logger.debug("%s: %d of %d pages of the log copied", self._path, copied, in_log)
-        finally:
-            self._connection.set_busy_handler(fair_waiting(BUSY_DEADLINE_S))
+    def settle(self) -> None:
+        """Let the file itself show that a worker uses it: a copy of it alone tells that."""
+        trouble = self.log.copy_some()
+        if trouble is not None:
+            self._broken = trouble
 
     # -- one transaction -------------------------------------------------------------------------
 
@@ -576,38 +578,83 @@ class Writer:
     def _try_commit(self, batch: list[Change]) -> None:
         if self._broken is not None:
             raise self._broken
-        execute = self._connection.execute
-        soft = self._synchronous == 2 and all(change.soft for change in batch)
-        if soft:
-            self._connection.pragma("synchronous", 1)
+        synchronous = self._level(batch)
+        if synchronous != self._synchronous:
+            self._connection.pragma("synchronous", synchronous)
         try:
-            execute("BEGIN IMMEDIATE")
-            try:
-                self._fence()
-                self._write(batch)
-                if self._has_moved():  # As late as possible, for then it is nobody's commit.
-                    raise self._moved()
-            except BaseException:
-                if self._connection.in_transaction:
-                    execute("ROLLBACK")
-                raise
-            try:
-                execute("COMMIT")
-            except (apsw.FullError, apsw.BusyError):
-                # Known after all: the frame that commits is the log's last, and was not written.
-                if self._connection.in_transaction:
-                    execute("ROLLBACK")
-                raise
-            except apsw.Error as error:
-                self._broken = CommitUnknown(
-                    f"{self._path}: a commit failed ({error}); what it held may or may not be in "
-                    "the file, so everything is read again"
-                )
-                raise self._broken from error
-            self.commits += 1
+            with self.log.turn():
+                for is_last in (*[False] * ALONE_TRIES, True):
+                    with contextlib.suppress(_LocksLost):
+                        self._commit_in_turn(batch, is_last=is_last)
+                        break
+        except _LogTaken:
+            raise self._log_lost() from None
         finally:
-            if soft:
+            if synchronous != self._synchronous:
                 self._connection.pragma("synchronous", self._synchronous)
+        if self.log.is_lost():  # In the very moment of the commit.
+            raise self._log_lost()
+
+    def _level(self, batch: list[Change]) -> int:
+        """Return how a transaction is synced: 2 survives a power cut, 1 need not."""
+        if self._synchronous == 2:
+            return 1 if all(change.soft for change in batch) else 2
+        # A call that is made at most once must not be forgotten, whatever else may be.
+        return 2 if any(row[0] == "insert_once" for change in batch for row in change.rows) else 1
+
+    def _commit_in_turn(self, batch: list[Change], *, is_last: bool) -> None:
+        execute = self._connection.execute
+        losses = self.log.locks_lost()
+        execute("BEGIN IMMEDIATE")
+        try:
+            self._fence()
+            self._write(batch)
+            writes = not all(map(_wrote_nothing, batch))
+            logs = self.log.count() if writes else None
+            self._look_beside()  # As late as possible, for then it is nobody's commit.
+            if self.log.locks_lost() != losses and not is_last:
+                raise _LocksLost
+        except BaseException:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+        try:
+            execute("COMMIT" if writes else "ROLLBACK")
+        except (apsw.FullError, apsw.BusyError):
+            # Known after all: the frame that commits is the log's last, and was not written.
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+        except apsw.Error as error:
+            self._broken = CommitUnknown(
+                f"{self._path}: a commit failed ({error}); what it held may or may not be in "
+                "the file, so everything is read again"
+            )
+            raise self._broken from error
+        self.commits += 1
+        self._remember(batch)
+        if logs is not None:
+            self.log.note(logs)
+
+    def _look_beside(self) -> None:
+        """See that what is committed goes into the file, and the log, that others open."""
+        if self._has_moved():
+            raise self._moved()
+        if self.log.is_lost():
+            raise _LogTaken
+
+    def _remember(self, batch: list[Change]) -> None:
+        remember = self.log.remember
+        for change in batch:
+            if change.event is not None:
+                remember(change.event[0], change.event[1])
+            elif change.start is not None and change.value is not None:
+                remember(change.value, 0)
+
+    def _log_lost(self) -> LogLost:
+        error = self.log.lost()
+        self._broken = error
+        return error
 
     def _moved(self) -> FileMoved:
         error = moved(self._path)
@@ -616,9 +663,21 @@ class Writer:
         return error
 
     def _fence(self) -> None:
+        try:
+            version: int = self._connection.execute("PRAGMA user_version").get
+            row = (
+                None
+                if self.worker is None
+                else self._transaction.one("get_worker_state", id=self.worker)
+            )
+        except _DAMAGE as error:
+            self._broken = FileCorrupt(f"{self._path} is damaged ({error}); restore a backup of it")
+            raise self._broken from error
+        if version > FILE_VERSION:
+            self._broken = too_new(self._path, version)
+            raise self._broken
         if self.worker is None:
             return
-        row = self._transaction.one("get_worker_state", id=self.worker)
         if row is None or row[0] != "live":
             self._broken = OwnershipLost(
                 f"worker {self.worker} was declared dead by another process, which runs its runs "

@@ -85,14 +85,18 @@ class Client(Bulk, Keeping):
         self._rehearses = False
 
     async def __aenter__(self) -> Self:
+        self._open(create=self._creates, is_again=False)
+        return self
+
+    def _open(self, *, create: bool, is_again: bool) -> None:
         self._opened = Store(
             self._path,
             durability="full",
             deliver=_ignore,
             on_foreign_commit=_ignore,
-            create=self._creates,
+            create=create,
+            is_again=is_again,
         )
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         store, self._opened = self._opened, None
@@ -104,6 +108,9 @@ class Client(Bulk, Keeping):
         if self._opened is None:
             kind = type(self).__name__
             raise UsageError(f"the {kind} is not open; use `async with durable.{kind}(...)`")
+        if self._opened.is_broken:  # A failed commit is one call's error.
+            self._opened.close()
+            self._open(create=False, is_again=True)
         return self._opened
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import datetime as dt
 import os
 import time
@@ -22,7 +23,8 @@ from durable._store.connection import real_path
 from durable._store.filtering import Sort, compiled
 from durable._store.locks import lock_file
 from durable._store.reader import Reader
-from durable.errors import DurableError, FileCorrupt, RunNotFound, UsageError
+from durable._store.wholeness import find_missing, has_log, refuse_other_log
+from durable.errors import DurableError, FileCorrupt, RunNotFound, StoreError, UsageError
 from durable.filters import STATUSES, And, Filter, Term, Value, parse
 from durable.inspection._events import RUNNING, Told, abandoned_step, damaged, pending_step
 from durable.inspection._groups import LIST_LIMIT_MAX, Groups
@@ -97,6 +99,8 @@ class Viewer(Groups, Pages, Looks):
     ) -> None:
         super().__init__(reader, is_alive, clock or SystemClock())
         self._row_now = row_now
+        self.missing = ""
+        """What the file seems to lack, for people; empty if nothing."""
 
     def now(self) -> dt.datetime:
         """Return this moment, UTC: ages are counted to it."""
@@ -635,16 +639,38 @@ class view:  # noqa: N801  reads as a verb: `with view(path) as runs`
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = real_path(path)
-        self._reader = Reader(self._path)
         self._locks = lock_file(self._path)
+        self._has_locks = self._locks.exists() and self._open_locks()
+        if self._has_locks:
+            try:
+                refuse_other_log(self._path, self._locks)
+            except BaseException:
+                self._locks.close()
+                raise
+        self._had_log = has_log(self._path)
+        try:
+            self._reader = Reader(self._path)
+        except BaseException:
+            if self._has_locks:
+                self._locks.close()
+            raise
 
-    def __enter__(self) -> Viewer:
+    def _open_locks(self) -> bool:
         try:
             self._locks.open()
         except OSError:
-            # A file of somebody else's: whether workers live cannot be asked, so none is shown so.
-            return Viewer(self._reader, lambda _: False)
-        return Viewer(self._reader, self._locks.is_held)
+            return False
+        return True
+
+    def __enter__(self) -> Viewer:
+        self._has_locks = self._has_locks or self._open_locks()
+        # A file of somebody else's: whether workers live cannot be asked, so none is shown so.
+        is_held = self._locks.is_held if self._has_locks else _is_not
+        record = self._locks.find_record() if self._has_locks else None
+        viewer = Viewer(self._reader, is_held)
+        with contextlib.suppress(StoreError):  # Of a damaged file something is shown all the same.
+            viewer.missing = find_missing(self._reader, record, is_held, had_log=self._had_log)
+        return viewer
 
     def __exit__(
         self,
@@ -653,8 +679,13 @@ class view:  # noqa: N801  reads as a verb: `with view(path) as runs`
         traceback: TracebackType | None,
     ) -> Literal[False]:
         self._reader.close()
-        self._locks.close()
+        if self._has_locks:
+            self._locks.close()
         return False
+
+
+def _is_not(_worker: int) -> bool:
+    return False
 
 
 def _difference(row: RunRow) -> DifferenceView | None:

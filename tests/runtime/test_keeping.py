@@ -280,7 +280,7 @@ async def test_lines_said_while_the_file_is_opened_again_are_kept(tmp_path, monk
         record = log.makeRecord(log.name, logging.INFO, __file__, 1, "late", (), None)
         worker.keeper.keep(record, engine._get_row(run._pk))
         worker.commit_failed(CommitUnknown("the disk is away"))
-        await worker._restart
+        await worker.reopening._task
         await (await engine.start(says.options(id="y"), ["after"])).result()
 
     assert texts(path) == ["first", "late"]

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+import shutil
 
-import apsw
 import pytest
 
 import durable
@@ -47,13 +47,6 @@ def move_back(path):
         path.with_name("away" + suffix).rename(path.with_name(path.name + suffix))
 
 
-def workers_of(path):
-    made = apsw.Connection(str(path))
-    found = made.execute("SELECT id, state FROM durable_worker AS worker").fetchall()
-    made.close()
-    return found
-
-
 async def tries_again(worker):
     """Wait until the engine has tried to open the file again, and failed."""
     tries = []
@@ -71,7 +64,7 @@ async def tries_again(worker):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noticed", ["in a commit", "while idle"])
-@pytest.mark.parametrize("how", ["deleted", "renamed", "replaced"])
+@pytest.mark.parametrize("how", ["deleted", "renamed"])
 async def test_an_engine_stops_with_its_file_and_makes_no_other(tmp_path, how, noticed, caplog):
     path = tmp_path / "app.db"
     async with Harness(path) as harness:
@@ -81,7 +74,6 @@ async def test_an_engine_stops_with_its_file_and_makes_no_other(tmp_path, how, n
         waiting = asyncio.create_task(sleeper.result())
         await asyncio.sleep(0)
         await move(path, how)
-        others = workers_of(path) if how == "replaced" else []
         worker = harness.engine._worker
 
         with caplog.at_level(logging.ERROR):
@@ -104,17 +96,14 @@ async def test_an_engine_stops_with_its_file_and_makes_no_other(tmp_path, how, n
             with pytest.raises(durable.FileMoved, match=str(path)):
                 await ask()
         assert caplog.text.count("was moved, deleted or replaced") == 1
-        if how == "replaced":
-            assert workers_of(path) == others
-        else:
-            assert not path.exists()
+        assert not path.exists()
 
 
 @pytest.mark.slow
 async def test_an_engine_goes_on_when_its_file_is_put_back(tmp_path):
     path = tmp_path / "app.db"
     async with Harness(path) as harness:
-        await move(path, "replaced")
+        await move(path, "renamed")
         with pytest.raises(durable.FileMoved):
             await harness.start(adds_up.options(id="x"), 1)
         worker = harness.engine._worker
@@ -125,8 +114,43 @@ async def test_an_engine_goes_on_when_its_file_is_put_back(tmp_path):
             await asyncio.sleep(0.001)
 
         assert await harness.run(adds_up.options(id="x"), 1) == 2
-        with pytest.raises(durable.RunNotFound):
-            await harness.engine.get("of-another")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noticed", ["in a commit", "while idle"])
+@pytest.mark.parametrize("by", ["another", "a backup", "a copy"])
+async def test_an_engine_whose_file_is_replaced_stops_for_good(tmp_path, by, noticed, caplog):
+    path = tmp_path / "app.db"
+    async with Harness(path) as harness:
+        harness.clock.jumps = False
+        await harness.run(adds_up.options(id="before"), 1)
+        sleeper = await harness.start(dozes.options(id="s"), 1e6)
+        other = tmp_path / "other.db"
+        if by == "another":
+            async with durable.Engine(other) as engine:
+                await (await engine.start(adds_up.options(id="of-another"), 1)).result()
+        elif by == "a backup":
+            await harness.engine.backup(other)
+        else:
+            shutil.copy(path, other)
+        await harness.run(adds_up.options(id="since"), 1)
+        worker = harness.engine._worker
+        other.rename(path)
+        content = path.read_bytes()
+
+        if noticed == "while idle":
+            worker._watch_others()
+        else:
+            with pytest.raises(durable.FileMoved, match=str(path)):
+                await harness.start(adds_up.options(id="after"), 1)
+        with pytest.raises(durable.FileMoved, match="was replaced by another file"):
+            await worker.reopening.failed
+
+        for ask in (harness.engine.list, sleeper.result, sleeper.cancel):
+            with pytest.raises(durable.FileMoved, match="was replaced by another file"):
+                await ask()
+        assert caplog.text.count("the engine has stopped") == 1
+    assert path.read_bytes() == content
 
 
 @pytest.mark.slow
@@ -152,7 +176,7 @@ async def test_beginning_again_is_no_death_of_the_worker(tmp_path):
         worker = harness.engine._worker
         for _ in range(4):
             worker.commit_failed(durable.CommitUnknown("an error of the disk"))
-            while worker._restart is not None:
+            while worker.reopening.is_under_way:
                 await asyncio.sleep(0)
 
         assert (await run.details()).lost == 0

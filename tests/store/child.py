@@ -31,7 +31,9 @@ def open_store(path):
 
 
 def write(path):
-    writer = Writer(real_path(path), "full", ignore, ignore)
+    locks = lock_file(real_path(path))
+    locks.open()
+    writer = Writer(real_path(path), "full", ignore, ignore, locks)
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     say("ready")

@@ -5,7 +5,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from durable._store import writer as writer_module
+from durable._store import wal as wal_module
+from durable._store.locks import lock_file
 from durable._store.writer import Change, Writer
 
 PAGE = 4096
@@ -13,12 +14,15 @@ PAGE = 4096
 
 @pytest.fixture
 def writer(path, monkeypatch):
-    monkeypatch.setattr(writer_module, "CHECKPOINT_PAGES", 100)
-    monkeypatch.setattr(writer_module, "RESTART_PAGES", 400)
-    made = Writer(path, "normal", print, print)
-    made._checkpoint_at = 100
+    monkeypatch.setattr(wal_module, "CHECKPOINT_PAGES", 100)
+    monkeypatch.setattr(wal_module, "RESTART_PAGES", 400)
+    locks = lock_file(path)
+    locks.open()
+    made = Writer(path, "normal", print, print, locks)
+    made.log._checkpoint_at = 100
     yield made
     made.close()
+    locks.close()
 
 
 def write(writer, first, last):
@@ -35,7 +39,7 @@ def test_the_log_stays_small_under_constant_writing(writer):
     largest = write(writer, 0, 200)  # 2,600 pages.
 
     assert largest < 150
-    assert writer.checkpoints >= 20
+    assert writer.log.checkpoints >= 20
 
 
 def test_what_the_log_held_is_in_the_file(writer):
@@ -52,7 +56,7 @@ def test_a_reader_holds_the_log_back_and_nothing_else(writer, path):
     held = write(writer, 0, 60)  # 780 pages, of which the reader still needs what was there before.
 
     assert held >= 700
-    assert writer.checkpoints > 0
+    assert writer.log.checkpoints > 0
     reader.execute("COMMIT")
     reader.close()
     write(writer, 60, 80)
@@ -78,7 +82,7 @@ def test_a_checkpoint_that_fails_is_said_and_harms_nothing(writer, caplog):
         def wal_checkpoint(self, **_):
             raise apsw.FullError("no room in the file")
 
-    writer._connection = NoRoom(writer._connection)
+    writer.log._connection = NoRoom(writer._connection)
 
     write(writer, 0, 20)
 

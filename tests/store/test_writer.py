@@ -14,6 +14,7 @@ import pytest
 import durable
 from durable import activity, workflow
 from durable._store.connection import connect, real_path
+from durable._store.locks import lock_file
 from durable._store.store import Store
 from durable._store.writer import Change, Writer
 from durable.errors import (
@@ -35,7 +36,9 @@ class Desk:
         self.answered = []
         self.moved = threading.Condition()
         self.foreign = 0
-        self.writer = Writer(real_path(path), durability, self._answer, self._note)
+        self.locks = lock_file(real_path(path))
+        self.locks.open()
+        self.writer = Writer(real_path(path), durability, self._answer, self._note, self.locks)
         self.writer.start()
 
     def _answer(self, batch):

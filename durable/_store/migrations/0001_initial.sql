@@ -3,6 +3,15 @@
 -- the row of which there are millions). Payload columns (ANY) hold JSON text, or the integer id of a
 -- row in `blob` for payloads over 32 KiB. `durable_runs`, `durable_steps` and `durable_events` are for people.
 
+-- What is true of the file as a whole: `generation`, the number of this very file, which a backup has
+-- another of; `logs`, how many logs of it were begun; `secret`, what promise tokens are keyed with.
+CREATE TABLE durable_meta (
+  name  TEXT PRIMARY KEY,
+  value ANY  NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO durable_meta VALUES ('generation', random()), ('logs', 0), ('secret', randomblob(32));
+
 CREATE TABLE durable_worker (
   id         INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused: it is an offset in the lock file
   pid        INTEGER NOT NULL,

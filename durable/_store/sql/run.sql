@@ -127,6 +127,12 @@ SELECT worker_id, (SELECT COALESCE(MAX(seq), 0) FROM durable_event AS event WHER
   FROM durable_run AS run
  WHERE pk = :run AND closed_us IS NULL
 
+-- :name find_last_seq
+-- The last event of a run, if there is such a run.
+SELECT (SELECT COALESCE(MAX(seq), 0) FROM durable_event AS event WHERE event.run = run.pk)
+  FROM durable_run AS run
+ WHERE pk = :run
+
 -- :name find_newest
 -- The newest ordinal of an id.
 SELECT pk, id, ordinal, workflow, state, worker_id, wake_at_us, waits, lost, queue, priority,

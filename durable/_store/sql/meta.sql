@@ -1,0 +1,18 @@
+-- :name get_meta
+-- One thing that is true of the file as a whole.
+SELECT value
+  FROM durable_meta
+ WHERE name = :name
+
+-- :name count_log
+-- A log was begun: said in its first commit, so a file without its log is known.
+UPDATE durable_meta
+   SET value = value + 1
+ WHERE name = 'logs'
+RETURNING value
+
+-- :name renew_generation
+-- A copy is another file.
+UPDATE durable_meta
+   SET value = random()
+ WHERE name = 'generation'

@@ -1,0 +1,221 @@
+"""The write-ahead log of a writer: watched, copied into the file, and accounted for.
+
+Laws:
+
+* Whoever writes, or copies the log, has the byte of who writes of the lock file: our processes take
+  turns, whatever has become of SQLite's own locks.
+* The first commit after the log was copied counts it, in the file and in the lock file. So a file
+  whose log is missing is known at the next opening: the lock file counts more logs than it.
+* A log that is not at its place any more takes no more commits. It is still open, so what it holds
+  is copied into the file, unless somebody has begun another one.
+* A sync that failed while the log was copied is like a commit that failed: the kernel may take for
+  written what is on no disk.
+
+Source: sqlite.org/wal.html; sqlite.org/atomiccommit.html; the rest by experiment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+
+from durable._store.connection import BUSY_DEADLINE_S, Connection, explain, fair_waiting
+from durable._store.file_guard import FileGuard, Identity, identity
+from durable._store.locks import LockFile, Record
+from durable._store.queries import QUERIES
+from durable.errors import CommitUnknown, LogLost
+
+__all__ = ["WriteAheadLog"]
+
+logger = logging.getLogger("durable.store")
+
+# 16 MiB of 4 KiB pages: the log is checkpointed then, between two transactions.
+CHECKPOINT_PAGES = 4_000
+# A log of 64 MiB is worth a short wait for readers and other writers, so that it can begin anew.
+RESTART_PAGES = 4 * CHECKPOINT_PAGES
+RESTART_WAIT_S = 0.05
+# How many runs are remembered whose newest events may be in the log alone.
+RUNS_MAX = 100_000
+
+
+class WriteAheadLog:
+    """The log of one writing connection.
+
+    Args:
+        path: The database's real path.
+        connection: The writer's.
+        locks: The lock file beside it.
+
+    Attributes:
+        generation: Which database this is.
+        runs: The newest event, by its seq, of each run that only the log may have.
+    """
+
+    def __init__(self, path: str, connection: Connection, locks: LockFile) -> None:
+        assert connection.guard is not None
+        self._path = path
+        self._connection = connection
+        self._guard: FileGuard = connection.guard
+        self._locks = locks
+        self.generation: int = connection.execute(
+            QUERIES["get_meta"].text, {"name": "generation"}
+        ).get
+        self._is_new = True
+        self._pages = 0
+        self._checkpoint_at = CHECKPOINT_PAGES
+        self.runs: dict[int, int] = {}
+        self.checkpoints = 0
+        connection.set_wal_hook(self._note_pages)
+
+    def _note_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._pages = pages
+        return 0
+
+    @contextlib.contextmanager
+    def turn(self, wait_s: float = BUSY_DEADLINE_S) -> Iterator[None]:
+        """Have the byte of who writes.
+
+        Raises:
+            apsw.BusyError: Others had it all the time.
+        """
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self._locks.writing(fair_waiting(wait_s)))
+            except TimeoutError as error:
+                raise apsw.BusyError("another process writes") from error
+            yield
+
+    # -- what is in it ---------------------------------------------------------------------------
+
+    def count(self) -> int | None:
+        """Count the log in the transaction that is its first; return the number, or None."""
+        if not self._is_new:
+            return None
+        logs: int = self._connection.execute(QUERIES["count_log"].text).get
+        return logs
+
+    def note(self, logs: int) -> None:
+        """Say in the lock file that this log was begun, once that is committed."""
+        self._is_new = False
+        file, log = self._guard.file, self._connection.log
+        if file is not None and log is not None:
+            self._locks.write_record(Record(self.generation, logs, file, log.identity))
+
+    def remember(self, run: int, seq: int) -> None:
+        """Remember a run whose newest event only the log may have."""
+        if len(self.runs) < RUNS_MAX or run in self.runs:
+            self.runs[run] = seq
+
+    @property
+    def file(self) -> Identity | None:
+        """Device and inode of the database that is open."""
+        return self._guard.file
+
+    def locks_lost(self) -> int:
+        """Return how often foreign closes have dropped SQLite's locks of this process."""
+        return self._guard.losses()
+
+    # -- copying it ------------------------------------------------------------------------------
+
+    def checkpoint(self) -> CommitUnknown | None:
+        """Copy the log into the file, each time it has grown by so much.
+
+        PASSIVE never waits, and lets the next transaction begin the log anew if nobody reads or
+        writes meanwhile. Where somebody always does, the log grows until it is worth waiting a
+        moment; a reader of minutes is not waited for.
+
+        Returns:
+            Why nothing more may be committed: what of the log is on the disk is not known.
+        """
+        pages = self._pages
+        if pages < CHECKPOINT_PAGES:
+            self._checkpoint_at = CHECKPOINT_PAGES
+            return None
+        if pages < self._checkpoint_at:
+            return None
+        self._checkpoint_at = pages + CHECKPOINT_PAGES
+        late = pages >= RESTART_PAGES
+        return self._copy(
+            apsw.SQLITE_CHECKPOINT_TRUNCATE if late else apsw.SQLITE_CHECKPOINT_PASSIVE
+        )
+
+    def copy_some(self) -> CommitUnknown | None:
+        """Copy what can be without waiting: the file alone shows then that it is in use."""
+        return self._copy(apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _copy(self, mode: int) -> CommitUnknown | None:
+        self._connection.set_busy_handler(fair_waiting(RESTART_WAIT_S))
+        try:
+            with self.turn(RESTART_WAIT_S):
+                in_log, copied = self._connection.wal_checkpoint(mode=mode)
+        except apsw.BusyError:
+            logger.debug("%s: others keep the log of %d pages in use", self._path, self._pages)
+        except apsw.IOError as error:
+            return CommitUnknown(
+                f"{self._path}: the log could not be copied into the file ({error}), and what of "
+                "it is on the disk is not known, so everything is read again"
+            )
+        except apsw.Error as error:
+            logger.warning("%s: the log cannot be copied into the file: %s", self._path, error)
+        else:
+            self.checkpoints += 1
+            if copied == in_log:
+                self._was_copied()
+            logger.debug("%s: %d of %d pages of the log copied", self._path, copied, in_log)
+        finally:
+            self._connection.set_busy_handler(fair_waiting(BUSY_DEADLINE_S))
+        return None
+
+    def _was_copied(self) -> None:
+        self._is_new = True
+        self.runs.clear()
+
+    def empty(self, wait_s: float) -> None:
+        """Copy the whole log into the file and cut it, before anything else is committed.
+
+        Raises:
+            StoreError: It could not be done; or others read it all the time.
+        """
+        self._connection.set_busy_handler(fair_waiting(wait_s))
+        try:
+            with self.turn(wait_s):
+                # A connection that has read nothing yet copies nothing, and says so to nobody.
+                self._connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchall()
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+        finally:
+            self._connection.set_busy_handler(fair_waiting(BUSY_DEADLINE_S))
+        self._was_copied()
+
+    # -- losing it -------------------------------------------------------------------------------
+
+    def is_lost(self) -> bool:
+        """Say whether it is not at its place any more: deleted, or replaced."""
+        log = self._connection.log
+        return log is not None and log.is_lost()
+
+    def lost(self) -> LogLost:
+        """Save what can be of a log that was taken away; return what to say."""
+        return LogLost(
+            f"{self._path}-wal was deleted or replaced while it was open: {self._save()}"
+        )
+
+    def _save(self) -> str:
+        try:
+            with self.turn():
+                log = self._connection.log
+                if log is None or not log.may_be_saved():
+                    return "another log is there, so what only it held is lost"
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
+                left = Path(self._path + "-wal")
+                if identity(str(left)) is not None:  # A copy of it: played back, it would do harm.
+                    left.replace(f"{left}.replaced")
+        except (apsw.Error, OSError) as error:
+            return f"it cannot be copied into the file ({error}), so what only it held is lost"
+        self.runs.clear()
+        return "what it held was copied into the file all the same, and nothing is lost"
