@@ -29,6 +29,8 @@ COMMANDS = {
     "diff": "Show where two runs' histories differ first.",
     "issues": "List like failures as one; retry, mute or resolve a group.",
     "stats": "How many runs, how often, how long, how large the file is.",
+    "doctor": "Look the file over: pages, rows, counts, log, workers.",
+    "verify": "Say whether a file, or a backup, is whole.",
     "sql": "Ask the file in SQL; reading only.",
     "start": "Start a run; a worker does the work.",
     "read": "Show what a run has published.",

@@ -83,6 +83,8 @@ def command(
     text, columns = " ".join(query), _columns(cols)
     path, screen = settings().path(), settings().screen()
     with durable.view(path) as runs:
+        if runs.missing:
+            Screen(sys.stderr).line(clean(runs.missing))
 
         def once() -> None:
             if only_counts:

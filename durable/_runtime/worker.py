@@ -152,6 +152,7 @@ class Worker:
             self.id = self.store.open_worker(encode_document(names).decode(), now_us)
             for row in self.store.dead_workers():
                 self._take_over_now(row.id)
+            self.store.free_orphans()
             for name in names:
                 self.store.writer.commit_now(Change(operation=partial(_ready_blocked, name)))
         except BaseException:

@@ -105,7 +105,7 @@ class Store:
         """Say it loudly, and write it down: from the next commit on nothing shows it."""
         logger.error("%s", text)
         row = (None, MISSING, "durable", text, "{}", SystemClock().wall_us())
-        self.writer.commit_now(Change(rows=[("insert_audit", row)]))
+        self.writer.commit_now(Change(operation=lambda t: t.rows("insert_audit", [row])))
 
     def close(self) -> None:
         """Commit what is queued and close everything."""
@@ -154,6 +154,12 @@ class Store:
             raise
         self.writer.worker = worker
         return worker
+
+    def free_orphans(self) -> None:
+        """Free runs in the hands of workers that are not there: of a row changed by hand, say."""
+        if self.reader.all("list_runs_of_unknown_workers", limit=1):
+            free = Change(operation=lambda t: t.all("free_runs_of_unknown_workers"))
+            self.writer.commit_now(free)
 
     def dead_workers(self) -> list[WorkerRow]:
         """Return the workers whose process is gone: nobody holds their byte.

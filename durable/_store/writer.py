@@ -444,6 +444,8 @@ class Writer:
             self._changes.put(None)
             self._thread.join()
             self._thread = None
+        if self._broken is None and self.log.is_lost():
+            logger.error("%s", self.log.lost())
         with self._guard, contextlib.suppress(apsw.Error):
             if self._has_moved():  # What is at its place by now has a log of its own.
                 self._connection.is_accepted = False

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from durable._store import health, pages
+from durable._store.file_guard import has_ofd_locks
+from durable.errors import DurableError
+from durable.inspection._texts import time_of
 from durable.inspection._views import CheckView
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from durable._store.reader import Reader
     from durable.inspection._views import WorkerView
@@ -27,29 +30,77 @@ MIB = 1024 * 1024
 
 
 def look_over(
-    reader: Reader, workers: Sequence[WorkerView], counts: Mapping[str, int]
+    reader: Reader,
+    workers: Callable[[], Sequence[WorkerView]],
+    counts: Callable[[], Mapping[str, int]],
+    missing: str,
+    now_us: int,
+    *,
+    is_quick: bool,
 ) -> Sequence[CheckView]:
-    """Return what was looked at, and how it is.
+    """Return what was looked at, and how it is; what cannot be looked at is not well.
 
     Args:
         reader: Of the file.
-        workers: Those whose rows say that they live.
-        counts: Runs by shown status.
+        workers: Returns those whose rows say that they live.
+        counts: Returns runs by shown status.
+        missing: What the file seems to lack, or an empty text.
+        now_us: This moment.
+        is_quick: Leave out what reads every row twice.
     """
     path = reader.path
-    return [
-        _whole(path),
-        _counts(reader),
-        _mode(path),
-        _log(path),
-        _room(path),
-        _served(workers, counts),
-        _stuck(counts),
+    looks: list[tuple[str, Callable[[], CheckView]]] = [
+        ("integrity", lambda: _whole(path, is_quick=is_quick)),
+        ("commits", lambda: _commits(reader, missing)),
+        ("rows", lambda: _rows(reader, now_us)),
+        ("counts", lambda: _counts(reader)),
+        ("journal", lambda: _mode(path)),
+        ("log", lambda: _log(path)),
+        ("locks", _locks),
+        ("disk", lambda: _room(path)),
+        ("workers", lambda: _served(workers(), counts())),
+        ("blocked", lambda: _stuck(counts())),
     ]
+    return [_looked_at(name, look) for name, look in looks]
 
 
-def _whole(path: str) -> CheckView:
-    found = health.faults(path, FAULTS_SHOWN)
+def _looked_at(name: str, look: Callable[[], CheckView]) -> CheckView:
+    try:
+        return look()
+    except (DurableError, OSError) as error:
+        return CheckView(name=name, is_well=False, text=f"cannot be looked at: {error}")
+
+
+def _commits(reader: Reader, missing: str) -> CheckView:
+    if missing:
+        return CheckView(name="commits", is_well=False, text=missing)
+    once = health.once_missing(reader, 1)
+    if once:
+        why, at_us = once[0]
+        text = f"{why} (found at {time_of(at_us):%Y-%m-%d %H:%M})"
+        return CheckView(name="commits", is_well=False, text=text)
+    return CheckView(name="commits", is_well=True, text="none is known to be missing")
+
+
+def _rows(reader: Reader, now_us: int) -> CheckView:
+    found = health.tampered(reader, now_us, FAULTS_SHOWN)
+    text = "; ".join(found[:FAULTS_SHOWN]) if found else "every row is as it is written"
+    return CheckView(name="rows", is_well=not found, text=text)
+
+
+def _locks() -> CheckView:
+    has = has_ofd_locks()
+    text = "other SQLite libraries of a process are kept from the log"
+    if not has:
+        text = (
+            "this platform has no open file description locks: do not open the file by another "
+            "SQLite library in the process of an engine"
+        )
+    return CheckView(name="locks", is_well=has, text=text)
+
+
+def _whole(path: str, *, is_quick: bool) -> CheckView:
+    found = health.faults(path, FAULTS_SHOWN, is_quick=is_quick)
     text = "; ".join(found) + "; go back to a backup" if found else "every page reads"
     return CheckView(name="integrity", is_well=not found, text=text)
 
@@ -83,6 +134,11 @@ def _counts(reader: Reader) -> CheckView:
         text = (
             f"not as counted: runs of {', '.join(wrong[:FAULTS_SHOWN])}; was a row changed by hand?"
         )
+    blobs = health.miscounted_blobs(reader, FAULTS_SHOWN)
+    if blobs:
+        shown = ", ".join(map(str, blobs))
+        text = f"{'' if not wrong else text + '; '}large payloads not as counted: {shown}"
+        return CheckView(name="counts", is_well=False, text=text)
     return CheckView(name="counts", is_well=not wrong, text=text)
 
 
