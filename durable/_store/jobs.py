@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
+import apsw
 import attrs
 import msgspec
 
@@ -114,6 +115,16 @@ def stop(job: int, by: By) -> Callable[[Transaction], None]:
     return operation
 
 
+def give_up(job: int, why: str, now_us: int) -> Callable[[Transaction], None]:
+    """Return the operation that ends a job that cannot be done, and says why among its refusals."""
+
+    def operation(transaction: Transaction) -> None:
+        if transaction.one("end_job", id=job, state="stopped", now_us=now_us) is not None:
+            transaction.all("insert_refusal", job=job, run=0, why=why)
+
+    return operation
+
+
 def advance(
     job: int, now_us: int, is_alive: Callable[[int], bool]
 ) -> Callable[[Transaction], Advanced]:
@@ -175,6 +186,10 @@ def _refusal(transaction: Transaction, act: Callable[[Transaction], object]) -> 
             act(transaction)
     except (WrongState, RunClosed, RunNotFound) as error:
         return str(error)
+    except apsw.Error:
+        raise
+    except Exception as error:  # noqa: BLE001  one damaged row is refused alone
+        return f"{type(error).__name__}: {error}"
     return None
 
 

@@ -125,7 +125,7 @@ def decoded_waits(waits: str | None) -> dict[str, Any]:
     """Return why a run waits; a damaged value reads as unknown."""
     try:
         found = decode_document(waits or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return {"kind": "unknown"}
     return found if isinstance(found, dict) else {"kind": "unknown"}
 
