@@ -373,6 +373,11 @@ class Reader:
         rows = self._all("list_inbox_of_worker", worker=worker, after=after, limit=limit)
         return [InboxRow(*row) for row in rows]
 
+    def newest_request(self) -> int:
+        """Return the id of the newest request that nobody has taken, or 0."""
+        newest: int = self._all("get_newest_request")[0][0]
+        return newest
+
     def inbox_of_run(self, run: int) -> list[InboxRow]:
         """Return requests to one run, oldest first."""
         return [InboxRow(*row) for row in self._all("list_inbox_of_run", run=run)]

@@ -43,7 +43,7 @@ from durable._store.connection import (
     moved_probe,
 )
 from durable._store.cursor import Cursor, Guard, UserError
-from durable._store.queries import QUERIES, batches
+from durable._store.queries import QUERIES, SETUP, batches
 from durable.errors import (
     CommitUnknown,
     DurableError,
@@ -54,6 +54,7 @@ from durable.errors import (
     StoreError,
     UsageError,
 )
+from durable.payloads import encode_document
 
 __all__ = ["Change", "Transaction", "Writer"]
 
@@ -129,7 +130,7 @@ _ORDER = (
     "delete_inbox_of_run",
 )
 _TRIGGERS = ("create_tally_on_insert", "create_tally_on_update", "create_tally_on_delete")
-# Of several rows for one key in a transaction only the last counts: UPDATE ... FROM takes any.
+# Of several rows for one key in a transaction only the last counts.
 _LAST_WINS = {"mark_redo", "update_run"}
 
 
@@ -187,7 +188,8 @@ class Transaction:
         """Pause those of some runs that are of a workflow or a queue that is paused as a whole."""
         if not pks or not self.all("has_hold")[0][0]:
             return set()
-        return {pk for (pk,) in self.rows("hold_runs", [(pk,) for pk in pks])}
+        self.rows("hold_runs", [(pk,) for pk in pks])
+        return {pk for (pk,) in self.all("list_held", pks=encode_document(list(pks)).decode())}
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -341,6 +343,7 @@ class Writer:
         # Ours alone, in no file: those of a file are never run, whoever has written it.
         for trigger in _TRIGGERS:
             self._connection.execute(QUERIES[trigger].text)
+        self._connection.execute(SETUP)
         self._has_moved = moved_probe(self._connection)
         self._connection.pragma("synchronous", self._synchronous)
         self._transaction = Transaction(self._connection)
@@ -420,9 +423,6 @@ class Writer:
             self._changes.put(None)
             self._thread.join()
             self._thread = None
-        with contextlib.suppress(apsw.Error):
-            if self._broken is None and not self._has_moved():
-                self._connection.pragma("optimize")
         self._connection.close()
 
     # -- the thread ------------------------------------------------------------------------------
