@@ -544,7 +544,7 @@ class Worker:
         if self._claiming:
             self._claim_again = True
             return
-        wanted = self.claims.choose(sorted(set(self._names())))
+        wanted = self.claims.choose(frozenset(self._names()))
         if self.only is not None:
             wanted = [pk for pk in wanted if self._is_of_only(pk)]
         if not wanted:
@@ -712,8 +712,7 @@ class Worker:
             self.look_soon()
 
     def _set_wake(self) -> None:
-        found = [self.store.reader.find_next_wake(name) for name in self._names()]
-        wake_at_us = min((one for one in found if one is not None), default=None)
+        wake_at_us = self.claims.next_wake_us
         if wake_at_us is not None and self.only is None:
             self._wake_at(max(wake_at_us, self.now_us() + 1_000))
             self._loop.call_soon(self.look_idle)

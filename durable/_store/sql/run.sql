@@ -84,13 +84,46 @@ SELECT priority, pk
  ORDER BY priority, pk
  LIMIT :limit
 
+-- :name list_claimable
+-- :scan allowed (over the names found so far)
+-- The workflows that have free runs that are ready, and the most urgent of each: a step from one to
+-- the next along the index, however many runs they have and however many workflows a worker knows.
+  WITH RECURSIVE name (workflow) AS (
+         SELECT (SELECT workflow
+                   FROM durable_run INDEXED BY durable_run_claimable
+                  WHERE state = 'ready' AND worker_id IS NULL AND workflow >= ''
+                  ORDER BY workflow
+                  LIMIT 1)
+          UNION ALL
+         SELECT (SELECT run.workflow
+                   FROM durable_run AS run INDEXED BY durable_run_claimable
+                  WHERE run.state = 'ready' AND run.worker_id IS NULL
+                    AND run.workflow > name.workflow
+                  ORDER BY run.workflow
+                  LIMIT 1)
+           FROM name
+          WHERE name.workflow IS NOT NULL)
+SELECT workflow,
+       (SELECT run.priority
+          FROM durable_run AS run INDEXED BY durable_run_claimable
+         WHERE run.state = 'ready' AND run.worker_id IS NULL AND run.workflow = name.workflow
+         ORDER BY run.priority, run.pk
+         LIMIT 1),
+       (SELECT run.pk
+          FROM durable_run AS run INDEXED BY durable_run_claimable
+         WHERE run.state = 'ready' AND run.worker_id IS NULL AND run.workflow = name.workflow
+         ORDER BY run.priority, run.pk
+         LIMIT 1)
+  FROM name
+ WHERE workflow IS NOT NULL
+
 -- :name find_asked
 -- :scan allowed (the inbox holds only what nobody has taken yet)
--- Free runs of one workflow that have begun, and have a message to read.
+-- Free runs of some workflows (a JSON list) that have begun, and have a message to read.
 SELECT DISTINCT inbox.run
   FROM durable_inbox AS inbox INDEXED BY durable_inbox_run
  WHERE (SELECT run.state = 'ready' AND run.worker_id IS NULL AND run.started_us IS NOT NULL
-               AND run.workflow = :workflow
+               AND run.workflow IN (SELECT value FROM json_each(:workflows))
           FROM durable_run AS run
          WHERE run.pk = inbox.run)
  ORDER BY inbox.run
@@ -105,13 +138,43 @@ SELECT pk, wake_at_us
  ORDER BY wake_at_us
  LIMIT :limit
 
--- :name find_next_wake
--- When the next parked run of a workflow comes due, of those nobody holds in memory.
-SELECT wake_at_us
-  FROM durable_run INDEXED BY durable_run_wake
- WHERE state = 'parked' AND workflow = :workflow AND wake_at_us IS NOT NULL AND worker_id IS NULL
+-- :name list_soonest
+-- Parked runs that nobody holds in memory, of all workflows: those that come due first.
+SELECT wake_at_us, workflow, pk
+  FROM durable_run INDEXED BY durable_run_soonest
+ WHERE state = 'parked' AND worker_id IS NULL AND wake_at_us >= 0
  ORDER BY wake_at_us
- LIMIT 1
+ LIMIT :limit
+
+-- :name list_wakes
+-- :scan allowed (over the names found so far)
+-- The workflows that have parked runs that nobody holds in memory, and when the first of each comes
+-- due: a step from one to the next along the index.
+  WITH RECURSIVE name (workflow) AS (
+         SELECT (SELECT workflow
+                   FROM durable_run INDEXED BY durable_run_wake
+                  WHERE state = 'parked' AND worker_id IS NULL AND wake_at_us IS NOT NULL
+                    AND workflow >= ''
+                  ORDER BY workflow
+                  LIMIT 1)
+          UNION ALL
+         SELECT (SELECT run.workflow
+                   FROM durable_run AS run INDEXED BY durable_run_wake
+                  WHERE run.state = 'parked' AND run.worker_id IS NULL
+                    AND run.wake_at_us IS NOT NULL AND run.workflow > name.workflow
+                  ORDER BY run.workflow
+                  LIMIT 1)
+           FROM name
+          WHERE name.workflow IS NOT NULL)
+SELECT workflow,
+       (SELECT run.wake_at_us
+          FROM durable_run AS run INDEXED BY durable_run_wake
+         WHERE run.state = 'parked' AND run.worker_id IS NULL AND run.wake_at_us IS NOT NULL
+           AND run.workflow = name.workflow
+         ORDER BY run.wake_at_us
+         LIMIT 1)
+  FROM name
+ WHERE workflow IS NOT NULL
 
 -- :name get_run
 -- One run, whole.
