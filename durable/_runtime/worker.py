@@ -23,6 +23,7 @@ from durable._runtime.activities import Activities
 from durable._runtime.alerts import Alerts, Hook
 from durable._runtime.beginnings import Beginnings
 from durable._runtime.claims import Claims
+from durable._runtime.collecting import Collecting
 from durable._runtime.inbox import Inbox, may_end
 from durable._runtime.jobs import Jobs
 from durable._runtime.keeping import Keeper
@@ -129,6 +130,7 @@ class Worker:
         """For tests: called after each committed event; True if the run was taken care of."""
         self.threads = Threads(limits.threads_max)
         self._switching = SwitchInterval(limits.switch_interval_us)
+        self._collecting = Collecting()
         self.failed: asyncio.Future[None] = self._loop.create_future()
 
     # -- opening and closing ---------------------------------------------------------------------
@@ -167,6 +169,7 @@ class Worker:
         self.store.writer.start()
         logs.install()
         self._switching.shorten()
+        self._collecting.rarely()
         self.watchdog = Watchdog(partial(self.call_from_thread, self._slow), self.call_from_thread)
         self._is_open = True
         self.keeper.write()  # What was said while the file was closed.
@@ -294,6 +297,7 @@ class Worker:
         self.store.close()
         logs.uninstall()
         self._switching.restore()
+        self._collecting.restore()
 
     # -- the file --------------------------------------------------------------------------------
 
