@@ -267,7 +267,7 @@ async def sleepers(path, count, seconds):
         handles = []
         for _ in range(count // 500):
             handles += await asyncio.gather(*(one() for _ in range(500)))
-        while len(engine._worker.live) > 1_500:
+        while len(engine._worker.live) > engine._worker.limits.warm_runs_max + 500:
             await asyncio.sleep(0.05)
         await asyncio.sleep(1.5)
         gc.collect()
