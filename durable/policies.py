@@ -203,7 +203,8 @@ class Limits:
         payload_bytes_max: The largest single value, 1 byte to 953 MiB; 64 MiB by default.
         max_running_activities: Attempts in hand at once; more wait in order.
         threads_max: Threads for plain-function activities.
-        warm_runs_max: Waiting runs kept in memory; the others are a row.
+        warm_runs_max: Waiting runs kept in memory, at about 8 KB each and whatever their code
+            holds; the others are a row, and are read and replayed when they go on.
         drain_callbacks_max: Callbacks of one drain without a new command.
         stalled_drains_max: Drains in a row that hit that budget before the run is blocked.
         switch_interval_us: The interpreter's switch interval while an engine is open, if it is
@@ -214,7 +215,7 @@ class Limits:
     payload_bytes_max: int = 64 * 1024 * 1024
     max_running_activities: int = 1_000
     threads_max: int = 32
-    warm_runs_max: int = 1_000
+    warm_runs_max: int = 10_000
     drain_callbacks_max: int = 2_000
     stalled_drains_max: int = 1_000
     switch_interval_us: int = 250

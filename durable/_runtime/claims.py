@@ -9,6 +9,8 @@ the runs itself), and what has not begun, it gives back where another worker cou
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from durable._store.writer import Change
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Claims"]
 
 CLAIM_PER_ROUND = 200
+# How many of the parked runs that come due first are looked at for one of a known workflow, before
+# the first of each workflow is.
+SOONEST_MAX = 8
 # Runs given back at once, twice a second.
 GIVE_BACK_PER_ROUND = 500
 
@@ -31,6 +36,8 @@ class Claims:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._at_once = 0
+        self.next_wake_us: int | None = None
+        """When the next free parked run came due, as of the last choice."""
 
     @property
     def _ahead(self) -> int:
@@ -57,20 +64,43 @@ class Claims:
         self._at_once = min(max(first, 2 * self._at_once), CLAIM_PER_ROUND)
         return min(self._at_once, places.limit - places.running + self._ahead)
 
-    def choose(self, names: list[str]) -> list[int]:
-        """Return the keys of free runs to be taken, most urgent first; of some workflows."""
+    def choose(self, names: AbstractSet[str]) -> list[int]:
+        """Return the keys of free runs to be taken, most urgent first; of some workflows.
+
+        What it reads grows neither with the workflows that are known nor with what waits: it goes
+        from one workflow that has something to take to the next.
+        """
         worker = self._worker
         reader, now_us = worker.store.reader, worker.now_us()
         room = self._room()
+        self.next_wake_us = self._next_wake(names)
         if room < 1:
             worker.activities.places.backlog = True
-            return [pk for name in names for pk in reader.find_asked(name, CLAIM_PER_ROUND)]
-        ready = sorted(one for name in names for one in reader.find_claimable(name, room))[:room]
-        due = sorted(
-            one for name in names for one in reader.find_due(name, now_us, CLAIM_PER_ROUND)
-        )
+            return reader.find_asked(names, CLAIM_PER_ROUND)
+        first = [(priority, pk, name) for name, priority, pk in reader.claimable() if name in names]
+        ready = _merged(first, reader.find_claimable, room)
         worker.activities.places.backlog = len(ready) == room
-        return [pk for _, pk in ready] + [pk for _, pk in due[:CLAIM_PER_ROUND]]
+        if self.next_wake_us is None or self.next_wake_us > now_us:
+            return ready
+        first = [
+            (due_us, 0, name)
+            for name, due_us in reader.wakes()
+            if name in names and due_us <= now_us
+        ]
+
+        def find_due(name: str, limit: int) -> list[tuple[int, int]]:
+            return reader.find_due(name, now_us, limit)
+
+        return ready + _merged(first, find_due, CLAIM_PER_ROUND)
+
+    def _next_wake(self, names: AbstractSet[str]) -> int | None:
+        """Return when the next free parked run of some workflows comes due."""
+        reader = self._worker.store.reader
+        soonest = reader.soonest(SOONEST_MAX)
+        found = next((due_us for due_us, name, _ in soonest if name in names), None)
+        if found is not None or len(soonest) < SOONEST_MAX:
+            return found
+        return min((due_us for name, due_us in reader.wakes() if name in names), default=None)
 
     def give_back(self) -> None:
         """Let other workers have runs that wait for places here and have not begun.
@@ -107,6 +137,26 @@ class Claims:
             if one.id != worker.id and store.locks.is_held(one.id)
             for name in decode_document(one.workflows, list[str])
         }
+
+
+def _merged(
+    first: Iterable[tuple[int, int, str]],
+    find: Callable[[str, int], list[tuple[int, int]]],
+    limit: int,
+) -> list[int]:
+    """Return the keys of the first runs over all workflows, in order.
+
+    Args:
+        first: The place and the key of the first run of each workflow, or less than its key.
+        find: Finds places and keys of a workflow's first runs, in order, up to a number.
+        limit: At most so many.
+    """
+    found: list[tuple[int, int]] = []
+    for place, pk, name in sorted(first):
+        if len(found) == limit and (place, pk) > found[-1]:
+            break  # Those of this workflow, and of all that come after it, are less urgent.
+        found = sorted([*found, *find(name, limit)])[:limit]
+    return [pk for _, pk in found]
 
 
 def _is_fresh(run: LiveRun) -> bool:

@@ -68,9 +68,9 @@ class Inbox:
 
     def look(self) -> None:
         """Take what came in for runs in memory; the others find theirs when they begin."""
-        requests = self._worker.store.reader.inbox_of_worker(
-            self._worker.id, self._seen, REQUESTS_PER_LOOK
-        )
+        reader = self._worker.store.reader
+        newest = reader.newest_request()
+        requests = reader.inbox_of_worker(self._worker.id, self._seen, REQUESTS_PER_LOOK)
         for request in requests:
             self._seen = request.id
             run = self._worker.live.get(request.run)
@@ -80,6 +80,8 @@ class Inbox:
                 self._early.setdefault(request.run, []).append(request)
         if len(requests) == REQUESTS_PER_LOOK:
             self.look_soon()
+        else:  # What is left is for runs of others, or of nobody: who claims a run reads its own.
+            self._seen = max(self._seen, newest)
 
     def begun(self, run: LiveRun) -> None:
         """Take what came in for a run between its commit and its begin."""

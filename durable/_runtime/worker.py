@@ -22,6 +22,7 @@ from durable._runtime.activities import Activities
 from durable._runtime.alerts import Alerts, Hook
 from durable._runtime.beginnings import Beginnings
 from durable._runtime.claims import Claims
+from durable._runtime.collecting import Collecting
 from durable._runtime.inbox import Inbox, may_end
 from durable._runtime.jobs import Jobs
 from durable._runtime.keeping import Keeper
@@ -122,6 +123,7 @@ class Worker:
         """For tests: called after each committed event; True if the run was taken care of."""
         self.threads = Threads(limits.threads_max)
         self._switching = SwitchInterval(limits.switch_interval_us)
+        self._collecting = Collecting()
         self.reopening = Reopening(self, self._loop)
 
     # -- opening and closing ---------------------------------------------------------------------
@@ -163,6 +165,7 @@ class Worker:
         self.store.writer.start()
         logs.install()
         self._switching.shorten()
+        self._collecting.rarely()
         self.watchdog = Watchdog(partial(self.call_from_thread, self._slow), self.call_from_thread)
         self._is_open = True
         self.keeper.write()  # What was said while the file was closed.
@@ -276,6 +279,7 @@ class Worker:
         self.store.close()
         logs.uninstall()
         self._switching.restore()
+        self._collecting.restore()
 
     # -- the file --------------------------------------------------------------------------------
 
@@ -498,7 +502,7 @@ class Worker:
         if self._claiming:
             self._claim_again = True
             return
-        wanted = self.claims.choose(sorted(set(self._names())))
+        wanted = self.claims.choose(frozenset(self._names()))
         if self.only is not None:
             wanted = [pk for pk in wanted if self._is_of_only(pk)]
         if not wanted:
@@ -666,8 +670,7 @@ class Worker:
             self.look_soon()
 
     def _set_wake(self) -> None:
-        found = [self.store.reader.find_next_wake(name) for name in self._names()]
-        wake_at_us = min((one for one in found if one is not None), default=None)
+        wake_at_us = self.claims.next_wake_us
         if wake_at_us is not None and self.only is None:
             self._wake_at(max(wake_at_us, self.now_us() + 1_000))
             self._loop.call_soon(self.look_idle)

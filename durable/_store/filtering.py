@@ -476,9 +476,9 @@ class _Compiler:
     def _label(self, name: str, value: Value) -> str:
         sign, text = ("GLOB", _glob(value.text)) if value.is_pattern else ("=", value.text)
         return self._bound(
-            "EXISTS (SELECT 1 FROM durable_label AS label "  # noqa: S608
+            "(SELECT 1 FROM durable_label AS label INDEXED BY durable_label_run "  # noqa: S608
             "WHERE label.run = run.pk AND label.name = ? AND "
-            f"label.value {sign} ?)",
+            f"label.value {sign} ?) = 1",
             name,
             text,
         )
@@ -498,9 +498,9 @@ class _Compiler:
         if number is None:
             return self._label(name, value)
         return self._bound(
-            "EXISTS (SELECT 1 FROM durable_label AS label "
+            "(SELECT 1 FROM durable_label AS label INDEXED BY durable_label_run "
             "WHERE label.run = run.pk AND label.name = ? AND "
-            "label.value IN (?, ?))",
+            "label.value IN (?, ?)) = 1",
             name, value.text, number,
         )  # fmt: skip
 
@@ -660,7 +660,8 @@ class _Compiler:
                 return [_by("workflow", "durable_run_workflow", name) for name in self._names(term)]
             case "id" if not any(value.is_pattern for value in term.values):
                 ids = {one.rpartition("#")[0] if "#" in one else one for one in texts}
-                return [Source(_RUNS, "run.id = ?", (one,), is_range=True) for one in sorted(ids)]
+                along = _along("sqlite_autoindex_durable_run_1")
+                return [Source(along, "run.id = ?", (one,), is_range=True) for one in sorted(ids)]
             case "issue":
                 return [
                     Source(_along("durable_run_issue"), where, values)

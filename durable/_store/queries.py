@@ -5,6 +5,17 @@ The one mechanical step is ``-- :rows``: such a statement ends in one row of ``V
 repeated to a few fixed sizes, so that a transaction of any length is a fixed number of prepared
 statements. (`executemany` gives the interpreter lock away at each row, and falls from 60,000 to
 1,400 rows a second beside one busy Python thread.)
+
+``-- :each (a, b)`` is the same for a statement that runs once for each row, whose values it calls
+``NEW.a`` and ``NEW.b``: it is the body of a trigger of the writer's own connection, on a view that
+the rows are inserted into. So it finds its run by key, whatever statistics say. ``UPDATE ... FROM
+(VALUES ...)`` and ``IN (VALUES ...)`` are joins, for which a table that somebody's ANALYZE found
+small is read whole; no clause of SQLite forbids that, and an equality with one key it never reads
+otherwise.
+
+Law: no statement's plan depends on ``sqlite_stat1``: where there is a choice, the index is named
+(INDEXED BY) and the order of a join is written down (CROSS JOIN). We gather no statistics; other
+programs may.
 """
 
 from __future__ import annotations
@@ -15,7 +26,7 @@ from importlib import resources
 
 import attrs
 
-__all__ = ["QUERIES", "ROW_SIZES", "Query", "batches"]
+__all__ = ["QUERIES", "ROW_SIZES", "SETUP", "Query", "batches"]
 
 # Few, so that they stay prepared. apsw caches statements of at most 16 KiB: 250 rows of the widest
 # statement are just under it.
@@ -23,6 +34,7 @@ ROW_SIZES = (250, 50, 8, 1)
 
 _NAME = re.compile(r"^-- :name (\w+)$", re.MULTILINE)
 _ROW = re.compile(r"VALUES (\((?:\?(?:, )?)+\))")
+_EACH = re.compile(r":each \((.+)\)")
 
 
 @attrs.frozen(kw_only=True)
@@ -33,9 +45,11 @@ class Query:
         name: Its name.
         text: The statement, for one row.
         comment: Why it is.
-        width: Values in a row, 0 for a statement without ``:rows``.
+        width: Values in a row, 0 for a statement without ``:rows`` or ``:each``.
         by_rows: The statement for each of `ROW_SIZES`.
         may_scan: Whether its comment allows a full scan.
+        may_turn: Whether its comment allows that statistics change its plan.
+        setup: What a connection needs before it runs a statement with ``:each``.
     """
 
     name: str
@@ -44,6 +58,8 @@ class Query:
     width: int
     by_rows: dict[int, str]
     may_scan: bool
+    may_turn: bool
+    setup: str
 
 
 def _parse(text: str) -> Iterator[Query]:
@@ -52,14 +68,16 @@ def _parse(text: str) -> Iterator[Query]:
         lines = body.strip().splitlines()
         comment = [line[3:] for line in lines if line.startswith("-- ")]
         statement = "\n".join(line for line in lines if not line.startswith("-- "))
-        width, by_rows = 0, {}
+        width, by_rows, setup = 0, {}, ""
         if ":rows" in comment:
             row = _ROW.search(statement)
             assert row is not None, f"{name} has no row of values"
             width = row[1].count("?")
-            for size in ROW_SIZES:
-                rows = ",".join([row[1].replace(" ", "")] * size)
-                by_rows[size] = statement[: row.start(1)] + rows + statement[row.end(1) :]
+            by_rows = _by_rows(statement[: row.start(1)], width, statement[row.end(1) :])
+        elif each := _EACH.search("\n".join(comment)):
+            width = each[1].count(",") + 1
+            by_rows = _by_rows(f"INSERT INTO {_view(name)} VALUES ", width, "")  # noqa: S608  a name
+            setup = _trigger(name, each[1], width, statement)
         yield Query(
             name=name,
             text=statement,
@@ -67,7 +85,27 @@ def _parse(text: str) -> Iterator[Query]:
             width=width,
             by_rows=by_rows,
             may_scan=any(line.startswith(":scan allowed (") for line in comment),
+            may_turn=any(line.startswith(":plan may turn (") for line in comment),
+            setup=setup,
         )
+
+
+def _by_rows(before: str, width: int, after: str) -> dict[int, str]:
+    row = f"({','.join('?' * width)})"
+    return {size: before + ",".join([row] * size) + after for size in ROW_SIZES}
+
+
+def _view(name: str) -> str:
+    return f"temp.durable_{name}"
+
+
+def _trigger(name: str, columns: str, width: int, statement: str) -> str:
+    nothing = ", ".join(["NULL"] * width)
+    return (
+        f"CREATE VIEW {_view(name)} ({columns}) AS SELECT {nothing};\n"
+        f"CREATE TEMP TRIGGER durable_{name}_each INSTEAD OF INSERT ON durable_{name}\n"
+        f"BEGIN\n{statement};\nEND"
+    )
 
 
 def _load() -> dict[str, Query]:
@@ -82,6 +120,8 @@ def _load() -> dict[str, Query]:
 
 
 QUERIES = _load()
+SETUP = ";\n".join(query.setup for query in QUERIES.values() if query.setup)
+"""What the writer's connection runs once: the triggers of the statements with ``:each``."""
 
 
 def batches(query: Query, rows: Sequence[tuple[object, ...]]) -> Iterator[tuple[str, list[object]]]:

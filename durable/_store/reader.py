@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -37,7 +37,7 @@ from durable._store.rows import (
     WorkerRow,
 )
 from durable.errors import FileCorrupt, ForkedEngine, PayloadError
-from durable.payloads import checksum, decompress
+from durable.payloads import checksum, decompress, encode_document
 
 if TYPE_CHECKING:
     from durable._store.filtering import Selection, Sort
@@ -263,14 +263,22 @@ class Reader:
         rows = self._all("find_due", workflow=workflow, now_us=now_us, limit=limit)
         return [(wake_at_us, pk) for pk, wake_at_us in rows]
 
-    def find_next_wake(self, workflow: str) -> int | None:
-        """Return when a workflow's next parked run comes due, in microseconds since the epoch."""
-        rows = self._all("find_next_wake", workflow=workflow)
-        return rows[0][0] if rows else None
+    def soonest(self, limit: int) -> list[tuple[int, str, int]]:
+        """Return (due time, workflow, key) of the free parked runs that come due first."""
+        return self._all("list_soonest", limit=limit)
 
-    def find_asked(self, workflow: str, limit: int) -> list[int]:
-        """Return keys of free, ready runs of a workflow that have begun and have a message."""
-        return [pk for (pk,) in self._all("find_asked", workflow=workflow, limit=limit)]
+    def wakes(self) -> list[tuple[str, int]]:
+        """Return (workflow, due time) of the first free parked run of each workflow."""
+        return self._all("list_wakes")
+
+    def find_asked(self, workflows: Iterable[str], limit: int) -> list[int]:
+        """Return keys of free, ready runs of workflows that have begun and have a message."""
+        names = encode_document(list(workflows)).decode()
+        return [pk for (pk,) in self._all("find_asked", workflows=names, limit=limit)]
+
+    def claimable(self) -> list[tuple[str, int, int]]:
+        """Return (workflow, priority, key) of the most urgent free, ready run of each workflow."""
+        return self._all("list_claimable")
 
     def find_claimable(self, workflow: str, limit: int) -> list[tuple[int, int]]:
         """Return (priority, key) of free, ready runs of a workflow, most urgent first."""
@@ -399,6 +407,11 @@ class Reader:
         """Return requests to a worker's runs, oldest first."""
         rows = self._all("list_inbox_of_worker", worker=worker, after=after, limit=limit)
         return [InboxRow(*row) for row in rows]
+
+    def newest_request(self) -> int:
+        """Return the id of the newest request that nobody has taken, or 0."""
+        newest: int = self._all("get_newest_request")[0][0]
+        return newest
 
     def inbox_of_run(self, run: int) -> list[InboxRow]:
         """Return requests to one run, oldest first."""

@@ -45,7 +45,7 @@ from durable._store.connection import (
 )
 from durable._store.cursor import Cursor, Guard, UserError
 from durable._store.locks import LockFile
-from durable._store.queries import QUERIES, batches
+from durable._store.queries import QUERIES, SETUP, batches
 from durable._store.wal import WriteAheadLog
 from durable.errors import (
     CommitUnknown,
@@ -59,6 +59,7 @@ from durable.errors import (
     StoreError,
     UsageError,
 )
+from durable.payloads import encode_document
 
 __all__ = ["Change", "Transaction", "Writer"]
 
@@ -131,7 +132,7 @@ _ORDER = (
     "delete_inbox_of_run",
 )
 _TRIGGERS = ("create_tally_on_insert", "create_tally_on_update", "create_tally_on_delete")
-# Of several rows for one key in a transaction only the last counts: UPDATE ... FROM takes any.
+# Of several rows for one key in a transaction only the last counts.
 _LAST_WINS = {"mark_redo", "update_run"}
 
 
@@ -197,7 +198,8 @@ class Transaction:
         """Pause those of some runs that are of a workflow or a queue that is paused as a whole."""
         if not pks or not self.all("has_hold")[0][0]:
             return set()
-        return {pk for (pk,) in self.rows("hold_runs", [(pk,) for pk in pks])}
+        self.rows("hold_runs", [(pk,) for pk in pks])
+        return {pk for (pk,) in self.all("list_held", pks=encode_document(list(pks)).decode())}
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -363,6 +365,7 @@ class Writer:
         # Ours alone, in no file: those of a file are never run, whoever has written it.
         for trigger in _TRIGGERS:
             self._connection.execute(QUERIES[trigger].text)
+        self._connection.execute(SETUP)
         self._has_moved = moved_probe(self._connection)
         self.log = WriteAheadLog(path, self._connection, locks)
         self._connection.pragma("synchronous", self._synchronous)

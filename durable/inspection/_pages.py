@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
@@ -317,10 +316,7 @@ class Pages:
             limit: At most so many, 1 to 1,000.
         """
         check_limit(limit, EVENTS_LIMIT_MAX)
-        due = [
-            self._reader.find_due(workflow, 1 << 62, limit) for workflow in self._reader.workflows()
-        ]
-        rows = [self._reader.find_run(pk) for _, pk in islice(heapq.merge(*due), limit)]
+        rows = [self._reader.find_run(pk) for _, _, pk in self._reader.soonest(limit)]
         return [self.summary_of(row) for row in rows if row is not None]
 
     def workers(self) -> Sequence[WorkerView]:

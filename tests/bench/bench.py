@@ -165,9 +165,9 @@ def bench_c(runs=2_000):
     return {"runs_per_s": round(runs / median(took))}
 
 
-async def latencies(path, count):
+async def latencies(path, count, durability="full"):
     found = []
-    async with durable.Engine(path) as engine:
+    async with durable.Engine(path, durability=durability) as engine:
         for number in range(count + 20):
             started = time.perf_counter()
             await (await engine.start(chain, 1)).result()
@@ -267,7 +267,7 @@ async def sleepers(path, count, seconds):
         handles = []
         for _ in range(count // 500):
             handles += await asyncio.gather(*(one() for _ in range(500)))
-        while len(engine._worker.live) > 1_500:
+        while len(engine._worker.live) > engine._worker.limits.warm_runs_max + 500:
             await asyncio.sleep(0.05)
         await asyncio.sleep(1.5)
         gc.collect()
@@ -463,10 +463,45 @@ def bench_q(pairs=40):
     return {**found, "target": "asked_of_not_asked >= 0.98", "ok": is_ok}
 
 
+async def grow(path, count):
+    """Make a file that an engine closed, and another program analysed, while it had one run."""
+    async with durable.Engine(path) as engine:
+        await (await engine.start(chain, 1)).result()
+    connection = apsw.Connection(str(path))
+    connection.execute("ANALYZE")
+    connection.close()
+    million.make(path, count)
+
+
+def bench_r(count=million.COUNT, each=200):
+    """Start to result of a one-step run in a file of a million runs against an empty one."""
+    with folder() as where:
+        asyncio.run(grow(where / "full.db", count))
+        empty, full = [], []
+        for number in range(REPEATS):  # Without fsyncs: as many of them, and they hide the rest.
+            empty += asyncio.run(latencies(where / f"empty-{number}.db", each, "normal"))
+            full += asyncio.run(latencies(where / "full.db", each, "normal"))
+    ratio = median(full) / median(empty)
+    return {
+        "runs": count,
+        "p50_ms_in_an_empty_file": round(1e3 * median(empty), 3),
+        "p50_ms_in_a_full_file": round(1e3 * median(full), 3),
+        "times_as_slow": round(ratio, 2),
+        "target": "times_as_slow <= 1.2",
+        "ok": ratio <= 1.2,
+    }
+
+
+def bench_s():
+    """Signals there and back with 500 more workflows known, against 4."""
+    return talk.with_many_known(REPEATS, folder)
+
+
 BENCHES = {
     "a": bench_a, "b": bench_b, "c": bench_c, "d": bench_d, "e": bench_e, "f": bench_f,
     "g": bench_g, "h": bench_h, "i": bench_i, "j": bench_j, "k": bench_k, "l": bench_l,
-    "m": bench_m, "n": bench_n, "o": bench_o, "p": bench_p, "q": bench_q,
+    "m": bench_m, "n": bench_n, "o": bench_o, "p": bench_p, "q": bench_q, "r": bench_r,
+    "s": bench_s,
 }  # fmt: skip
 
 

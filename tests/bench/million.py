@@ -55,7 +55,7 @@ def make(path, count=COUNT, seed=1):
         "FROM durable_run AS run JOIN json_each(run.labels) AS one WHERE run.labels IS NOT NULL"
     )
     connection.execute(
-        "INSERT INTO durable_tally SELECT workflow, state, COALESCE(wait_kind, "
+        "INSERT OR REPLACE INTO durable_tally SELECT workflow, state, COALESCE(wait_kind, "
         "''), COUNT(*) FROM durable_run AS run "
         "GROUP BY 1, 2, 3"
     )

@@ -88,9 +88,17 @@ def median(values):
     return statistics.median(values)
 
 
-async def round_trips(path, runs, each):
+def idle_workflow(number):
+    async def idle() -> None:
+        await asyncio.sleep(1e6)
+
+    idle.__name__ = idle.__qualname__ = f"idle_{number}"
+    return workflow(idle)
+
+
+async def round_trips(path, runs, each, functions=None):
     """Return seconds for signals that each run answers by a value somebody watches for."""
-    async with durable.Engine(path) as engine:
+    async with durable.Engine(path, functions=functions) as engine:
         handles = [await engine.start(echoes, each) for _ in range(runs)]
 
         async def play(handle):
@@ -104,6 +112,27 @@ async def round_trips(path, runs, each):
         started = time.perf_counter()
         await asyncio.gather(*(play(handle) for handle in handles))
         return time.perf_counter() - started
+
+
+def with_many_known(repeats, folder, count=500, each=300):
+    """Return signals there and back, one after the other, with few and many workflows known."""
+    few = [echoes, adds, talks, sells]
+    many = few + [idle_workflow(number) for number in range(count)]
+    took = {4: [], 4 + count: []}
+    for _ in range(repeats):
+        for functions in (few, many):
+            with folder() as where:
+                trips = round_trips(where / "app.db", 1, each, functions)
+                took[len(functions)].append(asyncio.run(trips))
+    rates = {known: each / median(found) for known, found in took.items()}
+    ratio = rates[4] / rates[4 + count]
+    return {
+        "round_trips_per_s_4_known": round(rates[4]),
+        f"round_trips_per_s_{4 + count}_known": round(rates[4 + count]),
+        "times_as_slow": round(ratio, 2),
+        "target": "times_as_slow <= 1.1",
+        "ok": ratio <= 1.1,
+    }
 
 
 async def updates(path, runs, each):

@@ -146,7 +146,7 @@ def test_each_row_read_from_the_file_is_compared_with_its_statement():
     made_into_rows = {name for name in used if QUERIES[name].text.count(",") > 2}
     assert made_into_rows <= ROWS.keys() | {
         "list_events", "list_events_as_found", "get_blob",
-        "count_queued_before", "list_place_holders",
+        "count_queued_before", "list_place_holders", "list_claimable",
         "find_answer", "find_message", "find_line", "find_issue", "list_counts_of_issue",
         "count_open_of_issue", "list_open_of_issue", "count_by_state",
         "count_by_state_of_workflow",

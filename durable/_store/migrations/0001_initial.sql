@@ -82,6 +82,8 @@ CREATE INDEX durable_run_claimable ON durable_run (workflow, priority, pk)
  WHERE state = 'ready' AND worker_id IS NULL;
 CREATE INDEX durable_run_wake ON durable_run (workflow, wake_at_us)
  WHERE state = 'parked' AND worker_id IS NULL AND wake_at_us IS NOT NULL;
+CREATE INDEX durable_run_soonest ON durable_run (wake_at_us, workflow)
+ WHERE state = 'parked' AND worker_id IS NULL AND wake_at_us IS NOT NULL;
 CREATE INDEX durable_run_owned ON durable_run (worker_id) WHERE worker_id IS NOT NULL;
 CREATE INDEX durable_run_blocked ON durable_run (workflow) WHERE state = 'blocked';
 CREATE INDEX durable_run_state ON durable_run (state, wait_kind);

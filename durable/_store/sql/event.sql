@@ -55,7 +55,7 @@ SELECT seq
  WHERE run = :run AND step = :step AND kind IN (1, 2, 12, 13)
  UNION ALL
 SELECT id
-  FROM durable_inbox
+  FROM durable_inbox INDEXED BY durable_inbox_run
  WHERE run = :run AND key = :step AND kind IN ('resolve', 'reject')
 
 -- :name copy_events
@@ -69,16 +69,21 @@ SELECT :to, seq, kind, step, name, fingerprint, arguments, result, checksum, at_
 -- :name share_blobs_of_events
 -- :scan allowed (the inner list is one run's history)
 -- Copied rows share their blobs with the originals.
-UPDATE durable_blob AS blob
-   SET refs = refs + v.uses
-  FROM (SELECT payload, COUNT(*) AS uses
-          FROM (SELECT arguments AS payload FROM durable_event
-                 WHERE run = :run AND seq < :before AND typeof(arguments) = 'integer'
-                UNION ALL
-                SELECT result FROM durable_event
-                 WHERE run = :run AND seq < :before AND typeof(result) = 'integer')
-         GROUP BY payload) AS v
- WHERE blob.id = v.payload
+INSERT INTO temp.durable_share_blobs (id, uses)
+SELECT payload, COUNT(*)
+  FROM (SELECT arguments AS payload FROM durable_event
+         WHERE run = :run AND seq < :before AND typeof(arguments) = 'integer'
+        UNION ALL
+        SELECT result FROM durable_event
+         WHERE run = :run AND seq < :before AND typeof(result) = 'integer')
+ GROUP BY payload
+
+-- :name share_blobs
+-- :each (id, uses)
+-- So many more rows use blobs.
+UPDATE durable_blob
+   SET refs = refs + NEW.uses
+ WHERE id = NEW.id
 
 -- :name share_blob
 -- One more row uses a blob.
@@ -104,27 +109,22 @@ SELECT size, data
  WHERE id = :id
 
 -- :name delete_blobs_of_inbox
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (id)
 -- Large messages became events, which have blobs of their own; nobody else uses these.
 DELETE FROM durable_blob
- WHERE id IN (VALUES (?)) AND refs = 1
+ WHERE id = NEW.id AND refs = 1
 
 -- :name unshare_blobs_of_inbox
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (id)
 -- Large messages that were sent again became events; the first one's row still uses the blob.
 UPDATE durable_blob
    SET refs = refs - 1
- WHERE id IN (VALUES (?)) AND refs > 1
+ WHERE id = NEW.id AND refs > 1
 
 -- :name share_blobs_of_inbox
--- :scan allowed (the inner list is one run's inbox)
 -- Messages that were sent again share their blobs with the first ones.
-UPDATE durable_blob AS blob
-   SET refs = refs + v.uses
-  FROM (SELECT payload, COUNT(*) AS uses
-          FROM durable_inbox
-         WHERE run = :run AND typeof(payload) = 'integer'
-         GROUP BY payload) AS v
- WHERE blob.id = v.payload
+INSERT INTO temp.durable_share_blobs (id, uses)
+SELECT payload, COUNT(*)
+  FROM durable_inbox INDEXED BY durable_inbox_run
+ WHERE run = :run AND typeof(payload) = 'integer'
+ GROUP BY payload

@@ -6,12 +6,12 @@
 SELECT CASE WHEN created_us >= :since_us THEN created_us / 3600000000 END AS created,
        CASE WHEN closed_us >= :since_us THEN closed_us / 3600000000 END AS closed,
        state, COUNT(*)
-  FROM durable_run
+  FROM durable_run NOT INDEXED
  WHERE created_us >= :since_us OR closed_us >= :since_us
  GROUP BY 1, 2, 3
 
 -- :name list_durations_of_workflows
--- :scan allowed (every run's row is read once, as above)
+-- :scan allowed (of the runs that ended since)
 -- By workflow, of the runs that ended since a time: how many, how many completed and failed, and the
 -- nearest ranks of the 50th and 95th of a hundred of how long they took. The busiest first.
 SELECT CAST(workflow AS BLOB), COUNT(*), SUM(state = 'completed'), SUM(state = 'failed'),
@@ -21,7 +21,7 @@ SELECT CAST(workflow AS BLOB), COUNT(*), SUM(state = 'completed'), SUM(state = '
                ROW_NUMBER() OVER (PARTITION BY workflow
                                   ORDER BY closed_us - started_us NULLS LAST) AS place,
                COUNT(started_us) OVER (PARTITION BY workflow) AS timed
-          FROM durable_run
+          FROM durable_run INDEXED BY durable_run_closed
          WHERE closed_us >= :since_us)
  GROUP BY 1
  ORDER BY 2 DESC, 1
@@ -29,6 +29,7 @@ SELECT CAST(workflow AS BLOB), COUNT(*), SUM(state = 'completed'), SUM(state = '
 
 -- :name list_durations_of_activities
 -- :scan allowed (every run's row is read once, and the histories of those that were open since)
+-- :plan may turn (to one more pass over what is read anyhow)
 -- By activity, of the steps that ended since a time: as above, of the attempts that ended them.
 SELECT CAST(name AS BLOB), COUNT(*), SUM(kind = 1), SUM(kind = 2),
        MAX(CASE WHEN place = (timed * 50 + 99) / 100 THEN took_us END),

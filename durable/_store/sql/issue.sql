@@ -1,11 +1,12 @@
 -- :name insert_alert
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (fingerprint, run, at_us)
+-- :scan allowed (of the one row that is made here)
 -- Before it is counted: a group that is new, or was resolved, is to be told of.
 INSERT OR IGNORE INTO durable_alert (fingerprint, run, at_us, what)
-SELECT v.column1, v.column2, v.column3, CASE WHEN issue.id IS NULL THEN 'new' ELSE 'regressed' END
-  FROM (VALUES (?, ?, ?)) AS v LEFT JOIN durable_issue AS issue ON issue.fingerprint = v.column1
- WHERE issue.id IS NULL OR issue.state = 'resolved'
+SELECT NEW.fingerprint, NEW.run, NEW.at_us,
+       CASE WHEN before IS NULL THEN 'new' ELSE 'regressed' END
+  FROM (SELECT (SELECT state FROM durable_issue WHERE fingerprint = NEW.fingerprint) AS before)
+ WHERE before IS NULL OR before = 'resolved'
 
 -- :name list_alerts
 -- :scan allowed (of what is to be told: a few rows)
@@ -46,21 +47,18 @@ VALUES (?, ?, ?, ?)
    SET seen = seen + 1
 
 -- :name set_issue_of_run
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (pk, fingerprint, error)
 -- A run belongs to the group of its last failure.
-UPDATE durable_run AS run
-   SET issue = (SELECT id FROM durable_issue WHERE fingerprint = v.column2), error = v.column3
-  FROM (VALUES (?, ?, ?)) AS v
- WHERE run.pk = v.column1
+UPDATE durable_run
+   SET issue = (SELECT id FROM durable_issue WHERE fingerprint = NEW.fingerprint), error = NEW.error
+ WHERE pk = NEW.pk
 
 -- :name clear_issue_of_run
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (pk)
 -- A run went on: what it was held up by is over.
 UPDATE durable_run
    SET issue = NULL, error = NULL
- WHERE pk IN (VALUES (?))
+ WHERE pk = NEW.pk
 
 -- :name list_issues
 -- :scan allowed (over the index of times; a page of it)
@@ -86,7 +84,7 @@ SELECT id, fingerprint, kind, type, title, function, place, sample, sample_run, 
 -- :name count_open_of_issue
 -- Runs of a group that are open, or failed and go on as no other.
 SELECT COUNT(*)
-  FROM durable_run AS run
+  FROM durable_run AS run INDEXED BY durable_run_issue
  WHERE issue = :issue AND state IN ('ready', 'parked', 'paused', 'blocked', 'failed')
    AND NOT EXISTS (SELECT 1 FROM durable_run AS later WHERE later.source_pk = run.pk)
 

@@ -1,17 +1,16 @@
 -- :name insert_log
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (run, salt, at_us, level, logger, step, attempt, text)
 -- What code of a run said through Python's logging, in the order given. A run may be deleted while
 -- lines of it wait, and its key given to another: the salt tells them apart.
 INSERT INTO durable_log (run, at_us, level, logger, step, attempt, text)
-SELECT run.pk, v.column3, v.column4, v.column5, v.column6, v.column7, v.column8
-  FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?)) AS v CROSS JOIN durable_run AS run
- WHERE run.pk = v.column1 AND run.salt = v.column2
+SELECT pk, NEW.at_us, NEW.level, NEW.logger, NEW.step, NEW.attempt, NEW.text
+  FROM durable_run
+ WHERE pk = NEW.run AND salt = NEW.salt
 
 -- :name list_logs
 -- A page of what a run's code said, in order.
 SELECT id, at_us, level, logger, step, attempt, text
-  FROM durable_log
+  FROM durable_log INDEXED BY durable_log_run
  WHERE run = :run AND id > :after AND level >= :level
  ORDER BY id
  LIMIT :limit
@@ -19,7 +18,7 @@ SELECT id, at_us, level, logger, step, attempt, text
 -- :name list_last_logs
 -- The end of what a run's code said, the newest first.
 SELECT id, at_us, level, logger, step, attempt, text
-  FROM durable_log
+  FROM durable_log INDEXED BY durable_log_run
  WHERE run = :run AND level >= :level
  ORDER BY id DESC
  LIMIT :limit
@@ -27,12 +26,13 @@ SELECT id, at_us, level, logger, step, attempt, text
 -- :name count_logs
 -- How many lines are kept of a run: there is a limit.
 SELECT COUNT(*)
-  FROM durable_log
+  FROM durable_log INDEXED BY durable_log_run
  WHERE run = :run
 
 -- :name delete_logs_of_run
 -- The run is deleted.
-DELETE FROM durable_log WHERE run = :run
+DELETE FROM durable_log INDEXED BY durable_log_run
+ WHERE run = :run
 
 -- :name insert_source
 -- :rows

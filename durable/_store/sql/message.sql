@@ -8,9 +8,12 @@ VALUES (?, ?, ?, ?, ?, ?)
 
 -- :name find_answer
 -- How an update or query ended, in the newest of the ordinals that go on from each other.
-SELECT answer.state, answer.name, answer.result
-  FROM durable_run AS run JOIN durable_answer AS answer ON answer.run = run.pk
- WHERE run.id = :id AND run.ordinal BETWEEN :first AND :last AND answer.key = :key
+SELECT (SELECT state FROM durable_answer AS one WHERE one.run = run.pk AND one.key = :key),
+       (SELECT name FROM durable_answer AS one WHERE one.run = run.pk AND one.key = :key),
+       (SELECT result FROM durable_answer AS one WHERE one.run = run.pk AND one.key = :key)
+  FROM durable_run AS run INDEXED BY sqlite_autoindex_durable_run_1
+ WHERE run.id = :id AND run.ordinal BETWEEN :first AND :last
+   AND (SELECT 1 FROM durable_answer AS one WHERE one.run = run.pk AND one.key = :key) = 1
  ORDER BY run.ordinal DESC
  LIMIT 1
 
@@ -52,27 +55,23 @@ VALUES (?, ?, ?, ?, ?)
    SET payload = excluded.payload, checksum = excluded.checksum, at_us = excluded.at_us
 
 -- :name delete_blobs_of_values
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (run, name)
 -- Values are about to be replaced; what large ones held is used by nobody else.
 DELETE FROM durable_blob
  WHERE refs = 1
-   AND id IN (SELECT value.payload
-                FROM (VALUES (?, ?)) AS v
-                JOIN durable_value AS value ON value.run = v.column1 AND value.name = v.column2
-               WHERE typeof(value.payload) = 'integer')
+   AND id = (SELECT payload
+               FROM durable_value
+              WHERE run = NEW.run AND name = NEW.name AND typeof(payload) = 'integer')
 
 -- :name unshare_blobs_of_values
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (run, name)
 -- Values are about to be replaced; another ordinal's still use what large ones held.
 UPDATE durable_blob
    SET refs = refs - 1
  WHERE refs > 1
-   AND id IN (SELECT value.payload
-                FROM (VALUES (?, ?)) AS v
-                JOIN durable_value AS value ON value.run = v.column1 AND value.name = v.column2
-               WHERE typeof(value.payload) = 'integer')
+   AND id = (SELECT payload
+               FROM durable_value
+              WHERE run = NEW.run AND name = NEW.name AND typeof(payload) = 'integer')
 
 -- :name find_value
 -- A published value.

@@ -62,7 +62,7 @@ SELECT worker_id, COUNT(*)
 -- :name list_queues
 -- The queues of runs that could go on now: how many wait for a worker, and how many have one.
 SELECT queue, SUM(worker_id IS NULL), SUM(worker_id IS NOT NULL)
-  FROM durable_run
+  FROM durable_run INDEXED BY durable_run_state
  WHERE state = 'ready'
  GROUP BY queue
  ORDER BY queue

@@ -55,7 +55,7 @@ SELECT key, name, state, result, at_us
 -- :name page_letters
 -- A run's dead letters, from a place on.
 SELECT id, seq, name, key, payload, why, at_us
-  FROM durable_letter
+  FROM durable_letter INDEXED BY durable_letter_run
  WHERE run = :run AND id > :id
  ORDER BY id
  LIMIT :limit
@@ -107,7 +107,7 @@ SELECT step
 -- :name page_audit
 -- What was done to a run, from a place on.
 SELECT id, verb, who, why, details, at_us
-  FROM durable_audit
+  FROM durable_audit INDEXED BY durable_audit_run
  WHERE run = :run AND id > :id
  ORDER BY id
  LIMIT :limit
@@ -115,7 +115,7 @@ SELECT id, verb, who, why, details, at_us
 -- :name page_child_ends
 -- Ends of children that a run was told of and has not taken, from a place on.
 SELECT id, key, payload
-  FROM durable_inbox
+  FROM durable_inbox INDEXED BY durable_inbox_run
  WHERE run = :run AND id > :id AND kind = 'child'
  ORDER BY id
  LIMIT :limit

@@ -49,7 +49,7 @@ SELECT once.step
 -- Steps that run at most once and were begun, of children whose start is not kept, and of theirs.
 WITH RECURSIVE family (pk, id) AS (
   SELECT run.pk, run.id
-    FROM durable_run AS run
+    FROM durable_run AS run INDEXED BY durable_run_parent
    WHERE run.parent_pk = :run
      AND run.parent_step NOT IN (SELECT event.step || '!end'
                                    FROM durable_event AS event
@@ -57,10 +57,12 @@ WITH RECURSIVE family (pk, id) AS (
                                     AND event.seq < :before)
    UNION
   SELECT run.pk, run.id
-    FROM family JOIN durable_run AS run ON run.parent_pk = family.pk
+    FROM family CROSS JOIN durable_run AS run INDEXED BY durable_run_parent
+      ON run.parent_pk = family.pk
 )
 SELECT family.id, once.step
-  FROM family JOIN durable_once AS once ON once.run = family.pk
+  FROM family CROSS JOIN durable_once AS once INDEXED BY sqlite_autoindex_durable_once_1
+    ON once.run = family.pk
  ORDER BY family.pk, once.step
 
 -- :name copy_once
@@ -69,8 +71,8 @@ INSERT INTO durable_once AS once (run, step)
 SELECT :to, once.step
   FROM durable_once AS once
  WHERE once.run = :run
-   AND EXISTS (SELECT 1 FROM durable_event AS event
-                WHERE event.run = :to AND event.step = once.step AND event.kind IN (1, 2))
+   AND (SELECT 1 FROM durable_event AS event
+         WHERE event.run = :to AND event.step = once.step AND event.kind IN (1, 2)) = 1
 
 -- :name copy_accepted
 -- A new ordinal lets pass what was let pass before, of the ends that it keeps.
@@ -78,9 +80,9 @@ INSERT INTO durable_accepted AS accepted (run, step)
 SELECT :to, step
   FROM durable_accepted AS accepted
  WHERE run = :run
-   AND EXISTS (SELECT 1 FROM durable_event AS event
-                WHERE event.run = :to AND event.step = accepted.step
-                  AND event.kind IN (1, 2, 8, 9, 10, 11, 12, 13))
+   AND (SELECT 1 FROM durable_event AS event
+         WHERE event.run = :to AND event.step = accepted.step
+           AND event.kind IN (1, 2, 8, 9, 10, 11, 12, 13)) = 1
 
 -- :name drop_accepted
 -- What was let pass of ends that a run in place has dropped.
@@ -143,28 +145,27 @@ SELECT step, ordinal
 -- :name list_kept_children
 -- Children of a run whose start is in a copied history, and whose end is not, nor about to be.
 SELECT run.pk, run.parent_step
-  FROM durable_run AS run
+  FROM durable_run AS run INDEXED BY durable_run_parent
  WHERE run.parent_pk = :run
-   AND EXISTS (SELECT 1 FROM durable_event AS event
-                WHERE event.run = :to AND event.step || '!end' = run.parent_step
-                  AND event.kind = 10)
+   AND (SELECT 1 FROM durable_event AS event
+         WHERE event.run = :to AND event.step || '!end' = run.parent_step
+           AND event.kind = 10) = 1
    AND NOT EXISTS (SELECT 1 FROM durable_event AS event
                     WHERE event.run = :to AND event.step = run.parent_step)
-   AND NOT EXISTS (SELECT 1 FROM durable_inbox AS inbox
+   AND NOT EXISTS (SELECT 1 FROM durable_inbox AS inbox INDEXED BY durable_inbox_run
                     WHERE inbox.run = :to AND inbox.kind = 'child'
                       AND inbox.key = run.parent_step)
  ORDER BY run.pk
 
 -- :name share_blobs_of_published
+-- :scan allowed (the inner list is what one run has published)
 -- Copied values and items share their blobs with the originals.
-UPDATE durable_blob AS blob
-   SET refs = refs + v.uses
-  FROM (SELECT payload, COUNT(*) AS uses
-          FROM (SELECT payload FROM durable_value WHERE run = :run AND typeof(payload) = 'integer'
-                UNION ALL
-                SELECT payload FROM durable_item WHERE run = :run AND typeof(payload) = 'integer')
-         GROUP BY payload) AS v
- WHERE blob.id = v.payload
+INSERT INTO temp.durable_share_blobs (id, uses)
+SELECT payload, COUNT(*)
+  FROM (SELECT payload FROM durable_value WHERE run = :run AND typeof(payload) = 'integer'
+        UNION ALL
+        SELECT payload FROM durable_item WHERE run = :run AND typeof(payload) = 'integer')
+ GROUP BY payload
 
 -- :name list_open_children_of
 -- The open children of a run.
@@ -182,7 +183,7 @@ UPDATE durable_run
 
 -- :name take_resumes
 -- A run was resumed while it waited for its running attempts, and is paused now.
-DELETE FROM durable_inbox
+DELETE FROM durable_inbox INDEXED BY durable_inbox_run
  WHERE run = :run AND kind = 'resume'
 RETURNING id
 
@@ -195,22 +196,28 @@ SELECT id
  LIMIT 1
 
 -- :name release_blobs_of_run
+-- :scan allowed (the inner list is what one run has)
 -- A run is deleted: each of its rows uses a blob no more.
-UPDATE durable_blob AS blob
-   SET refs = MAX(0, refs - v.uses)
-  FROM (SELECT payload, COUNT(*) AS uses
-          FROM (SELECT arguments AS payload FROM durable_run WHERE pk = :run
-                UNION ALL SELECT result FROM durable_run WHERE pk = :run
-                UNION ALL SELECT arguments FROM durable_event WHERE run = :run
-                UNION ALL SELECT result FROM durable_event WHERE run = :run
-                UNION ALL SELECT payload FROM durable_inbox WHERE run = :run
-                UNION ALL SELECT result FROM durable_answer WHERE run = :run
-                UNION ALL SELECT payload FROM durable_letter WHERE run = :run
-                UNION ALL SELECT payload FROM durable_value WHERE run = :run
-                UNION ALL SELECT payload FROM durable_item WHERE run = :run)
-         WHERE typeof(payload) = 'integer'
-         GROUP BY payload) AS v
- WHERE blob.id = v.payload
+INSERT INTO temp.durable_release_blobs (id, uses)
+SELECT payload, COUNT(*)
+  FROM (SELECT arguments AS payload FROM durable_run WHERE pk = :run
+        UNION ALL SELECT result FROM durable_run WHERE pk = :run
+        UNION ALL SELECT arguments FROM durable_event WHERE run = :run
+        UNION ALL SELECT result FROM durable_event WHERE run = :run
+        UNION ALL SELECT payload FROM durable_inbox INDEXED BY durable_inbox_run WHERE run = :run
+        UNION ALL SELECT result FROM durable_answer WHERE run = :run
+        UNION ALL SELECT payload FROM durable_letter INDEXED BY durable_letter_run WHERE run = :run
+        UNION ALL SELECT payload FROM durable_value WHERE run = :run
+        UNION ALL SELECT payload FROM durable_item WHERE run = :run)
+ WHERE typeof(payload) = 'integer'
+ GROUP BY payload
+
+-- :name release_blobs
+-- :each (id, uses)
+-- So many rows use blobs no more.
+UPDATE durable_blob
+   SET refs = MAX(0, refs - NEW.uses)
+ WHERE id = NEW.id
 
 -- :name delete_free_blobs
 -- :scan allowed (over the index of those alone)
@@ -235,7 +242,7 @@ DELETE FROM durable_attempt
 
 -- :name delete_inbox_of_run_now
 -- A run is deleted.
-DELETE FROM durable_inbox
+DELETE FROM durable_inbox INDEXED BY durable_inbox_run
  WHERE run = :run
 
 -- :name delete_answers_of_run
@@ -245,7 +252,7 @@ DELETE FROM durable_answer
 
 -- :name delete_letters_of_run
 -- A run is deleted.
-DELETE FROM durable_letter
+DELETE FROM durable_letter INDEXED BY durable_letter_run
  WHERE run = :run
 
 -- :name delete_values_of_run
@@ -280,7 +287,8 @@ DELETE FROM durable_run
 
 -- :name delete_labels_of_run
 -- A run is deleted: its tags and attributes.
-DELETE FROM durable_label WHERE run = :run
+DELETE FROM durable_label INDEXED BY durable_label_run
+ WHERE run = :run
 
 -- :name insert_code_span
 -- :rows
@@ -332,21 +340,33 @@ SELECT kind, name, who, why, at_us
 SELECT EXISTS (SELECT 1 FROM durable_hold)
 
 -- :name hold_runs
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (pk)
+-- :scan allowed (over what is paused as a whole: a few rows)
 -- Runs that are about to begin, or to go on, and are of what is paused as a whole.
-UPDATE durable_run AS run
+UPDATE durable_run
    SET state = 'paused', worker_id = NULL,
-       wake_at_us = CASE WHEN one.started_us IS NULL THEN one.wake_at_us END,
-       waits = json_object('kind', 'paused', 'hold', hold.kind || ':' || hold.name, 'message',
-                           hold.kind || ' ' || hold.name || ' is paused by ' || hold.who
-                           || CASE hold.why WHEN '' THEN '' ELSE ': ' || hold.why END)
-  FROM (VALUES (?)) AS v
-  JOIN durable_run AS one ON one.pk = v.column1
-  JOIN durable_hold AS hold ON (hold.kind = 'workflow' AND hold.name = one.workflow)
-            OR (hold.kind = 'queue' AND hold.name = one.queue)
- WHERE run.pk = v.column1 AND run.closed_us IS NULL
-RETURNING pk
+       wake_at_us = CASE WHEN started_us IS NULL THEN wake_at_us END,
+       waits = (SELECT json_object('kind', 'paused', 'hold', hold.kind || ':' || hold.name, 'message',
+                                   hold.kind || ' ' || hold.name || ' is paused by ' || hold.who
+                                   || CASE hold.why WHEN '' THEN '' ELSE ': ' || hold.why END)
+                  FROM durable_hold AS hold
+                 WHERE hold.kind || ':' || hold.name
+                       IN ('workflow:' || durable_run.workflow, 'queue:' || durable_run.queue)
+                 ORDER BY hold.kind DESC
+                 LIMIT 1)
+ WHERE pk = NEW.pk AND closed_us IS NULL
+   AND (SELECT COUNT(*)
+          FROM durable_hold AS hold
+         WHERE hold.kind || ':' || hold.name
+               IN ('workflow:' || durable_run.workflow, 'queue:' || durable_run.queue)) > 0
+
+-- :name list_held
+-- :scan allowed (over the keys that are given)
+-- Which of some runs (a JSON list of their keys) are paused.
+SELECT value
+  FROM json_each(:pks)
+ WHERE (SELECT state FROM durable_run WHERE pk = value) = 'paused'
+ ORDER BY value
 
 -- :name upsert_policy
 -- A person changes the policy of a pending step.

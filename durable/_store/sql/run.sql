@@ -10,48 +10,49 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 RETURNING pk, salt
 
 -- :name insert_labels
--- :rows
--- :scan allowed (v is the list of values of this statement; a run has a few labels)
+-- :each (run)
+-- :scan allowed (a run has a few labels)
 -- Tags and attributes, where they are looked for.
 INSERT OR IGNORE INTO durable_label (name, value, run)
 SELECT one.value ->> 0,
        CASE json_type(one.value, '$[1]') WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'
             ELSE one.value ->> 1 END,
-       run.pk
-  FROM (VALUES (?)) AS v JOIN durable_run AS run ON run.pk = v.column1 JOIN json_each(run.labels) AS one
+       NEW.run
+  FROM json_each((SELECT labels FROM durable_run WHERE pk = NEW.run)) AS one
 
 -- :name update_run
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (pk, state, worker, wake_at_us, waits, lost, alone)
 -- An open run changes state: parked, handed back, ready again, paused or blocked. It does not park
 -- if something for it came in meanwhile.
-UPDATE durable_run AS run
-   SET state = CASE WHEN v.column2 = 'parked'
-                     AND EXISTS (SELECT 1 FROM durable_inbox AS inbox WHERE inbox.run = run.pk)
-                    THEN 'ready' ELSE v.column2 END,
-       worker_id = v.column3, wake_at_us = v.column4,
-       waits = CASE WHEN v.column2 <> 'parked'
-                      OR NOT EXISTS (SELECT 1 FROM durable_inbox AS inbox WHERE inbox.run = run.pk)
-                    THEN v.column5 END,
-       lost = v.column6, alone = v.column7
-  FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS v
- WHERE run.pk = v.column1 AND run.closed_us IS NULL
+UPDATE durable_run
+   SET state = CASE WHEN NEW.state = 'parked'
+                     AND EXISTS (SELECT 1 FROM durable_inbox INDEXED BY durable_inbox_run
+                                  WHERE run = NEW.pk)
+                    THEN 'ready' ELSE NEW.state END,
+       worker_id = NEW.worker, wake_at_us = NEW.wake_at_us,
+       waits = CASE WHEN NEW.state <> 'parked'
+                      OR NOT EXISTS (SELECT 1 FROM durable_inbox INDEXED BY durable_inbox_run
+                                      WHERE run = NEW.pk)
+                    THEN NEW.waits END,
+       lost = NEW.lost, alone = NEW.alone
+ WHERE pk = NEW.pk AND closed_us IS NULL
 
 -- :name close_run
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (pk, state, closed_us, result, checksum, origin)
 -- A run ends, in the transaction of its last event.
-UPDATE durable_run AS run
-   SET state = v.column2, closed_us = v.column3, result = v.column4, result_checksum = v.column5,
-       origin = v.column6, worker_id = NULL, wake_at_us = NULL, waits = NULL
-  FROM (VALUES (?, ?, ?, ?, ?, ?)) AS v
- WHERE run.pk = v.column1 AND run.closed_us IS NULL
+UPDATE durable_run
+   SET state = NEW.state, closed_us = NEW.closed_us, result = NEW.result,
+       result_checksum = NEW.checksum, origin = NEW.origin, worker_id = NULL, wake_at_us = NULL,
+       waits = NULL
+ WHERE pk = NEW.pk AND closed_us IS NULL
 
 -- :name delete_inbox_of_run
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (run)
 -- A closed run has no more requests to answer.
-DELETE FROM durable_inbox WHERE run IN (VALUES (?))
+INSERT INTO durable_delete_inbox (id)
+SELECT id
+  FROM durable_inbox INDEXED BY durable_inbox_run
+ WHERE run = NEW.run
 
 -- :name delete_steps_of_run
 -- :rows
@@ -78,38 +79,102 @@ RETURNING started_us
 -- :name find_claimable
 -- Free runs of one workflow that are ready, most urgent and oldest first.
 SELECT priority, pk
-  FROM durable_run
+  FROM durable_run INDEXED BY durable_run_claimable
  WHERE state = 'ready' AND worker_id IS NULL AND workflow = :workflow
  ORDER BY priority, pk
  LIMIT :limit
 
+-- :name list_claimable
+-- :scan allowed (over the names found so far)
+-- The workflows that have free runs that are ready, and the most urgent of each: a step from one to
+-- the next along the index, however many runs they have and however many workflows a worker knows.
+  WITH RECURSIVE name (workflow) AS (
+         SELECT (SELECT workflow
+                   FROM durable_run INDEXED BY durable_run_claimable
+                  WHERE state = 'ready' AND worker_id IS NULL AND workflow >= ''
+                  ORDER BY workflow
+                  LIMIT 1)
+          UNION ALL
+         SELECT (SELECT run.workflow
+                   FROM durable_run AS run INDEXED BY durable_run_claimable
+                  WHERE run.state = 'ready' AND run.worker_id IS NULL
+                    AND run.workflow > name.workflow
+                  ORDER BY run.workflow
+                  LIMIT 1)
+           FROM name
+          WHERE name.workflow IS NOT NULL)
+SELECT workflow,
+       (SELECT run.priority
+          FROM durable_run AS run INDEXED BY durable_run_claimable
+         WHERE run.state = 'ready' AND run.worker_id IS NULL AND run.workflow = name.workflow
+         ORDER BY run.priority, run.pk
+         LIMIT 1),
+       (SELECT run.pk
+          FROM durable_run AS run INDEXED BY durable_run_claimable
+         WHERE run.state = 'ready' AND run.worker_id IS NULL AND run.workflow = name.workflow
+         ORDER BY run.priority, run.pk
+         LIMIT 1)
+  FROM name
+ WHERE workflow IS NOT NULL
+
 -- :name find_asked
 -- :scan allowed (the inbox holds only what nobody has taken yet)
--- Free runs of one workflow that have begun, and have a message to read.
-SELECT DISTINCT run.pk
-  FROM durable_inbox AS inbox CROSS JOIN durable_run AS run ON run.pk = inbox.run
- WHERE run.state = 'ready' AND run.worker_id IS NULL AND run.started_us IS NOT NULL
-   AND run.workflow = :workflow
- ORDER BY run.pk
+-- Free runs of some workflows (a JSON list) that have begun, and have a message to read.
+SELECT DISTINCT inbox.run
+  FROM durable_inbox AS inbox INDEXED BY durable_inbox_run
+ WHERE (SELECT run.state = 'ready' AND run.worker_id IS NULL AND run.started_us IS NOT NULL
+               AND run.workflow IN (SELECT value FROM json_each(:workflows))
+          FROM durable_run AS run
+         WHERE run.pk = inbox.run)
+ ORDER BY inbox.run
  LIMIT :limit
 
 -- :name find_due
 -- Parked runs of a workflow that nobody holds in memory and whose time has come, oldest first. By
--- workflow: runs that no worker here can run must not stand in the way of others. The index is named:
--- without statistics the planner prefers that of states, and sorts every parked run.
+-- workflow: runs that no worker here can run must not stand in the way of others.
 SELECT pk, wake_at_us
   FROM durable_run INDEXED BY durable_run_wake
  WHERE state = 'parked' AND workflow = :workflow AND wake_at_us <= :now_us AND worker_id IS NULL
  ORDER BY wake_at_us
  LIMIT :limit
 
--- :name find_next_wake
--- When the next parked run of a workflow comes due, of those nobody holds in memory.
-SELECT wake_at_us
-  FROM durable_run INDEXED BY durable_run_wake
- WHERE state = 'parked' AND workflow = :workflow AND wake_at_us IS NOT NULL AND worker_id IS NULL
+-- :name list_soonest
+-- Parked runs that nobody holds in memory, of all workflows: those that come due first.
+SELECT wake_at_us, workflow, pk
+  FROM durable_run INDEXED BY durable_run_soonest
+ WHERE state = 'parked' AND worker_id IS NULL AND wake_at_us >= 0
  ORDER BY wake_at_us
- LIMIT 1
+ LIMIT :limit
+
+-- :name list_wakes
+-- :scan allowed (over the names found so far)
+-- The workflows that have parked runs that nobody holds in memory, and when the first of each comes
+-- due: a step from one to the next along the index.
+  WITH RECURSIVE name (workflow) AS (
+         SELECT (SELECT workflow
+                   FROM durable_run INDEXED BY durable_run_wake
+                  WHERE state = 'parked' AND worker_id IS NULL AND wake_at_us IS NOT NULL
+                    AND workflow >= ''
+                  ORDER BY workflow
+                  LIMIT 1)
+          UNION ALL
+         SELECT (SELECT run.workflow
+                   FROM durable_run AS run INDEXED BY durable_run_wake
+                  WHERE run.state = 'parked' AND run.worker_id IS NULL
+                    AND run.wake_at_us IS NOT NULL AND run.workflow > name.workflow
+                  ORDER BY run.workflow
+                  LIMIT 1)
+           FROM name
+          WHERE name.workflow IS NOT NULL)
+SELECT workflow,
+       (SELECT run.wake_at_us
+          FROM durable_run AS run INDEXED BY durable_run_wake
+         WHERE run.state = 'parked' AND run.worker_id IS NULL AND run.wake_at_us IS NOT NULL
+           AND run.workflow = name.workflow
+         ORDER BY run.wake_at_us
+         LIMIT 1)
+  FROM name
+ WHERE workflow IS NOT NULL
 
 -- :name get_run
 -- One run, whole.
@@ -252,7 +317,7 @@ RETURNING pk
 
 -- :name ready_blocked_of_workflow
 -- Code has started that may fit: blocked runs are tried again, but not those that killed workers.
-UPDATE durable_run
+UPDATE durable_run INDEXED BY durable_run_blocked
    SET state = 'ready', waits = NULL
  WHERE state = 'blocked' AND workflow = :workflow AND lost < :lost_max
 
@@ -263,21 +328,18 @@ UPDATE durable_run
  WHERE pk = :pk AND closed_us IS NULL
 
 -- :name mark_redo
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (pk, seq)
 -- The code did not come through the drain of this event: it is done anew.
-UPDATE durable_run AS run
-   SET redo_seq = v.column2
-  FROM (VALUES (?, ?)) AS v
- WHERE run.pk = v.column1
+UPDATE durable_run
+   SET redo_seq = NEW.seq
+ WHERE pk = NEW.pk
 
 -- :name note_begun
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (pk)
 -- The code of runs has come to its first wait, and nothing of it is recorded yet.
 UPDATE durable_run
    SET begun = 1
- WHERE pk IN (VALUES (?))
+ WHERE pk = NEW.pk
 
 -- :name note_recorded
 -- A transaction's step is recorded: its worker lives, and the code has not gone on from there yet.
@@ -292,13 +354,19 @@ UPDATE durable_run
  WHERE pk = :pk AND run_timeout_us IS NOT NULL
 
 -- :name wake_parents
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (child)
 -- Children ended: their parents, if parked, are looked at again.
+INSERT INTO durable_wake_runs (pk)
+SELECT parent_pk
+  FROM durable_run
+ WHERE pk = NEW.child
+
+-- :name wake_runs
+-- :each (pk)
+-- Something came in for runs: those that are parked are looked at again, as by wake_run.
 UPDATE durable_run
    SET state = 'ready', wake_at_us = NULL, waits = NULL
- WHERE pk IN (SELECT child.parent_pk
-                FROM (VALUES (?)) AS v JOIN durable_run AS child ON child.pk = v.column1)
+ WHERE pk = NEW.pk AND started_us IS NOT NULL
    AND (state = 'parked' OR (state = 'ready' AND worker_id IS NULL AND waits IS NOT NULL))
 
 -- :name find_child

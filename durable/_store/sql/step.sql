@@ -11,11 +11,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        details = COALESCE(excluded.details, details), error = COALESCE(excluded.error, error)
 
 -- :name delete_step
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (run, step)
 -- The step has ended, or nobody waits for it any more.
 DELETE FROM durable_step
- WHERE (run, step) IN (VALUES (?, ?))
+ WHERE run = NEW.run AND step = NEW.step
 
 -- :name list_steps
 -- What one run's pending steps remember.
@@ -28,22 +27,27 @@ SELECT step, name, state, attempt, counted_from, scheduled_us, started_us, retry
 -- :name list_place_holders
 -- :scan allowed (the runs in the hands of one worker; asked for one run by hand)
 -- The attempts of a worker that have begun and take long, oldest first.
+  WITH run AS MATERIALIZED (
+         SELECT pk, id, ordinal
+           FROM durable_run INDEXED BY durable_run_owned
+          WHERE worker_id = :worker)
 SELECT run.id, run.ordinal, step.name, step.started_us
-  FROM durable_run AS run INDEXED BY durable_run_owned
-  JOIN durable_step AS step ON step.run = run.pk
- WHERE run.worker_id = :worker AND step.state IN ('running', 'intent')
-   AND step.started_us IS NOT NULL
+  FROM run CROSS JOIN durable_step AS step INDEXED BY sqlite_autoindex_durable_step_1
+    ON step.run = run.pk
+ WHERE step.state IN ('running', 'intent') AND step.started_us IS NOT NULL
  ORDER BY step.started_us
  LIMIT :limit
 
 -- :name count_queued_before
 -- How many attempts of a worker wait for a place and come before one: they are more urgent, or as
 -- urgent and have waited for longer.
-SELECT COUNT(*)
+SELECT COALESCE(SUM((SELECT COUNT(*)
+                       FROM durable_step AS step
+                      WHERE step.run = run.pk AND step.state = 'queued'
+                        AND (run.priority, step.started_us, run.pk)
+                            < (:priority, :since_us, :run))), 0)
   FROM durable_run AS run INDEXED BY durable_run_owned
-  JOIN durable_step AS step ON step.run = run.pk
- WHERE run.worker_id = :worker AND step.state = 'queued'
-   AND (run.priority, step.started_us, run.pk) < (:priority, :since_us, :run)
+ WHERE run.worker_id = :worker
 
 -- :name find_waiting_retry
 -- A step of a run that waits for its next attempt, if there is one.
@@ -91,8 +95,7 @@ VALUES (?, ?)
     ON CONFLICT (run, step) DO NOTHING
 
 -- :name delete_once
--- :rows
--- :scan allowed (v is the list of values of this statement)
+-- :each (run, step)
 -- A step that runs at most once was given up before its code began.
 DELETE FROM durable_once
- WHERE (run, step) IN (VALUES (?, ?))
+ WHERE run = NEW.run AND step = NEW.step

@@ -33,6 +33,7 @@ SELECT id, pid, host, started_us, workflows
 
 -- :name delete_ended_workers
 -- :scan allowed (a handful of rows)
+-- :plan may turn (likewise)
 -- Ended workers own nothing; the newest hundred are kept for `durable show`.
 DELETE FROM durable_worker
  WHERE state <> 'live' AND id < :before
