@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from durable.definitions import workflow as workflow
     from durable.engine import Engine as Engine
     from durable.engine import EngineTransaction as EngineTransaction
+    from durable.engine import adopt as adopt
     from durable.engine import run as run
     from durable.engine import run_only as run_only
     from durable.errors import ActivityError as ActivityError
@@ -139,7 +140,7 @@ _HOMES = {
     "durable.children": "ChildRun",
     "durable.client": "BlockingClient BlockingRun Client HistoryEvent Item Job Run",
     "durable.definitions": "Activity Workflow activity transaction workflow",
-    "durable.engine": "Engine EngineTransaction run run_only",
+    "durable.engine": "Engine EngineTransaction adopt run run_only",
     "durable.errors": (
         "ActivityError ActivityTimeout Blocked CodeMisfit CommitUnknown DefinitionError "
         "DurableError FileCorrupt FileMoved FileTooNew FilterError ForkedEngine HeartbeatTimeout "
@@ -242,6 +243,7 @@ __all__ = [
     "WorkflowInfo",
     "WrongState",
     "activity",
+    "adopt",
     "as_completed",
     "attempt",
     "complete_later",

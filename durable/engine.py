@@ -37,7 +37,9 @@ from durable._runtime.stopping import stopping_on_signals
 from durable._runtime.waits import row_now
 from durable._runtime.worker import Worker
 from durable._store import messages, requests, starts
+from durable._store.connection import real_path
 from durable._store.cursor import Cursor
+from durable._store.migrate import adopt as adopt_now
 from durable._store.rows import AlertRow, RunRow
 from durable._store.writer import Transaction
 from durable.client import Client, conflict, new_start
@@ -118,6 +120,8 @@ class Engine(Client):
             loggers let through is seen. At most 10,000 lines of a run are kept, each of at most
             8,192 characters; they are written within a fifth of a second, and a killed process
             takes along what was not.
+        adopt: Whether a SQLite file of another program, your own application's, gets the library's
+            tables beside its own; see `adopt`.
         clock: Time; tests pass their own.
     """
 
@@ -133,9 +137,11 @@ class Engine(Client):
         check: Literal["no", "warn", "refuse"] = "no",
         on_issue: Callable[[IssueAlert], Awaitable[object] | object] | None = None,
         keep_logs: int | str | None = "INFO",
+        adopt: bool = False,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(path)
+        self._adopt = adopt
         self._keep_logs = _level(keep_logs)
         if check not in {"no", "warn", "refuse"}:
             raise UsageError(f'check is "no", "warn" or "refuse", not {check!r}')
@@ -164,6 +170,8 @@ class Engine(Client):
             )
         _require_fcntl()
         _require_asyncio()
+        if self._adopt:
+            adopt_now(real_path(self._path), may_be_missing=True)
         if self._check != "no":
             self._check_runs()
         self._pid = os.getpid()
@@ -803,6 +811,23 @@ class _OneRun(Engine):
 
     def _prepare(self, worker: Worker) -> None:
         worker.only = 0
+
+
+def adopt(path: str | os.PathLike[str]) -> None:
+    """Put the library's tables into a SQLite file of your application, beside its own.
+
+    From then on it is used like any other: ``durable.run(path, ...)``, ``Engine(path)``. The
+    tables, indexes and views are named ``durable_...``; the file gets a write-ahead log, if it had
+    none, and nothing else of it changes. A file that has them already stays as it is.
+
+    Args:
+        path: The file; it must exist.
+
+    Raises:
+        NotADurableFile: It cannot be adopted: the message says why. Nothing was changed.
+        StoreError: It cannot be written to.
+    """
+    adopt_now(real_path(path))
 
 
 def run_until_stopped(engine: Engine, *, until_idle: bool = False) -> None:

@@ -59,6 +59,7 @@ COMMANDS = {
     "export": "Write runs into one file, for somebody else; hide what is private.",
     "import": "Read the runs of such a file, paused.",
     "ui": "Show the file's runs in a browser, and repair them there.",
+    "adopt": "Put durable's tables into your application's own SQLite file.",
     "worker": "Serve the file of an engine until stopped.",
     "new": "Make a folder with a workflow, its engine, a test, a unit file.",
     "completion": "Write a script for the completion of bash, zsh or fish.",

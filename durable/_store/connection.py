@@ -14,7 +14,7 @@ import os
 import stat
 import time
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -40,6 +40,7 @@ __all__ = [
     "connect",
     "explain",
     "fair_waiting",
+    "find_version",
     "moved",
     "moved_probe",
     "real_path",
@@ -115,8 +116,9 @@ class Connection(apsw.Connection):
         is_whole = self.is_accepted and (self.log is None or not self.log.is_lost())
         copy = partial(_copy_log, self.filename) if is_whole else _nothing
         guard.leave(partial(super().close, force), copy)
-        if self.log is not None:
-            self.log.close()
+        log, self.log = self.log, None
+        if log is not None:
+            log.close()
 
 
 def _copy_log(path: str) -> None:
@@ -131,7 +133,9 @@ def _copy_log(path: str) -> None:
         last.execute("SELECT COUNT(*) FROM sqlite_schema").fetchall()
 
 
-def connect(path: str, *, create: bool = False, read_only: bool = False) -> Connection:
+def connect(
+    path: str, *, create: bool = False, read_only: bool = False, adopt: bool = False
+) -> Connection:
     """Open a connection with our settings; no row is written.
 
     What is refused is refused before anything is changed: neither the journal mode of the file nor
@@ -141,6 +145,7 @@ def connect(path: str, *, create: bool = False, read_only: bool = False) -> Conn
         path: The file's real path.
         create: Make the file if it does not exist, and accept an empty one.
         read_only: Also files and folders that cannot be written to.
+        adopt: Accept a file of another program, which is about to get our tables beside its own.
 
     Raises:
         StoreError: One of its subclasses says in one line what is wrong with the file.
@@ -155,13 +160,16 @@ def connect(path: str, *, create: bool = False, read_only: bool = False) -> Conn
     if not exists:
         _create_private(path)
     try:
-        return _open_read_only(path) if read_only else _open_for_writing(path, create=create)
+        if read_only:
+            return _open_read_only(path)
+        return _open_for_writing(path, create=create, adopt=adopt)
     except apsw.Error as error:
         raise explain(error, path) from error
 
 
-def _open_for_writing(path: str, *, create: bool) -> Connection:
-    connection = _open(path, apsw.SQLITE_OPEN_READWRITE, may_be_empty=create)
+def _open_for_writing(path: str, *, create: bool, adopt: bool) -> Connection:
+    flags = apsw.SQLITE_OPEN_READWRITE
+    connection = _open(path, flags, may_be_empty=create, may_be_foreign=adopt)
     try:
         _use_wal(connection, path)
         # Read once more: a file that had no log until now has its log and index from here on.
@@ -186,7 +194,7 @@ def _open_read_only(path: str) -> Connection:
         return _open(f"file:{quote(path)}?immutable=1", flags, may_be_empty=False)
 
 
-def _open(name: str, flags: int, *, may_be_empty: bool) -> Connection:
+def _open(name: str, flags: int, *, may_be_empty: bool, may_be_foreign: bool = False) -> Connection:
     guard = None
     if not flags & apsw.SQLITE_OPEN_URI:  # What never changes needs no guard.
         guard = file_guard(name)
@@ -204,7 +212,13 @@ def _open(name: str, flags: int, *, may_be_empty: bool) -> Connection:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(_has_log(connection.filename)))
         for setting in _SETTINGS:
             setting(connection)
-        _refuse_foreign(connection, connection.filename, may_be_empty=may_be_empty)
+        # One snapshot: between two looks another process may be making its tables, and a file
+        # without our mark but with tables would seem to be somebody else's.
+        with _at_one_moment(connection):
+            if may_be_foreign:
+                _refuse_adoption(connection, connection.filename)
+            else:
+                _refuse_foreign(connection, connection.filename, may_be_empty=may_be_empty)
         if guard is not None:
             connection.log = guard.settle()
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(guard is not None))
@@ -230,7 +244,10 @@ def explain(error: apsw.Error, path: str) -> StoreError:
     """Translate SQLite's error into one line for the operator."""
     match error:
         case apsw.NotADBError():
-            return NotADurableFile(f"{path} is not a SQLite file; it was not changed")
+            return NotADurableFile(
+                f"{path} is not a SQLite file, or is encrypted, or of SQLite before 3.0; it was "
+                "not changed"
+            )
         case apsw.CorruptError():
             return FileCorrupt(f"{path} is damaged ({error}); restore a backup of it")
         case apsw.BusyError() | apsw.LockedError():
@@ -335,28 +352,70 @@ def _file_system(folder: str, mounts: Iterable[str]) -> str:
     return kind
 
 
-def _refuse_foreign(connection: apsw.Connection, path: str, *, may_be_empty: bool) -> None:
-    # One snapshot: between two looks another process may be making its tables, and a file without
-    # our mark but with tables would seem to be somebody else's.
+@contextlib.contextmanager
+def _at_one_moment(connection: apsw.Connection) -> Iterator[None]:
     connection.execute("BEGIN")
     try:
-        owner = connection.pragma("application_id")
-        version = connection.pragma("user_version")
-        # Asked of every file: a damaged schema is found here.
-        objects = connection.execute("SELECT COUNT(*) FROM sqlite_schema").get
+        yield
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-    if owner != APPLICATION_ID:
+
+
+def find_version(connection: apsw.Connection) -> int | None:
+    """Return the version of our tables in a file; None if it has none.
+
+    In a file of our own it is where `file` and every tool look for it. A file that was adopted has
+    its program's numbers there, so it has a row of ours.
+    """
+    if connection.pragma("application_id") == APPLICATION_ID:
+        version: int = connection.pragma("user_version")
+        return version
+    if not connection.execute("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'durable_meta'").get:
+        return None
+    adopted = connection.execute("SELECT value FROM durable_meta WHERE name = 'version'").get
+    return adopted if isinstance(adopted, int) else None
+
+
+def _refuse_foreign(connection: apsw.Connection, path: str, *, may_be_empty: bool) -> None:
+    version = find_version(connection)
+    # Asked of every file: a damaged schema is found here.
+    objects = connection.execute("SELECT COUNT(*) FROM sqlite_schema").get
+    owner = connection.pragma("application_id")
+    if version is None:
         if owner != 0 or objects:
             raise NotADurableFile(
                 f"{path} is a SQLite file of another program (application_id {owner:#x}, "
-                f"{objects} tables and indexes); it was not changed. Name another file"
+                f"{objects} tables and indexes); it was not changed. Name another file; or, if it "
+                "is your own, let durable put its tables beside yours: `durable adopt`, or "
+                "Engine(path, adopt=True)"
             )
         if not may_be_empty:
             raise NotADurableFile(f"{path} is empty; an Engine or durable.run makes its tables")
     elif version > FILE_VERSION:
         raise too_new(path, version)
+
+
+def _refuse_adoption(connection: apsw.Connection, path: str) -> None:
+    version = find_version(connection)
+    if version is not None and version > FILE_VERSION:
+        raise too_new(path, version)
+    if version is not None:
+        return
+    encoding = connection.pragma("encoding")
+    if encoding != "UTF-8":
+        raise NotADurableFile(
+            f"{path} cannot be adopted: its texts are {encoding}, and durable writes UTF-8; it was "
+            "not changed"
+        )
+    taken = connection.execute(
+        "SELECT MIN(name) FROM sqlite_schema WHERE name LIKE 'durable!_%' ESCAPE '!'"
+    ).get
+    if taken is not None:
+        raise NotADurableFile(
+            f"{path} cannot be adopted: it has a table or index {taken!r}, and names that begin "
+            "with durable_ are the library's; it was not changed. Rename it"
+        )
 
 
 def _create_private(path: str) -> None:

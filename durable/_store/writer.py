@@ -36,6 +36,7 @@ import msgspec
 
 from durable._clock import steady_s
 from durable._store.connection import (
+    APPLICATION_ID,
     FILE_VERSION,
     connect,
     explain,
@@ -368,6 +369,10 @@ class Writer:
         self._connection.execute(SETUP)
         self._has_moved = moved_probe(self._connection)
         self.log = WriteAheadLog(path, self._connection, locks)
+        is_adopted = self._connection.pragma("application_id") != APPLICATION_ID
+        self._ask_version = (
+            QUERIES["get_adopted_version"].text if is_adopted else "PRAGMA user_version"
+        )
         self._connection.pragma("synchronous", self._synchronous)
         self._transaction = Transaction(self._connection)
         self._pid = os.getpid()
@@ -669,7 +674,7 @@ class Writer:
 
     def _fence(self) -> None:
         try:
-            version: int = self._connection.execute("PRAGMA user_version").get
+            version: int = self._connection.execute(self._ask_version).get
             row = (
                 None
                 if self.worker is None

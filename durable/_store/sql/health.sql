@@ -1,7 +1,7 @@
 -- :name list_audit_of_file
 -- What was written down of the file as a whole, newest first.
 SELECT why, at_us
-  FROM durable_audit
+  FROM durable_audit INDEXED BY durable_audit_run
  WHERE run IS NULL AND verb = :verb
  ORDER BY id DESC
  LIMIT :limit
@@ -25,6 +25,7 @@ UPDATE durable_run
    AND worker_id NOT IN (SELECT id FROM durable_worker WHERE state = 'live')
 
 -- :name list_gaps
+-- :plan may turn (from one walk over all runs or events to another)
 -- :scan allowed (asked by hand; the index of all events)
 -- Runs whose events are not numbered from 1 without a gap.
 SELECT run.id, run.ordinal, 'lacks events: it has ' || found.events || ', up to ' || found.last
@@ -48,6 +49,7 @@ SELECT id, ordinal, 'holds no JSON where it has to'
  LIMIT :limit
 
 -- :name list_circles
+-- :plan may turn (to another index that is walked whole)
 -- :scan allowed (asked by hand; a parent is older than its child, but for one that began anew)
 -- Runs that are above themselves in their family.
 WITH RECURSIVE above(run, at, depth) AS (
@@ -73,6 +75,7 @@ SELECT id, ordinal, 'was made, begun or closed in the future'
  LIMIT :limit
 
 -- :name list_miscounted_blobs
+-- :plan may turn (from one walk over all payloads to another)
 -- :scan allowed (asked by hand: every payload column is looked at)
 -- Large payloads with another number of references than rows that name them.
 WITH used(id) AS (

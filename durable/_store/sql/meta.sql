@@ -4,6 +4,12 @@ SELECT value
   FROM durable_meta
  WHERE name = :name
 
+-- :name get_adopted_version
+-- The version of our tables in a file that another program made.
+SELECT value
+  FROM durable_meta
+ WHERE name = 'version'
+
 -- :name count_log
 -- A log was begun: said in its first commit, so a file without its log is known.
 UPDATE durable_meta
