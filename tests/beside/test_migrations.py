@@ -19,7 +19,7 @@ async def one() -> int:
 def path(tmp_path):
     path = str(tmp_path / "shop.db")
     made = sqlite3.connect(path)
-    made.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, cents INTEGER NOT NULL)")
+    made.execute("CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, cents INTEGER NOT NULL)")
     made.close()
     durable.adopt(path)
     assert durable.run(path, one.options(id="before")) == 1

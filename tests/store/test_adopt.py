@@ -19,7 +19,7 @@ async def echo(value: int) -> int:
 @transaction
 def keeps(cursor: durable.Cursor, value: int) -> int:
     cursor.execute("INSERT INTO run (n) VALUES (?)", (value,))
-    return cursor.execute("SELECT COUNT(*) FROM run").fetchone()[0]
+    return len(cursor.execute("SELECT n FROM run").fetchall())
 
 
 @workflow
