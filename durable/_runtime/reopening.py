@@ -157,7 +157,8 @@ class Reopening:
     def _is_for_good(self, error: StoreError) -> bool:
         """Stop for good if no waiting can mend it; the file is touched no more."""
         is_other = isinstance(error, FileMoved) and self._is_other_file()
-        if not is_other and not isinstance(error, FileTooNew | FileCorrupt):
+        is_row = isinstance(error.__cause__, UnicodeDecodeError)  # Of one run, not of the file.
+        if not is_other and (is_row or not isinstance(error, FileTooNew | FileCorrupt)):
             return False
         self._trouble = replaced(self._worker.store.path) if is_other else error
         self._worker.log.error("%s; the engine has stopped", self._trouble)
