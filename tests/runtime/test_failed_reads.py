@@ -94,7 +94,7 @@ async def test_a_read_that_fails_blocks_no_run_and_uses_up_no_attempt(
         results = [await (await engine.get(f"n-{n}")).result() for n in range(3)]
         assert results == [10, 11, 12]
         assert await (await engine.get("p")).result() == 11
-    assert failing.left == 0 or failing.failed == 0
+    assert failing.failed or name in {"list_running_jobs", "find_due"}  # Rarely looked for.
 
 
 async def test_a_read_that_fails_once_is_read_again_at_once(tmp_path):
