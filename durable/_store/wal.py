@@ -65,6 +65,7 @@ class WriteAheadLog:
             QUERIES["get_meta"].text, {"name": "generation"}
         ).get
         self._is_new = True
+        self._losses = 0
         self._pages = 0
         self._checkpoint_at = CHECKPOINT_PAGES
         self.runs: dict[int, int] = {}
@@ -82,12 +83,25 @@ class WriteAheadLog:
         Raises:
             apsw.BusyError: Others had it all the time.
         """
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(self._locks.writing(fair_waiting(wait_s)))
-            except TimeoutError as error:
-                raise apsw.BusyError("another process writes") from error
+        self.begin_turn(wait_s)
+        try:
             yield
+        finally:
+            self.end_turn()
+
+    def begin_turn(self, wait_s: float = BUSY_DEADLINE_S) -> None:
+        """Take the byte of who writes; see `turn`."""
+        if self._locks.take_turn():
+            return
+        wait, tries = fair_waiting(wait_s), 0
+        while not self._locks.take_turn():
+            if not wait(tries):
+                raise apsw.BusyError("another process writes")
+            tries += 1
+
+    def end_turn(self) -> None:
+        """Give the byte back."""
+        self._locks.end_turn()
 
     # -- what is in it ---------------------------------------------------------------------------
 
@@ -115,9 +129,10 @@ class WriteAheadLog:
         """Device and inode of the database that is open."""
         return self._guard.file
 
-    def locks_lost(self) -> int:
-        """Return how often foreign closes have dropped SQLite's locks of this process."""
-        return self._guard.losses()
+    def was_disturbed(self) -> bool:
+        """Say whether foreign closes have dropped SQLite's locks since this was asked last."""
+        before, self._losses = self._losses, self._guard.losses()
+        return self._losses != before
 
     # -- copying it ------------------------------------------------------------------------------
 
