@@ -2,6 +2,10 @@
 
 child.py record FILE DURABILITY SIZE BUG    live some lives on a recorded file system
 child.py resume FOLDER DURABILITY SIZE      open each image, and drive the plan to its end
+child.py endure FOLDER SIZE KINDS EACH NAMES    let EACH calls of some kinds and files fail
+child.py endure-bug FOLDER      let a call fail where a bug is planted
+child.py forget FILE NUMBER     record a life in which the n-th sync of the log fails
+child.py talk FOLDER KIND       let a call of a client's commit fail, and send again
 """
 
 import asyncio
@@ -13,34 +17,39 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import apsw
 
+import durable
 from durable._store import writer
 from durable._store.reader import Reader
 from tests.crash.power import workload
 from tests.crash.power.content import Content
+from tests.crash.power.faults import Fault, Life, Outcome, StatementFault, watch_statements
 from tests.crash.power.judge import damage_of
 from tests.crash.power.recorder import Recorder
 
 # Small, so that a log is copied back and begun again dozens of times in a few seconds.
 CHECKPOINT_PAGES = 60
+# Where a bug is planted, a life may have no end.
+LIFE_WITH_BUG_S = 3
 
 
 def close_quietly() -> None:
-    """Let a read-only connection that closes last pass over the lock that it cannot have.
+    """Let a connection that closes pass over what it cannot do, as copying back the log.
 
     SQLite does so itself; apsw raises what a file of a Python VFS has refused meanwhile.
     """
-    close = Reader.close
+    for kind in (Reader, writer.Writer):
 
-    def quiet(self: Reader) -> None:
-        with contextlib.suppress(apsw.IOError):
-            close(self)
+        def quiet(self: Any, close: Callable[[Any], None] = kind.close) -> None:
+            with contextlib.suppress(apsw.IOError):
+                close(self)
 
-    Reader.close = quiet  # type: ignore[method-assign]
+        kind.close = quiet  # type: ignore[method-assign, attr-defined]
 
 
 def checkpoint_often() -> None:
@@ -147,6 +156,19 @@ def split_changes(recorder: Recorder) -> None:
     writer.Writer._try_commit = split  # type: ignore[method-assign]
 
 
+def pass_over_failures() -> None:
+    """Take a commit whose outcome is unknown for one that is done."""
+    commit = writer.Writer._try_commit
+
+    def careless(self: writer.Writer, batch: list[writer.Change]) -> None:
+        try:
+            commit(self, batch)
+        except durable.CommitUnknown:
+            self._broken = None
+
+    writer.Writer._try_commit = careless  # type: ignore[method-assign]
+
+
 BUGS: dict[str, Callable[[Recorder], None]] = {
     "skip-syncs": skip_syncs,
     "open-as-normal": open_as_normal,
@@ -233,6 +255,202 @@ def check_ledger(after: Content) -> Iterator[str]:
             yield f"{one} has {rows[one]} rows in the ledger, and not {wanted}"
 
 
+# -- faults -------------------------------------------------------------------------------------
+
+
+def endure(folder: str, size: str, kinds: str, each: str, names: str = "") -> dict[str, Any]:
+    """Let calls fail, spread over all that a life makes.
+
+    Args:
+        folder: Where the files are made.
+        size: Of the plan.
+        kinds: Of the calls, with commas; ``statement`` is the first read of a named statement.
+        each: How many calls of each kind and file, or statement.
+        names: Of files or statements, with commas, or after a minus all others; none: all.
+    """
+    recorder = Recorder()
+    checkpoint_often()
+    close_quietly()
+    endurance = Endurance(Path(folder), recorder, int(size))
+    for kind, name, count in endurance.count_calls():
+        if kind in kinds.split(",") and is_among(name, names):
+            for number in spread(count, int(each)):
+                endurance.fail(kind, name, number)
+    return endurance.found
+
+
+def endure_bug(folder: str) -> dict[str, Any]:
+    """Let a sync of the log fail where a commit whose outcome is unknown is taken for done."""
+    close_quietly()
+    pass_over_failures()
+    endurance = Endurance(Path(folder), Recorder(), 1)
+    endurance.life_s_max = LIFE_WITH_BUG_S
+    endurance.fail("sync", "app.db-wal", 15)
+    return endurance.found
+
+
+def spread(count: int, each: int) -> list[int]:
+    """Return some numbers from 1 to count, evenly spread: of one the middle."""
+    return sorted({count * (2 * n + 1) // (2 * each) + 1 for n in range(each)})
+
+
+def is_among(name: str, names: str) -> bool:
+    listed = names.removeprefix("-").split(",")
+    return (name not in listed) if names.startswith("-") else (not names or name in listed)
+
+
+class Endurance:
+    """Lives with a fault each, and what became of them by what failed."""
+
+    def __init__(self, folder: Path, recorder: Recorder, size: int) -> None:
+        self._folder = folder
+        self._recorder = recorder
+        self._size = size
+        self.life_s_max = 20.0
+        self._during: Callable[[Reader, str], AbstractContextManager[None]] = free
+        self.total: Counter[str] = Counter()
+        self.wrong: dict[str, list[str]] = {}
+        self.raw: dict[str, list[str]] = {}
+        self.blocked: dict[str, list[str]] = {}
+        watch_statements(self._run_statement)
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """All of it, as it is printed."""
+        return {
+            "total": dict(self.total),
+            "wrong": self.wrong,
+            "raw": self.raw,
+            "blocked": self.blocked,
+        }
+
+    def _run_statement(self, reader: Reader, statement: str) -> AbstractContextManager[None]:
+        return self._during(reader, statement)
+
+    def count_calls(self) -> list[tuple[str, str, int]]:
+        """Return (kind, file or statement, how often) of the calls of a life without a fault."""
+        calls: Counter[tuple[str, str]] = Counter()
+
+        def during(reader: Reader, statement: str) -> AbstractContextManager[None]:
+            calls["statement", statement] += 1
+            return free(reader, statement)
+
+        self._during = during
+        self._recorder.before = lambda kind, name: calls.update([(kind, name)])
+        never = Fault("", "", 1, lasts=False)
+        assert self._endure_one("none", never).wrong == []
+        self._during = free
+        return [(kind, name, count) for (kind, name), count in sorted(calls.items())]
+
+    def fail(self, kind: str, name: str, number: int) -> None:
+        """Let a call fail once, and, but for a statement's, in another life for a while."""
+        if kind == "statement":
+            statement = StatementFault(name, number)
+            self._during = statement.during
+            self._endure(f"{kind} {name} {number}", statement)
+            self._during = free
+        else:
+            for lasts in (False, True):
+                fault = Fault(kind, name, number, lasts=lasts)
+                self._endure(f"{kind} {name} {number}" + " for a while" * lasts, fault)
+
+    def _endure(self, about: str, fault: Fault) -> None:
+        self._recorder.before = fault
+        outcome = self._endure_one(about, fault)
+        self.total.update(faults=bool(fault.failed), failed=fault.failed, renewed=outcome.renewed)
+        self.total.update(outcome.raised)
+        for found, where in (
+            (outcome.wrong, self.wrong),
+            (outcome.raw, self.raw),
+            (outcome.blocked, self.blocked),
+        ):
+            if found:
+                where[about] = found
+
+    def _endure_one(self, about: str, fault: Fault) -> Outcome:
+        """Let an engine live with a fault; return what became of it and of the file."""
+        workload.outside.begun.clear()
+        workload.outside.mended.clear()
+        self._recorder.events.clear()
+        folder = self._folder / about
+        folder.mkdir()
+        path = folder / "app.db"
+        self._recorder.install()
+        life = Life(path, fault, life_s_max=self.life_s_max)
+        outcome = life.live(workload.plan(self._size))
+        self._recorder.remove()
+        outcome.wrong += judge_end(path)
+        if not outcome.wrong:
+            shutil.rmtree(folder)
+        return outcome
+
+
+def judge_end(path: Path) -> Iterator[str]:
+    """Judge a file whose runs have ended, and what was done for them."""
+    after = Content(path)
+    yield from damage_of(path)
+    yield from after.problems
+    yield from check_attempts(after)
+    yield from check_ledger(after)
+    paid = Counter((run, step) for run, step, _, name in workload.outside.begun if name == "pay")
+    yield from (f"{run}: {step} was called {n} times" for (run, step), n in paid.items() if n > 1)
+
+
+@contextlib.contextmanager
+def free(reader: Reader, statement: str) -> Iterator[None]:
+    """Let a statement run as it is."""
+    yield
+
+
+def forget(file: str, number: str) -> dict[str, Any]:
+    """Record a life of an engine in which a sync of the log fails once."""
+    recorder = Recorder()
+    recorder.install()
+    close_quietly()
+    workload.outside.told = recorder.fact
+    recorder.before = fault = Fault("sync", "app.db-wal", int(number), lasts=False)
+    with tempfile.TemporaryDirectory(dir=Path(file).parent) as folder:
+        life = Life(Path(folder) / "app.db", fault, alone=True)
+        outcome = life.live(workload.plan(1))
+    Path(file).write_bytes(pickle.dumps([tuple(event) for event in recorder.events]))
+    return {"failed": fault.failed, "wrong": outcome.wrong}
+
+
+def talk(folder: str, kind: str) -> dict[str, Any]:
+    """Let a client's commit fail once, and say what its next call does."""
+    recorder = Recorder()
+    recorder.install()
+    close_quietly()
+    path = f"{folder}/app.db"
+
+    async def begin() -> None:
+        async with durable.Client(path, create=True) as client:
+            await client.start(workload.receives.options(id="run"), 1)
+
+    async def send() -> list[str]:
+        said = []
+        async with durable.Client(path) as client:
+            run = await client.get("run")
+            recorder.before = Fault(kind, "app.db-wal", 1, lasts=False)
+            for _ in range(2):
+                try:
+                    await run.signal(workload.number, 1, id="message")
+                    said.append("sent")
+                except durable.StoreError:
+                    said.append("failed")
+        return said
+
+    asyncio.run(begin())
+    return {"said": asyncio.run(send())}
+
+
 if __name__ == "__main__":
-    verbs: dict[str, Callable[..., dict[str, Any]]] = {"record": record, "resume": resume}
+    verbs: dict[str, Callable[..., dict[str, Any]]] = {
+        "record": record,
+        "resume": resume,
+        "endure": endure,
+        "endure-bug": endure_bug,
+        "forget": forget,
+        "talk": talk,
+    }
     print(json.dumps(verbs[sys.argv[1]](*sys.argv[2:])))

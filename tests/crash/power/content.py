@@ -282,13 +282,11 @@ class Content:
         yield from (f"ledger: {key} is recorded without its row" for key in recorded - rows.keys())
 
     def _check_messages(self) -> Iterator[str]:
-        """No message waits that was received."""
+        """No message waits that its run received; what an earlier ordinal left moves along."""
         for run, kind, key in self.inbox:
-            if key and kind in _MESSAGES:
-                line = self._keys(self._by_key[run].id)
-                if any((one, _MESSAGES[kind], key) in self._recorded for one in line):
-                    name = self._by_key[run].name
-                    yield f"inbox: the {kind} {key} of {name} was received, and waits"
+            if key and kind in _MESSAGES and (run, _MESSAGES[kind], key) in self._recorded:
+                name = self._by_key[run].name
+                yield f"inbox: the {kind} {key} of {name} was received, and waits"
 
     def _check_steps(self) -> Iterator[str]:
         """No step is pending that has ended."""

@@ -12,7 +12,7 @@ import json
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import apsw
@@ -121,6 +121,7 @@ class Judge:
         durability: What the engine was asked for; a client's commits are always full.
         folder: Where images are made.
         seed: Of the images that depend on chance.
+        forgets: Whether what a failed sync did not write is never written.
 
     Attributes:
         counts: How many images were judged, by how they were made, and what was noticed of them.
@@ -128,8 +129,15 @@ class Judge:
     """
 
     def __init__(
-        self, events: Sequence[Event], durability: str, folder: Path, seed: int = 1
+        self,
+        events: Sequence[Event],
+        durability: str,
+        folder: Path,
+        seed: int = 1,
+        *,
+        forgets: bool = False,
     ) -> None:
+        self._forgets = forgets
         self._events = events
         self._is_full = durability == "full"
         self._folder = folder
@@ -180,8 +188,8 @@ class Judge:
             images: How many others.
             until_found: Stop at the first violation.
         """
-        disk = Disk()
-        version = -1
+        disk = Disk(forgets=self._forgets)
+        version, due = -1, 0
         plain = None
         for count, event in enumerate(self._events, 1):
             disk.step(event)
@@ -190,19 +198,13 @@ class Judge:
                 plain = self._try(disk, "none", count)
             elif plain is not None:
                 self._judge_found(plain, count, "none")
-            for how in self._hows(disk, count, images):
+            due += images * count // len(self._events) - images * (count - 1) // len(self._events)
+            while due and not disk.is_settled:
+                due -= 1
+                how = "all" if self._chance.random() < 0.2 else self._chance.choice(BY_CHANCE)
                 self._try(disk, how, count)
             if until_found and self.violations:
                 return
-
-    def _hows(self, disk: Disk, count: int, images: int) -> Iterator[str]:
-        """Yield how the images after an event are made."""
-        first, last = (images * n // len(self._events) for n in (count - 1, count))
-        for number in range(first, last):
-            if disk.is_settled:
-                self.counts["settled"] += 1
-            else:
-                yield "all" if number % 5 == 0 else self._chance.choice(BY_CHANCE)
 
     def _try(self, disk: Disk, how: str, count: int) -> Found | None:
         """Make an image, and judge it."""
@@ -222,7 +224,8 @@ class Judge:
         for problem in found.problems:
             self._violate(count, how, problem)
         newest = bisect.bisect_right(self._begun, count) - 1
-        oldest = self._oldest(count)
+        # Of a disk that forgets, what was told must be there; no sync says what else is.
+        oldest = 0 if self._forgets else self._oldest(count)
         if not any(oldest <= commit <= newest for commit in found.commits):
             self._violate(count, how, self._place_of(found, oldest, newest))
         known = bisect.bisect_right(self._fact_places, count)

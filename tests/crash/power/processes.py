@@ -11,12 +11,17 @@ CHILD_S_MAX = 240
 
 
 def in_child(verb, *arguments):
-    """Let `child.py` do something; return what it printed."""
+    """Let `child.py` do something; return what it printed.
+
+    Raises:
+        RuntimeError: It failed, which no expected failure of a test stands for.
+    """
     command = [sys.executable, "-m", "tests.crash.power.child", verb, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=CHILD_S_MAX,
         check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
     return json.loads(done.stdout)

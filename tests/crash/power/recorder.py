@@ -61,7 +61,12 @@ class Recorder:
 
     def install(self) -> None:
         """Make this the file system of all connections that are opened from now on."""
-        self._vfs = RecordingVFS(self)
+        self._vfs = self._vfs or RecordingVFS(self)
+        apsw.set_default_vfs("recording")
+
+    def remove(self) -> None:
+        """Let connections that are opened from now on be none of its business."""
+        apsw.set_default_vfs("unix")
 
     def fact(self, kind: str, *about: object) -> None:
         """Write down what the outside knows from now on."""

@@ -104,9 +104,12 @@ async def speak(count: int, after: int) -> int:
 
 
 @transaction(retry=SOON)
-def book(cursor: durable.Cursor, amount: int, after: int) -> int:
-    """Add a row to the ledger; every third amount fails first, which must leave nothing."""
-    attempt = outside.begin(after)
+def book(cursor: durable.Cursor, amount: int) -> int:
+    """Add a row to the ledger; every third amount fails first, which must leave nothing.
+
+    What happened before may be recorded by the same commit, so it tells nothing of it.
+    """
+    attempt = outside.begin()
     cursor.execute("INSERT INTO ledger VALUES (?, ?)", (attempt.idempotency_key, amount))
     if attempt.number == 1 and amount % 3 == 2:
         raise ConnectionError("the first attempt fails")
@@ -140,7 +143,7 @@ async def sleeps(count: int) -> int:
 
 @workflow
 async def receives(count: int) -> list[int]:
-    return [await book(await number.receive(), after=2 * n + 1) for n in range(count)]
+    return [await book(await number.receive()) for _ in range(count)]
 
 
 @workflow
@@ -158,7 +161,7 @@ async def adds() -> int:
     @add.handler
     async def on_add(amount: int) -> int:
         nonlocal total
-        total += await book(amount, after=1)
+        total += await book(amount)
         return total
 
     await stop.receive()
@@ -168,7 +171,7 @@ async def adds() -> int:
 @workflow
 async def child(amount: int) -> int:
     await durable.sleep(0.005)
-    return await book(amount, after=1)
+    return await book(amount)
 
 
 @workflow
@@ -208,12 +211,12 @@ async def stopped() -> None:
     try:
         await stop.receive()
     finally:
-        await book(77, after=1)
+        await book(77)
 
 
 @workflow
 async def fails(amount: int) -> int:
-    await book(amount, after=0)
+    await book(amount)
     return await breaks(amount)
 
 
@@ -274,7 +277,7 @@ class Driver:
 
     def __init__(self, engine: durable.Engine, client: durable.Client) -> None:
         self._engine = engine
-        self._client = client
+        self.client = client
 
     async def begin(self, one: Planned) -> durable.Run[Any]:
         """Start a run, alone or together with its order."""
@@ -295,7 +298,7 @@ class Driver:
     async def drive(self, one: Planned) -> Any:
         """Do everything that is to be done with a run, and return what became of it."""
         own = await self.begin(one)
-        run = await self._client.get(one.id)
+        run = await self.client.get(one.id)
         with contextlib.suppress(durable.RunClosed, durable.TokenUnknown):
             await self._treat(one.how, run)
         if one.how in {"cancel", "terminate"}:
@@ -333,7 +336,7 @@ class Driver:
     async def _answer(self, run: durable.Run[Any]) -> None:
         async for token in run.watch(state):
             outside.told("value", run.id, token)
-            await self._client.resolve(token, "yes")
+            await self.client.resolve(token, "yes")
             outside.told("answered", run.id)
             return
 
