@@ -38,23 +38,55 @@ CHECKPOINT_PAGES = 60
 LIFE_WITH_BUG_S = 3
 
 
-def close_quietly() -> None:
-    """Let a connection that closes pass over what it cannot do, as copying back the log.
+class QuietConnection(apsw.Connection):
+    """Passes over what it cannot do as it closes, such as copying back the log.
 
     SQLite does so itself; apsw raises what a file of a Python VFS has refused meanwhile.
     """
-    for kind in (Reader, writer.Writer):
 
-        def quiet(self: Any, close: Callable[[Any], None] = kind.close) -> None:
-            with contextlib.suppress(apsw.IOError):
-                close(self)
+    def close(self, force: bool = False) -> None:
+        with contextlib.suppress(apsw.Error):
+            super().close(force)
 
-        kind.close = quiet  # type: ignore[method-assign, attr-defined]
+
+def close_quietly() -> None:
+    apsw.Connection = QuietConnection  # type: ignore[misc]
 
 
 def checkpoint_often() -> None:
     writer.CHECKPOINT_PAGES = CHECKPOINT_PAGES
     writer.RESTART_PAGES = 4 * CHECKPOINT_PAGES
+
+
+def tell_commits(recorder: Recorder) -> None:
+    """Let the record say which commits the writers have said to be done; not the soft ones."""
+    make, now, here = writer.Writer.__init__, writer.Writer.commit_now, writer.Writer.commit_here
+
+    def tell(batch: list[writer.Change]) -> None:
+        if any(change.error is None and not change.soft for change in batch):
+            recorder.tell_commit()
+
+    def init(self: writer.Writer, path: str, durability: str, deliver: Any, *rest: Any) -> None:
+        def telling(batch: list[writer.Change]) -> None:
+            tell(batch)
+            deliver(batch)
+
+        make(self, path, durability, telling, *rest)
+
+    def commit_now(self: writer.Writer, change: writer.Change) -> Any:
+        value = now(self, change)
+        tell([change])
+        return value
+
+    def commit_here(self: writer.Writer, batch: list[writer.Change]) -> bool:
+        is_done = here(self, batch)
+        if is_done:
+            tell(batch)
+        return is_done
+
+    writer.Writer.__init__ = init  # type: ignore[method-assign, assignment]
+    writer.Writer.commit_now = commit_now  # type: ignore[method-assign]
+    writer.Writer.commit_here = commit_here  # type: ignore[method-assign]
 
 
 # -- recording ----------------------------------------------------------------------------------
@@ -66,6 +98,7 @@ def record(file: str, durability: str, size: str, bug: str) -> dict[str, Any]:
     recorder.install()
     checkpoint_often()
     close_quietly()
+    tell_commits(recorder)
     workload.outside.told = recorder.fact
     if bug:
         BUGS[bug](recorder)

@@ -263,13 +263,10 @@ class Life:
         except durable.StoreError as error:
             self.outcome.raised[f"{what}: {type(error).__name__}"] += 1
         except apsw.Error as error:
-            # What a connection cannot do as it closes is passed over by SQLite, and raised by apsw
-            # if a file of a Python VFS has refused it.
             frames = traceback.extract_tb(error.__traceback__)
-            if not any(frame.name == "Connection.close" for frame in frames):
-                ours = [frame for frame in frames if "/durable/_" in frame.filename]
-                where = f"{ours[-1].name} in {Path(ours[-1].filename).name}" if ours else "nowhere"
-                self.outcome.raw.append(f"{what}: {error!r} from {where}")
+            ours = [frame for frame in frames if "/durable/_" in frame.filename]
+            where = f"{ours[-1].name} in {Path(ours[-1].filename).name}" if ours else "nowhere"
+            self.outcome.raw.append(f"{what}: {error!r} from {where}")
 
     def _note_unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Note what a callback of the loop's has raised, and end: what it left out never comes."""

@@ -1,9 +1,10 @@
 """Judges what power cuts leave of a recorded file.
 
 The recorded commits are found in the writes of the log, and the content after each is noted. Each
-image must then be the content after one of them: of none that had not begun, and with full
-durability of none before the newest one that was synced. Contents are told apart by their pages,
-so an image costs a millisecond, and each content is read and judged only once.
+image must then be the content after one of them: of none that had not begun, of none before the
+newest one that was synced, and with full durability of none before one that was said to be done.
+Contents are told apart by their pages, so an image costs two milliseconds, and each content is read
+and judged only once.
 """
 
 import bisect
@@ -147,6 +148,7 @@ class Judge:
         self._fact_places = [n for n, one in enumerate(events, 1) if one.kind == "fact"]
         self._begun, self._done = commits_of(events)
         self._syncs = syncs_of(events)
+        self._told = self._told_commits()
         self._found: dict[bytes, Found] = {}
         self.counts: Counter[str] = Counter()
         self.violations: list[str] = []
@@ -156,6 +158,15 @@ class Judge:
     def commits(self) -> int:
         """How many transactions the record holds."""
         return len(self._done) - 1
+
+    def _told_commits(self) -> list[tuple[int, int]]:
+        """Return after how many events up to which commit was said to be done."""
+        told = [(0, 0)]
+        for count, event in enumerate(self._events, 1):
+            if event.kind == "told":
+                commit = bisect.bisect_right(self._done, event.place) - 1
+                told.append((count, max(told[-1][1], commit)))
+        return told
 
     def _note_commits(self) -> None:
         """Note the content after each commit, as the processes saw it."""
@@ -228,6 +239,9 @@ class Judge:
         oldest = 0 if self._forgets else self._oldest(count)
         if not any(oldest <= commit <= newest for commit in found.commits):
             self._violate(count, how, self._place_of(found, oldest, newest))
+        told = self._told[bisect.bisect_right(self._told, (count, len(self._done))) - 1][1]
+        if self._is_full and not any(told <= commit for commit in found.commits):
+            self._violate(count, how, f"commit {told} was said to be done, and is missing")
         known = bisect.bisect_right(self._fact_places, count)
         self.counts["soft items missing"] += bool(bisect.bisect_left(found.missing_soft, known))
         lost = [

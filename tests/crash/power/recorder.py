@@ -30,10 +30,11 @@ class Event(NamedTuple):
 
     Attributes:
         kind: ``open``, ``write``, ``truncate``, ``sync``, ``unsynced`` (a sync that failed),
-            ``delete`` or ``fact``.
+            ``delete``, ``fact``, or ``told``: its writer said that a commit was done.
         name: The file's name in its folder; of a fact its kind.
         place: Of a write its offset, of a truncate the size, of a delete whether the folder was
-            synced, of a sync the number of events before it began.
+            synced, of a sync the number of events before it began, of what was told that
+            up to the commit's last write.
         data: What was written; of a fact what it is about.
     """
 
@@ -57,6 +58,8 @@ class Recorder:
         self.before: Callable[[str, str], None] = lambda kind, name: None
         self.skips: Callable[[str], bool] = lambda name: False
         self._order = threading.Lock()
+        self._written: dict[int, int] = {}
+        """By thread: how many events there were with its last write."""
         self._vfs: RecordingVFS | None = None
 
     def install(self) -> None:
@@ -72,11 +75,17 @@ class Recorder:
         """Write down what the outside knows from now on."""
         self.events.append(Event("fact", kind, 0, about))
 
+    def tell_commit(self) -> None:
+        """Write down that what this thread wrote last was said to be committed."""
+        self.events.append(Event("told", "", self._written.get(threading.get_ident(), 0)))
+
     def act(self, event: Event, do: Callable[[], None]) -> None:
         """Write down a change of a file, and make it."""
         self.before(event.kind, event.name)
         with self._order:
             self.events.append(event)
+            if event.kind == "write":
+                self._written[threading.get_ident()] = len(self.events)
             do()
 
     def sync(self, name: str, do: Callable[[], None]) -> None:

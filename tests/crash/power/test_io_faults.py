@@ -151,10 +151,17 @@ def test_a_planted_bug_is_found(tmp_path):
 
 
 @pytest.mark.long
-def test_many_changes_of_the_file_that_fail(tmp_path):
-    assert endure(tmp_path, CHANGES, FAULTS) == FINE
+def test_many_changes_of_the_file_that_fail(tmp_path, capsys):
+    done = in_child("endure", tmp_path, 1, CHANGES, FAULTS)
+
+    with capsys.disabled():
+        print(f"\n{done['total']}")
+    assert (done["wrong"], done["raw"], done["blocked"]) == FINE
 
 
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="a read that fails in a callback is left to the loop"
+)
 @pytest.mark.long
 def test_many_reads_that_fail(tmp_path):
     assert endure(tmp_path, "statement", FAULTS, f"-{KNOWN}") == FINE

@@ -18,7 +18,7 @@ IMAGES = int(os.environ.get("DURABLE_IMAGES", "20000"))
 SEED = int(os.environ.get("DURABLE_SEED", "1"))
 SHORT_IMAGES, SHORT_SAMPLES = 300, 5
 LONG_SAMPLES = 200
-# Lives of more runs, so that a sync that is left out is one that something was told after.
+# Lives of more runs: one sync in 25 is left out, and some of those belong to no commit.
 SIZE_OF_LONG, SIZE_OF_BUG = 4, 2
 
 
