@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-CHILD_S_MAX = 900
+CHILD_S_MAX = 230
 
 
 def in_child(verb, *arguments):

@@ -151,11 +151,12 @@ def test_a_planted_bug_is_found(tmp_path):
 
 
 @pytest.mark.long
-def test_many_changes_of_the_file_that_fail(tmp_path, capsys):
-    done = in_child("endure", tmp_path, 1, CHANGES, FAULTS)
+@pytest.mark.parametrize("kind", CHANGES.split(","))
+def test_many_changes_of_the_file_that_fail(tmp_path, kind, capsys):
+    done = in_child("endure", tmp_path, 1, kind, FAULTS)
 
     with capsys.disabled():
-        print(f"\n{done['total']}")
+        print(f"\n{kind}: {done['total']}")
     assert (done["wrong"], done["raw"], done["blocked"]) == FINE
 
 

@@ -18,6 +18,8 @@ IMAGES = int(os.environ.get("DURABLE_IMAGES", "20000"))
 SEED = int(os.environ.get("DURABLE_SEED", "1"))
 SHORT_IMAGES, SHORT_SAMPLES = 300, 5
 LONG_SAMPLES = 200
+# Records over which the images are spread, for each is another; and a test ends in minutes.
+PARTS = 4
 # Lives of more runs: one sync in 25 is left out, and some of those belong to no commit.
 SIZE_OF_LONG, SIZE_OF_BUG = 4, 2
 
@@ -30,8 +32,8 @@ def record(folder, durability, size=1, bug=""):
     return [Event(*event) for event in pickle.loads(file.read_bytes())]
 
 
-def judge(folder, durability, size=1, bug=""):
-    return Judge(record(folder, durability, size, bug), durability, folder / "image", SEED)
+def judge(folder, durability, size=1, bug="", seed=SEED):
+    return Judge(record(folder, durability, size, bug), durability, folder / "image", seed)
 
 
 def resume(judged, folder, durability, size, samples):
@@ -91,16 +93,17 @@ def test_with_normal_durability_a_call_is_still_made_at_most_once(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("durability", ["full", "normal"])
-def test_thousands_of_power_cuts(tmp_path, durability, capsys):
-    judged = judge(tmp_path, durability, SIZE_OF_LONG)
+def test_thousands_of_power_cuts(tmp_path, durability, part, capsys):
+    judged = judge(tmp_path, durability, SIZE_OF_LONG, seed=SEED + part)
 
-    judged.judge(IMAGES)
+    judged.judge(IMAGES // PARTS)
 
     with capsys.disabled():
         print(f"\n{durability}: {judged.commits} commits, {dict(judged.counts)}")
     assert judged.violations == []
-    wrong = resume(judged, tmp_path, durability, SIZE_OF_LONG, LONG_SAMPLES)
+    wrong = resume(judged, tmp_path, durability, SIZE_OF_LONG, LONG_SAMPLES // PARTS)
     assert (wrong if durability == "full" else not_known(wrong)) == {}
 
 
