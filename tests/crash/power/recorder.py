@@ -59,7 +59,7 @@ class Recorder:
         self.skips: Callable[[str], bool] = lambda name: False
         self._order = threading.Lock()
         self._written: dict[int, int] = {}
-        """By thread: how many events there were with its last write."""
+        """By thread: how many events there were with its last write to a log."""
         self._vfs: RecordingVFS | None = None
 
     def install(self) -> None:
@@ -84,7 +84,7 @@ class Recorder:
         self.before(event.kind, event.name)
         with self._order:
             self.events.append(event)
-            if event.kind == "write":
+            if event.kind == "write" and event.name.endswith("-wal"):
                 self._written[threading.get_ident()] = len(self.events)
             do()
 
