@@ -144,7 +144,7 @@ class Worker:
             deliver=partial(self.call_from_thread, self._deliver),
             on_foreign_commit=partial(self.call_from_thread, self._others_committed),
             create=self.id == 0,
-            is_again=self.reopening.is_after_unknown,
+            after=self.reopening.synced,
         )
         try:
             if self.id:

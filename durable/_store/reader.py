@@ -71,8 +71,14 @@ class Reader:
         """The real path of the file."""
         return self._path
 
-    def close(self) -> None:
-        """Close the connection."""
+    def close(self, *, leaves_log: bool = False) -> None:
+        """Close the connection.
+
+        Args:
+            leaves_log: Whether the log stays beside the file though nobody else has it open.
+        """
+        if leaves_log:
+            self._connection.is_accepted = False
         with contextlib.suppress(apsw.Error):
             if self._has_moved():  # What is at its place by now has a log of its own.
                 self._connection.is_accepted = False
@@ -580,7 +586,7 @@ class Reader:
 
     def data_version(self) -> int:
         """Return a number that changes with each commit of anybody else."""
-        version: int = self._connection.execute("PRAGMA data_version").get
+        version: int = self._rows("PRAGMA data_version", (), "data_version")[0][0]
         return version
 
     def find_last_seq(self, run: int) -> int:

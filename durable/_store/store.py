@@ -15,6 +15,7 @@ from durable._store.locks import lock_file
 from durable._store.migrate import migrate
 from durable._store.reader import Reader
 from durable._store.rows import LOST_ALONE, WorkerRow
+from durable._store.wal import Synced
 from durable._store.wholeness import MISSING, find_missing, has_log, refuse_other_log
 from durable._store.writer import Change, Transaction, Writer
 from durable.errors import StoreError
@@ -36,8 +37,8 @@ class Store:
         deliver: See `Writer`.
         on_foreign_commit: See `Writer`.
         create: Whether it is made if it does not exist.
-        is_again: It is opened again, after a commit or a checkpoint whose outcome is not known: the
-            log is emptied before anything is committed.
+        after: Of the store before, if a commit or a checkpoint of it had an unknown outcome: how
+            much of the log is on the disk. The log is emptied before anything is committed.
 
     Raises:
         StoreError: What is wrong with the file.
@@ -51,7 +52,7 @@ class Store:
         deliver: Callable[[list[Change]], None],
         on_foreign_commit: Callable[[], None],
         create: bool = True,
-        is_again: bool = False,
+        after: Synced | None = None,
     ) -> None:
         self.path = real_path(path)
         self.locks = lock_file(self.path)
@@ -64,14 +65,15 @@ class Store:
             try:
                 migrate(connection, self.path)
             finally:
+                connection.is_accepted = False  # Its log is the writer's, which comes next.
                 connection.close()
             if not self.locks.is_open:
                 self._open_locks(undo)
             record = self.locks.find_record()
             self.writer = Writer(self.path, durability, deliver, on_foreign_commit, self.locks)
             undo.callback(self.writer.close)
-            if is_again:
-                self.writer.log.empty(EMPTY_WAIT_S)
+            if after is not None:
+                self.writer.log.empty(EMPTY_WAIT_S, after)
             self.reader = Reader(self.path)
             undo.callback(self.reader.close)
             missing = find_missing(self.reader, record, self.locks.is_held, had_log=had_log)
@@ -113,7 +115,7 @@ class Store:
             last.callback(self.locks.close)
             if self.writer.worker is not None:
                 last.callback(self.locks.release, self.writer.worker)
-            last.callback(self.reader.close)
+            last.callback(self.reader.close, leaves_log=self.writer.is_broken)
             self.writer.close()
 
     # -- workers ---------------------------------------------------------------------------------

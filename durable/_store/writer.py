@@ -453,6 +453,8 @@ class Writer:
         with self._guard, contextlib.suppress(apsw.Error):
             if self._has_moved():  # What is at its place by now has a log of its own.
                 self._connection.is_accepted = False
+        if self._broken is not None:  # Whoever opens the file again writes the log once more first.
+            self._connection.is_accepted = False
         self._connection.close()
 
     # -- the thread ------------------------------------------------------------------------------
@@ -591,7 +593,8 @@ class Writer:
             self.log.begin_turn()
             try:
                 tries = ALONE_TRIES
-                while not self._commit_in_turn(batch, is_last=tries == 0):
+                is_synced = synchronous == 2
+                while not self._commit_in_turn(batch, is_last=tries == 0, is_synced=is_synced):
                     tries -= 1
             finally:
                 self.log.end_turn()
@@ -608,7 +611,7 @@ class Writer:
         # A call that is made at most once must not be forgotten, whatever else may be.
         return 2 if any(row[0] == "insert_once" for change in batch for row in change.rows) else 1
 
-    def _commit_in_turn(self, batch: list[Change], *, is_last: bool) -> bool:
+    def _commit_in_turn(self, batch: list[Change], *, is_last: bool, is_synced: bool) -> bool:
         """Commit; False if it has to begin again, because SQLite's locks were dropped meanwhile."""
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
@@ -642,6 +645,8 @@ class Writer:
         self._remember(batch)
         if logs is not None:
             self.log.note(logs)
+        if writes and is_synced:
+            self.log.was_synced()
         return True
 
     def _look_beside(self) -> None:
