@@ -130,6 +130,7 @@ if TYPE_CHECKING:
     from durable.messages import promise as promise
     from durable.policies import Duration as Duration
     from durable.policies import Limits as Limits
+    from durable.policies import Retention as Retention
     from durable.policies import Retry as Retry
 
 _HOMES = {
@@ -159,7 +160,7 @@ _HOMES = {
     ),
     "durable.inspection": "IssueAlert RunDetails RunSummary view",
     "durable.messages": "Promise Query Signal Stream Update Value promise",
-    "durable.policies": "Duration Limits Retry",
+    "durable.policies": "Duration Limits Retention Retry",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -209,6 +210,7 @@ __all__ = [
     "Query",
     "QueryFailed",
     "ReadOnly",
+    "Retention",
     "Retry",
     "RetryAfter",
     "RowRefused",

@@ -55,7 +55,7 @@ from durable.errors import (
 )
 from durable.messages import message_id
 from durable.payloads import check_size
-from durable.policies import Duration, Limits, duration_us
+from durable.policies import Duration, Limits, Retention, duration_us
 
 if TYPE_CHECKING:
     from durable._runtime.debugging import Stopped
@@ -120,6 +120,7 @@ class Engine(Client):
             loggers let through is seen. At most 10,000 lines of a run are kept, each of at most
             8,192 characters; they are written within a fifth of a second, and a killed process
             takes along what was not.
+        retention: How long runs stay that have ended; see `Retention`. By default for ever.
         adopt: Whether a SQLite file of another program, your own application's, gets the library's
             tables beside its own; see `adopt`.
         clock: Time; tests pass their own.
@@ -137,11 +138,15 @@ class Engine(Client):
         check: Literal["no", "warn", "refuse"] = "no",
         on_issue: Callable[[IssueAlert], Awaitable[object] | object] | None = None,
         keep_logs: int | str | None = "INFO",
+        retention: Retention | None = None,
         adopt: bool = False,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(path)
         self._adopt = adopt
+        if retention is not None and not isinstance(retention, Retention):
+            raise UsageError(f"retention is a durable.Retention, not {retention!r}")
+        self._retention = retention
         self._keep_logs = _level(keep_logs)
         if check not in {"no", "warn", "refuse"}:
             raise UsageError(f'check is "no", "warn" or "refuse", not {check!r}')
@@ -190,6 +195,7 @@ class Engine(Client):
                 know=self._know,
                 resources=resources,
                 keep_logs=self._keep_logs,
+                retention=self._retention,
                 hook=None if self._on_issue is None else Hook(self._alert_of, self._on_issue),
             )
             self._prepare(worker)

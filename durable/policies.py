@@ -7,7 +7,8 @@ Source: temporal.io documentation, "Retry Policies"; jitter: AWS, "Exponential b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import attrs
@@ -15,7 +16,7 @@ import attrs
 from durable.durations import RETRY_AFTER_S_MAX, Duration, is_negative, microseconds_of, shortened
 from durable.errors import DefinitionError, RetryAfter, UsageError
 
-__all__ = ["Duration", "Limits", "Retry", "duration_us", "edited"]
+__all__ = ["Duration", "Limits", "Retention", "Retry", "duration_us", "edited"]
 
 
 def duration_us(value: Duration, what: str = "duration") -> int:
@@ -193,6 +194,84 @@ def edited(policy: ActivityPolicy, changes: Mapping[str, Any]) -> ActivityPolicy
     retry = {name: changes[name] for name in _RETRY_EDITS if name in changes}
     limits = {name: changes[name] for name in _LIMIT_EDITS if name in changes}
     return attrs.evolve(policy, retry=attrs.evolve(policy.retry, **retry), **limits)
+
+
+@attrs.frozen(kw_only=True)
+class Retention:
+    """How long runs stay that have ended; then they are deleted with all they have.
+
+    ::
+
+        Retention(completed="30d", failed=None, workflows={"report.*": "7d"}, tags={"keep": None})
+
+    The first that says something counts: a tag of the run, its workflow, its status. ``None`` means
+    for ever, and so does what is not named. A run whose parent or child is open, or from which an
+    open run goes on, stays until that has ended.
+
+    Attributes:
+        completed: Runs that completed, counted from their end; and ordinals that went on as new.
+        failed: Runs that failed.
+        cancelled: Runs that were cancelled.
+        terminated: Runs that were terminated.
+        workflows: By workflow; ``*`` stands for anything, and the first that fits counts.
+        tags: By tag, as it is written.
+    """
+
+    completed: Duration | None = None
+    failed: Duration | None = None
+    cancelled: Duration | None = None
+    terminated: Duration | None = None
+    workflows: Mapping[str, Duration | None] = attrs.field(factory=dict)
+    tags: Mapping[str, Duration | None] = attrs.field(factory=dict)
+    _by_state: Mapping[str, int | None] = attrs.field(init=False)
+    _by_workflow: Sequence[tuple[str, int | None]] = attrs.field(init=False)
+    _by_tag: Mapping[str, int | None] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        states = ("completed", "failed", "cancelled", "terminated")
+        ages = {name: _age_us(getattr(self, name), name) for name in states}
+        object.__setattr__(self, "_by_state", {**ages, "continued": ages["completed"]})
+        found = [(name, _age_us(age, name)) for name, age in self.workflows.items()]
+        object.__setattr__(self, "_by_workflow", found)
+        tags = {name: _age_us(age, name) for name, age in self.tags.items()}
+        object.__setattr__(self, "_by_tag", tags)
+
+    def ages_us(self) -> Sequence[int]:
+        """Return every age that is named, the shortest first."""
+        named = [*self._by_state.values(), *self._by_tag.values()]
+        named += [age for _, age in self._by_workflow]
+        return sorted({age for age in named if age is not None})
+
+    def age_us(self, state: str, workflow: str, labels: str | None) -> int | None:
+        """Return how long a run stays after its end; None: for ever.
+
+        Args:
+            state: As it is stored.
+            workflow: Its name.
+            labels: As they are stored: JSON, pairs of a name and a value.
+        """
+        if labels is not None and self._by_tag:
+            for name, age in self._by_tag.items():
+                if _has_tag(labels, name):
+                    return age
+        for pattern, age in self._by_workflow:
+            if fnmatchcase(workflow, pattern):
+                return age
+        return self._by_state.get(state)
+
+
+def _age_us(age: Duration | None, what: str) -> int | None:
+    return None if age is None else duration_us(age, f"the retention of {what}")
+
+
+def _has_tag(labels: str, tag: str) -> bool:
+    from json import loads  # Only where there are rules by tag.
+
+    try:
+        found = loads(labels)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, list) and ["tag", tag] in found
 
 
 @attrs.frozen(kw_only=True)

@@ -23,6 +23,7 @@ from durable._runtime.alerts import Alerts, Hook
 from durable._runtime.beginnings import Beginnings
 from durable._runtime.claims import Claims
 from durable._runtime.collecting import Collecting
+from durable._runtime.expiry import Expiry
 from durable._runtime.inbox import Inbox, may_end
 from durable._runtime.jobs import Jobs
 from durable._runtime.keeping import Keeper
@@ -48,7 +49,7 @@ from durable.payloads import INLINE_BYTES_MAX, checksum, compress, encode_docume
 
 if TYPE_CHECKING:
     from durable.definitions import Workflow
-    from durable.policies import Limits
+    from durable.policies import Limits, Retention
 
 __all__ = ["Resolve", "Worker"]
 
@@ -82,6 +83,7 @@ class Worker:
         resolve: Resolve,
         know: Callable[[Workflow[Any, Any]], None],
         resources: Mapping[str, Any],
+        retention: Retention | None,
         hook: Hook | None = None,
         keep_logs: int | None = logging.INFO,
     ) -> None:
@@ -125,6 +127,7 @@ class Worker:
         self._switching = SwitchInterval(limits.switch_interval_us)
         self._collecting = Collecting()
         self.reopening = Reopening(self, self._loop)
+        self._expiry = None if retention is None else Expiry(self, retention)
 
     # -- opening and closing ---------------------------------------------------------------------
 
@@ -172,6 +175,8 @@ class Worker:
         self._watch_others()
         for look in (self.claim, self.jobs.look, self.alerts.look):
             self._guarded(look)
+        if self._expiry is not None:
+            self._expiry.open()
 
     def is_here(self) -> bool:
         """Say whether the caller is on the loop that this engine runs on."""

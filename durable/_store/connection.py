@@ -171,6 +171,9 @@ def _open_for_writing(path: str, *, create: bool, adopt: bool) -> Connection:
     flags = apsw.SQLITE_OPEN_READWRITE
     connection = _open(path, flags, may_be_empty=create, may_be_foreign=adopt)
     try:
+        if create and not connection.pragma("page_count"):
+            # Only before the first page: pages of deleted runs can be given back to the disk.
+            connection.pragma("auto_vacuum", 2)
         _use_wal(connection, path)
         # Read once more: a file that had no log until now has its log and index from here on.
         connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchall()

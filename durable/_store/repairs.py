@@ -480,14 +480,20 @@ def remove(pk: int, by: By, *, children: bool) -> Callable[[Transaction], int]:
                     "durable terminate)"
                 )
         for one in family:
-            transaction.all("release_blobs_of_run", run=one.pk)
-            for statement in _PARTS:
-                transaction.all(statement, run=one.pk)
+            delete(transaction, one.pk)
             audit(transaction, by, None, "rm", run=one.name, workflow=one.workflow)
         transaction.all("delete_free_blobs")
+        transaction.has_freed = True
         return len(family)
 
     return operation
+
+
+def delete(transaction: Transaction, pk: int) -> None:
+    """Delete a run with all it has; its large payloads are free then, and not deleted yet."""
+    transaction.all("release_blobs_of_run", run=pk)
+    for statement in _PARTS:
+        transaction.all(statement, run=pk)
 
 
 _PARTS = (

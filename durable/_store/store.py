@@ -138,6 +138,8 @@ class Store:
             )
             assert row is not None
             worker: int = row[0]
+            while held:  # The transaction began again.
+                self.locks.release(held.pop())
             try:
                 free = self.locks.hold(worker)
             except OSError as error:

@@ -77,6 +77,10 @@ CHANGES_PER_COMMIT_MAX = 4_000
 # How long the idle writer sleeps between two looks for commits of other processes.
 POLL_IDLE_S = 0.01
 RETRY_S_MIN, RETRY_S_MAX = 0.05, 2.0
+# 4 MiB of pages of 4 KiB are kept for what comes next; a MiB is given back at once.
+FREE_PAGES_KEPT, FREE_PAGES_AT_ONCE = 1_000, 256
+# sqlite.org/pragma.html#pragma_auto_vacuum
+INCREMENTAL = 2
 # How often a transaction begins again because SQLite's locks were dropped. After that the byte of
 # who writes has to do: only writers that are not ours do not know it.
 ALONE_TRIES = 5
@@ -162,6 +166,8 @@ class Transaction:
         self._guard = connection.authorizer = Guard()
         self._failure: apsw.Error | None = None
         """What a statement of ours has raised inside the user's code."""
+        self.has_freed = False
+        """Whether rows were deleted whose pages the file need not keep."""
         self.held: set[int] = set()
         """Of the runs stored last, those that are paused from the first."""
 
@@ -411,6 +417,7 @@ class Writer:
         with self._guard:
             self._commit([change], forever=False)
             self._checkpoint()
+            self._shrink()
         if change.error is not None:
             raise change.error
         return change.value
@@ -467,6 +474,7 @@ class Writer:
             except queue.Empty:
                 with self._guard:
                     self._look_for_others()
+                    self._shrink()
                 continue
             batch: list[Change] = []
             while change is not None:
@@ -507,6 +515,27 @@ class Writer:
         trouble = self.log.copy_some()
         if trouble is not None:
             self._broken = trouble
+
+    def _shrink(self) -> None:
+        """Give some free pages back to the disk, after runs were deleted.
+
+        Some stay: what comes next needs them. Files that were adopted, or whose program chose
+        otherwise, keep all of theirs.
+        """
+        if not self._transaction.has_freed or self._broken is not None:
+            return
+        try:
+            free = self._connection.pragma("freelist_count") - FREE_PAGES_KEPT
+            if free <= 0 or self._connection.pragma("auto_vacuum") != INCREMENTAL:
+                self._transaction.has_freed = False
+                return
+            with self.log.turn(0):
+                self._connection.execute(
+                    f"PRAGMA incremental_vacuum({min(free, FREE_PAGES_AT_ONCE)})"
+                ).fetchall()
+            self._checkpoint()
+        except apsw.Error as error:  # Others write; or it is said by the next commit.
+            logger.debug("%s: no pages given back: %s", self._path, error)
 
     # -- one transaction -------------------------------------------------------------------------
 

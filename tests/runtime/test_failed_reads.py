@@ -53,6 +53,9 @@ READS = [
 ]  # fmt: skip
 
 
+RARE = {"list_running_jobs", "find_due", "get_last_request", "find_claimable"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 4])
 @pytest.mark.parametrize("name", READS)
@@ -94,7 +97,7 @@ async def test_a_read_that_fails_blocks_no_run_and_uses_up_no_attempt(
         results = [await (await engine.get(f"n-{n}")).result() for n in range(3)]
         assert results == [10, 11, 12]
         assert await (await engine.get("p")).result() == 11
-    assert failing.failed or name in {"list_running_jobs", "find_due"}  # Rarely looked for.
+    assert failing.failed or name in RARE
 
 
 async def test_a_read_that_fails_once_is_read_again_at_once(tmp_path):

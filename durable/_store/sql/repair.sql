@@ -392,3 +392,24 @@ SELECT :to, step, changes
 -- :name delete_policies_of_run
 -- A run is deleted: the policies that were changed.
 DELETE FROM durable_policy WHERE run = :run
+
+-- :name list_ended
+-- Runs that ended in a span of time, the oldest first, behind a place of this order.
+SELECT closed_us, pk, state, workflow, labels
+  FROM durable_run INDEXED BY durable_run_closed
+ WHERE closed_us IS NOT NULL AND (closed_us, pk) > (:at_us, :pk) AND closed_us <= :until_us
+ ORDER BY closed_us, pk
+ LIMIT :limit
+
+-- :name is_needed
+-- Whether an open run needs a closed one: its parent, its child, or what goes on from it; or its
+-- parent has not taken its end yet.
+SELECT 1
+  FROM durable_run AS run
+ WHERE run.pk = :pk
+   AND (EXISTS (SELECT 1 FROM durable_run AS parent
+                 WHERE parent.pk = run.parent_pk AND parent.closed_us IS NULL)
+        OR EXISTS (SELECT 1 FROM durable_run AS child INDEXED BY durable_run_parent
+                    WHERE child.parent_pk = run.pk AND child.closed_us IS NULL)
+        OR EXISTS (SELECT 1 FROM durable_run AS next INDEXED BY durable_run_source
+                    WHERE next.source_pk = run.pk AND next.closed_us IS NULL))
