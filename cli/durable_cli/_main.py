@@ -51,6 +51,7 @@ COMMANDS = {
     "cancel": "Ask a run to stop; its code may clean up.",
     "terminate": "End a run; none of its code runs any more.",
     "rm": "Delete a run that has ended.",
+    "prune": "Delete runs that ended long ago, or that a filter means.",
     "check": "Replay every open run against the code on disk.",
     "replay": "Replay runs, open or closed, against the code on disk.",
     "debug": "Look into the code of a run, where it stands, with pdb.",

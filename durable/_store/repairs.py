@@ -479,6 +479,15 @@ def remove(pk: int, by: By, *, children: bool) -> Callable[[Transaction], int]:
                     f"run {one.name} is {one.status(by.is_alive)}; end it first (durable cancel, "
                     "durable terminate)"
                 )
+        pks = {one.pk for one in family}
+        for one in family:
+            needed = [pk for (pk,) in transaction.all("is_needed", pk=one.pk) if pk not in pks]
+            if needed:
+                other = requests.get(transaction, needed[0])
+                raise WrongState(
+                    f"run {one.name} is needed by {other.name}, its parent, its child or what goes "
+                    "on from it, which is open; end that first"
+                )
         for one in family:
             delete(transaction, one.pk)
             audit(transaction, by, None, "rm", run=one.name, workflow=one.workflow)

@@ -22,6 +22,7 @@ from durable.definitions import NAME_CHARACTERS_MAX
 from durable.errors import UsageError
 from durable.filters import narrowed
 from durable.payloads import check_size, encode_document
+from durable.policies import Duration, duration_us
 
 if TYPE_CHECKING:
     from durable._store.jobs import Advanced
@@ -178,6 +179,41 @@ class Bulk:
             FilterError: The query is no filter, or empty.
         """
         return await self._job("rm", query, Details(children=children), reason)
+
+    async def prune(
+        self,
+        query: str = "",
+        *,
+        older_than: Duration | None = None,
+        children: bool = False,
+        reason: str = "",
+    ) -> Job:
+        """Delete what has ended: all of it, or what a filter means, or what ended so long ago.
+
+        An engine does it by itself with `Retention`.
+
+        Args:
+            query: A filter; see `Client.list`. Open runs are left alone whatever it says.
+            older_than: Only runs that ended longer ago.
+            children: The runs they started too.
+            reason: For the audit of each.
+
+        Raises:
+            FilterError: The query is no filter.
+            UsageError: ``older_than`` is no duration; or nothing was said at all.
+        """
+        if not query.strip() and older_than is None:
+            raise UsageError(
+                "prune deletes runs: say which, by a filter or by older_than; all that has ended "
+                'is prune("status:closed")'
+            )
+        terms = ["status:closed", "superseded:any"]
+        if older_than is not None:
+            seconds = max(1, round(duration_us(older_than, "older_than") / 1e6))
+            terms.append(f"finished:>{seconds}s")
+        if query.strip():
+            terms.append(f"({query})")
+        return await self.remove_all(" ".join(terms), children=children, reason=reason)
 
     async def skip_all(self, query: str, step: str, output: object, *, reason: str = "") -> Job:
         """Let a pending step of every run that a filter means end with a result; see `Run.skip`.

@@ -402,14 +402,15 @@ SELECT closed_us, pk, state, workflow, labels
  LIMIT :limit
 
 -- :name is_needed
--- Whether an open run needs a closed one: its parent, its child, or what goes on from it; or its
--- parent has not taken its end yet.
-SELECT 1
-  FROM durable_run AS run
- WHERE run.pk = :pk
-   AND (EXISTS (SELECT 1 FROM durable_run AS parent
-                 WHERE parent.pk = run.parent_pk AND parent.closed_us IS NULL)
-        OR EXISTS (SELECT 1 FROM durable_run AS child INDEXED BY durable_run_parent
-                    WHERE child.parent_pk = run.pk AND child.closed_us IS NULL)
-        OR EXISTS (SELECT 1 FROM durable_run AS next INDEXED BY durable_run_source
-                    WHERE next.source_pk = run.pk AND next.closed_us IS NULL))
+-- The open runs that need a closed one: its parent, its children, and what goes on from it.
+SELECT pk
+  FROM durable_run
+ WHERE pk = (SELECT parent_pk FROM durable_run WHERE pk = :pk) AND closed_us IS NULL
+ UNION ALL
+SELECT pk
+  FROM durable_run INDEXED BY durable_run_parent
+ WHERE parent_pk = :pk AND closed_us IS NULL
+ UNION ALL
+SELECT pk
+  FROM durable_run INDEXED BY durable_run_source
+ WHERE source_pk = :pk AND closed_us IS NULL

@@ -24,7 +24,7 @@ from typing import Any
 import apsw
 
 import durable
-from durable._store import writer
+from durable._store import wal, writer
 from durable._store.reader import Reader
 from tests.crash.power import workload
 from tests.crash.power.content import Content
@@ -54,8 +54,8 @@ def close_quietly() -> None:
 
 
 def checkpoint_often() -> None:
-    writer.CHECKPOINT_PAGES = CHECKPOINT_PAGES
-    writer.RESTART_PAGES = 4 * CHECKPOINT_PAGES
+    wal.CHECKPOINT_PAGES = CHECKPOINT_PAGES
+    wal.RESTART_PAGES = 4 * CHECKPOINT_PAGES
 
 
 def tell_commits(recorder: Recorder) -> None:
