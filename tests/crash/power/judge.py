@@ -22,7 +22,7 @@ from tests.crash.power.content import SOFT, Content, Fact
 from tests.crash.power.disk import BY_CHANCE, Disk, Files, write_files
 from tests.crash.power.recorder import Event
 
-LOG, JOURNAL = "app.db-wal", "app.db-journal"
+FILE, LOG, JOURNAL = "app.db", "app.db-wal", "app.db-journal"
 FRAME_BYTES = 24
 
 
@@ -30,15 +30,22 @@ def commits_of(events: Sequence[Event]) -> tuple[list[int], list[int]]:
     """Return after how many events each commit begins to be written, and after how many it is.
 
     A frame whose header names the file's size ends a transaction; it is done with the frame's page.
-    A file that is not in WAL mode yet commits by deleting its journal.
+    A file that is not in WAL mode yet commits by deleting its journal; it begins as the file is
+    written, for the journal's name may be on no disk.
 
     Source: sqlite.org/fileformat2.html#the_write_ahead_log.
     """
     begun, done, began, page_at = [0], [0], 0, -1
+    has_journal = False
     for count, event in enumerate(events, 1):
         if event.kind == "delete" and event.name == JOURNAL:
-            begun.append(count)
+            begun.append(began if has_journal and began else count)
             done.append(count)
+            has_journal, began = False, 0
+        elif event.kind == "open" and event.name == JOURNAL:
+            has_journal, began = True, 0
+        elif has_journal and event.kind == "write" and event.name == FILE:
+            began = began or count
         elif event.kind == "write" and event.name == LOG:
             if event.place == page_at:
                 begun.append(began)
