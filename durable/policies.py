@@ -221,8 +221,8 @@ class Retention:
     failed: Duration | None = None
     cancelled: Duration | None = None
     terminated: Duration | None = None
-    workflows: Mapping[str, Duration | None] = attrs.field(factory=dict)
-    tags: Mapping[str, Duration | None] = attrs.field(factory=dict)
+    workflows: Mapping[str, Duration | None] = attrs.field(factory=dict[str, Duration | None])
+    tags: Mapping[str, Duration | None] = attrs.field(factory=dict[str, Duration | None])
     _by_state: Mapping[str, int | None] = attrs.field(init=False)
     _by_workflow: Sequence[tuple[str, int | None]] = attrs.field(init=False)
     _by_tag: Mapping[str, int | None] = attrs.field(init=False)
