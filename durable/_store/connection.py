@@ -57,11 +57,21 @@ SQLITE_VERSION_MIN = 3_051_003
 # apsw keeps 100 prepared statements; we have about 100 in up to four sizes each.
 STATEMENT_CACHE_ENTRIES = 400
 BUSY_DEADLINE_S = 30.0
+# File systems of networks and clusters, whose locks or shared memory are not those of one host.
 _NETWORK = {
-    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "vboxsf", "drvfs", "ceph", "glusterfs", "afs",
+    "nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "ceph", "glusterfs", "afs", "lustre",
+    "beegfs", "gpfs", "orangefs", "pvfs2", "ocfs2", "gfs2",
     "fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.glusterfs", "fuse.ceph",
-    "fuse.ceph-fuse", "fuse.juicefs", "fuse.davfs",
+    "fuse.ceph-fuse", "fuse.juicefs", "fuse.davfs", "fuse.lustre", "fuse.beegfs",
 }  # fmt: skip
+# Folders of a host, passed through to a virtual machine or a container: corrupted logs are reported
+# of all of them.
+_PASSED_THROUGH = {
+    "9p", "virtiofs", "vboxsf", "drvfs", "grpcfuse", "fuse.grpcfuse", "osxfs", "fuse.osxfs",
+    "fakeowner", "vmhgfs", "fuse.vmhgfs-fuse", "prl_fs",
+}  # fmt: skip
+ANY_FILE_SYSTEM = "DURABLE_ANY_FILE_SYSTEM"
+"""The environment variable whose value "1" lets a file lie on any of them."""
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
@@ -327,11 +337,18 @@ def _mounts() -> list[str]:
 
 def _refuse_network(path: str, mounts: Iterable[str]) -> None:
     kind = _file_system(str(Path(path).parent), mounts)
-    if kind in _NETWORK:
-        raise NotADurableFile(
-            f"{path} lies on a network file system ({kind}), where SQLite's write-ahead log does "
-            "not work; put it on a local disk"
-        )
+    if kind not in _NETWORK | _PASSED_THROUGH or os.environ.get(ANY_FILE_SYSTEM) == "1":
+        return
+    where = (
+        f"a network file system ({kind})"
+        if kind in _NETWORK
+        else f"a folder of another machine or host, passed through ({kind})"
+    )
+    raise NotADurableFile(
+        f"{path} lies on {where}, where SQLite's write-ahead log does not work; put it on a local "
+        f"disk, in a container on a volume. {ANY_FILE_SYSTEM}=1 in the environment opens it all "
+        "the same, at your own risk"
+    )
 
 
 def _file_system(folder: str, mounts: Iterable[str]) -> str:
@@ -485,7 +502,20 @@ def _memory(connection: apsw.Connection) -> None:
     connection.pragma("cell_size_check", 1)  # damaged pages are found when read
 
 
-_SETTINGS = (_wait_fairly, _trust_nothing_in_the_file, _strict_sql, _own_checkpoints, _memory)
+def _sync_to_the_platter(connection: apsw.Connection) -> None:
+    # On macOS a plain fsync leaves what was written in the drive's cache; elsewhere this is nothing.
+    connection.pragma("fullfsync", 1)
+    connection.pragma("checkpoint_fullfsync", 1)
+
+
+_SETTINGS = (
+    _sync_to_the_platter,
+    _wait_fairly,
+    _trust_nothing_in_the_file,
+    _strict_sql,
+    _own_checkpoints,
+    _memory,
+)
 
 
 def _use_wal(connection: apsw.Connection, path: str) -> None:

@@ -215,6 +215,36 @@ def test_a_network_file_system_is_refused(folder):
         connection._refuse_network(f"{folder}/app.db", MOUNTS)
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        *(
+            (one, "network file system")
+            for one in ("nfs4", "cifs", "lustre", "beegfs", "fuse.sshfs")
+        ),
+        *(
+            (one, "passed through")
+            for one in ("9p", "virtiofs", "fuse.grpcfuse", "osxfs", "fakeowner", "fuse.vmhgfs-fuse")
+        ),
+    ],
+)
+def test_what_is_no_local_disk_is_refused_by_name_but_for_who_wants_it(kind, says, monkeypatch):
+    mounts = ["30 1 0:1 / / rw - ext4 /dev/a rw", f"31 30 0:2 / /data rw - {kind} src rw"]
+
+    with pytest.raises(NotADurableFile, match=says) as refused:
+        connection._refuse_network("/data/app.db", mounts)
+    assert f"({kind})" in str(refused.value)
+    monkeypatch.setenv("DURABLE_ANY_FILE_SYSTEM", "1")
+    connection._refuse_network("/data/app.db", mounts)
+
+
+def test_a_power_cut_is_waited_for_on_macos_too(path):
+    made = connection.connect(path, create=True)
+
+    assert made.pragma("fullfsync") == 1
+    assert made.pragma("checkpoint_fullfsync") == 1
+
+
 @pytest.mark.parametrize("folder", ["/", "/home", "/mnt/nas/local", "/mnt/nasty", "/mnt"])
 def test_a_local_file_system_is_not_refused(folder):
     connection._refuse_network(f"{folder}/app.db", MOUNTS)
