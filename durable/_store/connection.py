@@ -503,7 +503,7 @@ def _memory(connection: apsw.Connection) -> None:
 
 
 def _sync_to_the_platter(connection: apsw.Connection) -> None:
-    # On macOS a plain fsync leaves what was written in the drive's cache; elsewhere this is nothing.
+    # On macOS a plain fsync leaves all in the drive's cache; elsewhere this does nothing.
     connection.pragma("fullfsync", 1)
     connection.pragma("checkpoint_fullfsync", 1)
 
