@@ -38,14 +38,14 @@ from durable._runtime.watchdog import Watchdog
 from durable._store.connection import real_path
 from durable._store.rows import RunRow, row_of
 from durable._store.store import Store
-from durable._store.writer import Change, Transaction
+from durable._store.writer import PLAIN_BLOB, Change, Transaction, is_large
 from durable.errors import (
     FileCorrupt,
     PayloadError,
     RowRefused,
     StoreError,
 )
-from durable.payloads import INLINE_BYTES_MAX, checksum, compress, encode_document
+from durable.payloads import INLINE_BYTES_MAX, checksum, encode_document
 
 if TYPE_CHECKING:
     from durable.definitions import Workflow
@@ -307,7 +307,9 @@ class Worker:
         batch, self._batch = self._batch, []
         if not batch:
             return
-        alone = len(batch) <= HERE_MAX and not self.activities.running
+        alone = (
+            len(batch) <= HERE_MAX and not self.activities.running and not any(map(is_large, batch))
+        )
         if alone and self.store.writer.commit_here(batch):
             is_first = not self._delivered
             self._delivered.extend(batch)
@@ -411,9 +413,9 @@ class Worker:
                 self.notify(pk, row.state)
 
     def blob(self, payload: bytes, rows: Rows) -> int:
-        """Add a row for a large payload; return its id."""
+        """Add a row for a large payload, which the writer's thread compresses; return its id."""
         blob_id = new_salt()
-        rows.append(("insert_blob", (blob_id, 1, len(payload), compress(payload))))
+        rows.append((PLAIN_BLOB, (blob_id, 1, len(payload), payload)))
         return blob_id
 
     def stored(self, payload: bytes, rows: Rows) -> str | int:

@@ -60,9 +60,9 @@ from durable.errors import (
     StoreError,
     UsageError,
 )
-from durable.payloads import encode_document
+from durable.payloads import compress, encode_document
 
-__all__ = ["Change", "Transaction", "Writer"]
+__all__ = ["PLAIN_BLOB", "Change", "Transaction", "Writer", "is_large"]
 
 T = TypeVar("T")
 
@@ -136,6 +136,8 @@ _ORDER = (
     "delete_steps_of_run",
     "delete_inbox_of_run",
 )
+PLAIN_BLOB = "insert_plain_blob"
+"""In place of ``insert_blob``, with a payload that the writer compresses."""
 _TRIGGERS = ("create_tally_on_insert", "create_tally_on_update", "create_tally_on_delete")
 # Of several rows for one key in a transaction only the last counts.
 _LAST_WINS = {"mark_redo", "update_run"}
@@ -317,6 +319,11 @@ class Change(msgspec.Struct, gc=False):
     error: BaseException | None = None
     event: tuple[Any, ...] | None = None
     is_held: bool = False
+
+
+def is_large(change: Change) -> bool:
+    """Say whether the writer has a large payload of it to compress: for its own thread to do."""
+    return any(row[0] == PLAIN_BLOB for row in change.rows)
 
 
 def _comes_alone(change: Change) -> bool:
@@ -760,6 +767,7 @@ class Writer:
     def _sorted(batch: list[Change]) -> dict[str, list[tuple[Any, ...]]]:
         """Return the rows of all changes by statement, in the order the statements run."""
         by_statement: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _ORDER}
+        plain = by_statement[PLAIN_BLOB] = []
         events = by_statement["insert_event"]
         for change in batch:
             change.error = change.value = None
@@ -767,6 +775,8 @@ class Writer:
                 events.append(change.event)
             for name, row in change.rows:
                 by_statement[name].append(row)
+        del by_statement[PLAIN_BLOB]
+        by_statement["insert_blob"] += [(*row[:3], compress(row[3])) for row in plain]
         for name in _LAST_WINS:
             by_statement[name] = list({row[0]: row for row in by_statement[name]}.values())
         return by_statement

@@ -17,12 +17,20 @@ PAYLOAD_BYTES_MAX = 64 * 1024 * 1024
 PAYLOAD_BYTES_LIMIT = 1_000_000_000 - 1024 * 1024
 # A container of more members may take longer than INLINE_BYTES_MAX of text to encode.
 LARGE_MEMBERS = 1_000
+# So much of a payload tells whether it shrinks: to nine tenths at least, or it is kept as it is.
+SAMPLE_BYTES, WORTH_IT = 65_536, 0.9
 
 
 def compress(data: bytes) -> bytes:
-    """Return the data compressed, by zlib at its fastest level."""
-    # Level 1: JSON shrinks to within some 15 % of level 6's size, at three times its speed.
-    return zlib.compress(data, 1)
+    """Return data compressed by zlib at its fastest level; or as they are, where that is little."""
+    # Level 1: JSON shrinks to within some 15 % of level 6's size, at three times its speed. What
+    # was compressed or encrypted before costs ten times as much, for nothing.
+    level = 1
+    if len(data) > SAMPLE_BYTES:
+        sample = data[len(data) // 2 :][:SAMPLE_BYTES]
+        if len(zlib.compress(sample, 1)) > WORTH_IT * len(sample):
+            level = 0
+    return zlib.compress(data, level)
 
 
 def decompress(data: bytes, size_max: int) -> bytes:
