@@ -138,6 +138,7 @@ async def test_the_engine_takes_nothing_from_a_connection_that_stays(path):
     stays.execute("INSERT INTO mine VALUES (1)")
     with durable.view(path) as runs:
         assert len(runs.list()) == 1
+    assert Path(f"{path}-wal").exists()
     stays.execute("INSERT INTO mine VALUES (2)")
     stays.close()
 

@@ -154,6 +154,23 @@ async def test_an_engine_whose_file_is_replaced_stops_for_good(tmp_path, by, not
 
 
 @pytest.mark.slow
+async def test_an_engine_that_begins_again_does_not_go_on_in_a_copy(tmp_path):
+    path = tmp_path / "app.db"
+    async with Harness(path) as harness:
+        await harness.run(adds_up.options(id="x"), 1)
+        worker = harness.engine._worker
+        shutil.copy(path, tmp_path / "copy.db")
+        content = path.read_bytes()
+
+        worker.commit_failed(durable.CommitUnknown("an error of the disk"))
+        (tmp_path / "copy.db").rename(path)
+
+        with pytest.raises(durable.FileMoved, match="was replaced by another file"):
+            await worker.reopening.failed
+        assert path.read_bytes() == content
+
+
+@pytest.mark.slow
 async def test_an_engine_that_begins_again_for_another_reason_makes_no_new_file(tmp_path):
     path = tmp_path / "app.db"
     async with Harness(path) as harness:

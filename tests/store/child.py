@@ -55,6 +55,18 @@ def main():
             say("ready")
             for one in [path, *sys.argv[3:]]:
                 open_store(one).close()
+        case "turn":
+            locks = lock_file(path)
+            locks.open()
+            say(locks.take_turn())
+            sys.stdin.read()
+            say(locks.take_turn())
+        case "dead":
+            store = open_store(path)
+            say([one.id for one in store.dead_workers()])
+            sys.stdin.read()
+            store.locks._made_s = None  # As some seconds later.
+            say([one.id for one in store.dead_workers()])
         case "hold" | "hold-and-fork":
             locks = lock_file(path)
             locks.open()

@@ -50,6 +50,19 @@ def path(tmp_path):
     return str(tmp_path / "app.db")
 
 
+@pytest.mark.parametrize("beside", [look_by_the_stdlib, read_the_index_plainly])
+def test_a_foreign_close_that_drops_sqlites_locks_is_known(path, beside):
+    ours = connect(path, create=True)
+    before = ours.guard.losses()
+    assert ours.guard.losses() == before
+
+    beside(path)
+
+    assert ours.guard.losses() == before + 1
+    assert ours.guard.losses() == before + 1  # It holds its own again.
+    ours.close()
+
+
 @pytest.mark.parametrize("beside", [look_by_the_stdlib, read_plainly, read_the_index_plainly])
 def test_what_others_of_this_process_do_takes_nothing_away(path, beside):
     ours = connect(path, create=True)

@@ -8,6 +8,7 @@ import pytest
 
 from durable._store.connection import real_path
 from durable._store.locks import LockFile, lock_file
+from durable._store.store import Store
 
 
 @pytest.fixture
@@ -112,3 +113,35 @@ def test_no_descriptor_is_left_behind(tmp_path):
         locks.close()
 
     assert descriptors() == before
+
+
+def test_one_process_at_a_time_has_the_byte_of_who_writes(tmp_path, child):
+    path = str(tmp_path / "app.db")
+    locks = lock_file(path)
+    locks.open()
+    assert locks.take_turn()
+    assert not locks.take_turn()
+
+    other = child("turn", path)
+    assert other.line() == "False"
+    locks.end_turn()
+    assert other.end() == "True"
+    assert locks.take_turn()
+    locks.end_turn()
+    locks.close()
+
+
+def test_whose_lock_file_was_deleted_is_not_taken_for_dead_by_who_makes_another(tmp_path, child):
+    path = str(tmp_path / "app.db")
+    store = Store(path, durability="normal", deliver=print, on_foreign_commit=print)
+    worker = store.open_worker("[]", 1)
+    Path(f"{path}-lock").unlink()
+
+    other = child("dead", path)
+
+    assert other.line() == "[]"
+    assert store.locks.is_gone()
+    store.locks.make_again()
+    assert other.end() == "[]"
+    assert store.locks.is_held(worker)
+    store.close()

@@ -556,3 +556,19 @@ def test_a_store_that_cannot_be_opened_leaves_nothing_open(path, monkeypatch):
             Store(path, durability="normal", deliver=print, on_foreign_commit=print)
 
     assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+def test_nobody_else_writes_between_what_a_transaction_reads_and_writes(path, make_store):
+    store = make_store(path)
+    other = apsw.Connection(str(path))
+
+    def operation(transaction):
+        transaction.all("get_last_key")
+        with pytest.raises(apsw.BusyError):
+            other.execute("CREATE TABLE theirs (n)")
+        return transaction.all("count_log")
+
+    store.writer.commit_now(Change(operation=operation))
+
+    other.execute("CREATE TABLE theirs (n)")
+    other.close()
