@@ -169,7 +169,8 @@ class InWorkflow:
         """Return a token, and what ends when somebody answers it."""
         step = self._ask(name, 0, b"", Answer(), decode, True, Kind.RESOLVED)
         self._driver.promise(step)
-        return make_token(self._row.id, self._row.salt, step.step_id), step
+        assert self._reader is not None
+        return make_token(self._reader.secret(), self._row.id, self._row.salt, step.step_id), step
 
     def wait_until(self, predicate: Callable[[], object]) -> Awaitable[None]:
         """Wait until a predicate holds."""

@@ -35,6 +35,7 @@ from durable._store.rows import (
     StepRow,
     ValueRow,
     WorkerRow,
+    checked_secret,
 )
 from durable.errors import FileCorrupt, ForkedEngine, PayloadError
 from durable.payloads import checksum, decompress, encode_document
@@ -64,6 +65,7 @@ class Reader:
         self._connection = connect(path, read_only=True)
         self._has_moved = moved_probe(self._connection)
         self._losses = 0
+        self._secret: bytes | None = None
         self._pid = os.getpid()
 
     @property
@@ -588,6 +590,17 @@ class Reader:
         """Return a number that is true of the file as a whole."""
         number: int = self._all("get_meta", name=name)[0][0]
         return number
+
+    def secret(self) -> bytes:
+        """Return what the file's tokens are keyed with.
+
+        Raises:
+            StoreError: It is not there, or was changed by hand.
+        """
+        if self._secret is None:
+            found = self._all("get_meta", name="secret")
+            self._secret = checked_secret(found[0] if found else None)
+        return self._secret
 
     def knows_worker(self, worker: int, pid: int, started_us: int) -> bool:
         """Say whether a worker has been one of this file; ids alone are in every file."""

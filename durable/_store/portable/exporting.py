@@ -24,6 +24,7 @@ from durable._store.filtering import Selection
 from durable._store.portable import lines as form
 from durable._store.portable import passing
 from durable._store.portable.redaction import Redactor
+from durable._store.portable.tokens import without_tokens
 from durable._store.reader import Reader
 from durable._store.rows import RunRow, StepRow
 from durable.errors import FileCorrupt, PayloadError, RunNotFound, StoreError, UsageError
@@ -126,7 +127,7 @@ def export(
             for pk in kept:
                 for line in _lines_of_run(reader, pk, numbers):
                     for one in (line,) if redactor is None else redactor.redacted(line):
-                        writer.write(one)
+                        writer.write(without_tokens(one))
             writer.close()
             return writer
 

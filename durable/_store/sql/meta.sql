@@ -22,3 +22,8 @@ RETURNING value
 UPDATE durable_meta
    SET value = random()
  WHERE name = 'generation'
+
+-- :name renew_secret
+-- The file's secret was lost, or changed by hand: tokens are keyed with another from now on.
+INSERT OR REPLACE INTO durable_meta
+VALUES ('secret', randomblob(32))
