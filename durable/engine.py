@@ -122,6 +122,9 @@ class Engine(Client):
             takes along what was not.
         adopt: Whether a SQLite file of another program, your own application's, gets the library's
             tables beside its own; see `adopt`.
+        allow_shared: Whether the file, or one beside it, may belong to another user, or be written
+            to by its group or by everybody; else that is refused. ``DURABLE_ALLOW_SHARED=1`` in the
+            environment allows it too, `run` and the command line as well.
         clock: Time; tests pass their own.
     """
 
@@ -138,9 +141,10 @@ class Engine(Client):
         on_issue: Callable[[IssueAlert], Awaitable[object] | object] | None = None,
         keep_logs: int | str | None = "INFO",
         adopt: bool = False,
+        allow_shared: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(path)
+        super().__init__(path, allow_shared=allow_shared)
         self._adopt = adopt
         self._keep_logs = _level(keep_logs)
         if check not in {"no", "warn", "refuse"}:
@@ -171,7 +175,8 @@ class Engine(Client):
         _require_fcntl()
         _require_asyncio()
         if self._adopt:
-            adopt_now(real_path(self._path), may_be_missing=True)
+            shared = self._allow_shared
+            adopt_now(real_path(self._path), may_be_missing=True, allow_shared=shared)
         if self._check != "no":
             self._check_runs()
         self._pid = os.getpid()
@@ -190,6 +195,7 @@ class Engine(Client):
                 know=self._know,
                 resources=resources,
                 keep_logs=self._keep_logs,
+                allow_shared=self._allow_shared,
                 hook=None if self._on_issue is None else Hook(self._alert_of, self._on_issue),
             )
             self._prepare(worker)

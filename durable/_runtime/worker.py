@@ -84,6 +84,7 @@ class Worker:
         resources: Mapping[str, Any],
         hook: Hook | None = None,
         keep_logs: int | None = logging.INFO,
+        allow_shared: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -93,6 +94,7 @@ class Worker:
         self.now_us = clock.wall_us
         self.limits = limits
         self._durability = durability
+        self._allow_shared = allow_shared
         self._names = names
         self._resolve = resolve
         self.know = know
@@ -145,6 +147,7 @@ class Worker:
             on_foreign_commit=partial(self.call_from_thread, self._others_committed),
             create=self.id == 0,
             is_again=self.reopening.is_after_unknown,
+            allow_shared=self._allow_shared,
         )
         try:
             if self.id:

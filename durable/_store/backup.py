@@ -16,6 +16,7 @@ import apsw
 
 from durable._clock import new_salt
 from durable._store.connection import connect, explain, real_path
+from durable._store.ownership import create_private
 from durable._store.queries import QUERIES
 from durable.errors import FileCorrupt, StoreError, UsageError
 
@@ -110,7 +111,7 @@ def _refuse_target(source: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def _copy(path: str, partial: str) -> None:
-    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    os.close(create_private(partial))
     with contextlib.ExitStack() as stack:
         source = connect(path, read_only=True)
         stack.callback(source.close)

@@ -23,6 +23,7 @@ import apsw
 
 from durable._clock import uniform
 from durable._store.file_guard import FileGuard, OpenLog, file_guard
+from durable._store.ownership import create_private
 from durable.errors import (
     FileCorrupt,
     FileMoved,
@@ -421,7 +422,7 @@ def _refuse_adoption(connection: apsw.Connection, path: str) -> None:
 def _create_private(path: str) -> None:
     """Make the empty file 0600; SQLite gives -wal and -shm the same mode."""
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        os.close(create_private(path))
     except FileExistsError:
         return  # Another process was faster: it is its file as much as ours.
     except OSError as error:

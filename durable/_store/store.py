@@ -13,6 +13,7 @@ from durable._store.connection import connect, real_path
 from durable._store.file_guard import Identity
 from durable._store.locks import lock_file
 from durable._store.migrate import migrate
+from durable._store.ownership import refuse_shared
 from durable._store.reader import Reader
 from durable._store.rows import LOST_ALONE, WorkerRow, is_secret
 from durable._store.wholeness import MISSING, find_missing, has_log, refuse_other_log
@@ -38,6 +39,7 @@ class Store:
         create: Whether it is made if it does not exist.
         is_again: It is opened again, after a commit or a checkpoint whose outcome is not known: the
             log is emptied before anything is committed.
+        allow_shared: Whether others may own it, or write to it.
 
     Raises:
         StoreError: What is wrong with the file.
@@ -52,8 +54,10 @@ class Store:
         on_foreign_commit: Callable[[], None],
         create: bool = True,
         is_again: bool = False,
+        allow_shared: bool = False,
     ) -> None:
         self.path = real_path(path)
+        refuse_shared(self.path, allow_shared=allow_shared)
         self.locks = lock_file(self.path)
         with contextlib.ExitStack() as undo:
             if self.locks.exists():
@@ -78,6 +82,8 @@ class Store:
             missing = find_missing(self.reader, record, self.locks.is_held, had_log=had_log)
             if missing:
                 self._tell_missing(missing)
+            # Somebody may have made one of them meanwhile.
+            refuse_shared(self.path, allow_shared=allow_shared)
             undo.pop_all()
 
     @property

@@ -21,6 +21,7 @@ from durable._core.events import Kind
 from durable._store.backup import move_into_place
 from durable._store.connection import real_path
 from durable._store.filtering import Selection
+from durable._store.ownership import create_private
 from durable._store.portable import lines as form
 from durable._store.portable import passing
 from durable._store.portable.redaction import Redactor
@@ -158,9 +159,8 @@ def _write_file(
     target: Path, write: Callable[[passing.Sink], passing.LineWriter], *, overwrite: bool
 ) -> passing.LineWriter:
     partial = target.with_name(f".{target.name}.{new_salt():x}.partial")
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(partial, flags, 0o600), "wb") as file:
+        with os.fdopen(create_private(partial), "wb") as file:
             if target.suffix == ".gz":
                 with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
                     writer = write(packed)
