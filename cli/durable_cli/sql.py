@@ -46,9 +46,7 @@ LIMIT_MAX = 1_000_000
 @json_option
 @file_option
 @color_option
-def command(
-    text: str, limit: int, limit_s: float | None, *, as_csv: bool, as_json: bool
-) -> None:
+def command(text: str, limit: int, limit_s: float | None, *, as_csv: bool, as_json: bool) -> None:
     """Ask the file in SQL: one statement that reads a view or a table.
 
     The views durable_runs, durable_steps and durable_events are documented.

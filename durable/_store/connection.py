@@ -23,7 +23,7 @@ import apsw
 
 from durable._clock import uniform
 from durable._store.file_guard import FileGuard, OpenLog, file_guard
-from durable._store.ownership import create_private
+from durable._store.ownership import create_private, find_database
 from durable.errors import (
     FileCorrupt,
     FileMoved,
@@ -153,6 +153,9 @@ def connect(
     """
     _refuse_old_sqlite(apsw.SQLITE_VERSION_NUMBER)
     _refuse_network(path, _mounts())
+    database = find_database(path)
+    if database:
+        raise NotADurableFile(f"{path} belongs to {database}; name that one")
     exists = Path(path).exists()
     if not exists and not create:
         raise NotADurableFile(

@@ -12,13 +12,22 @@ import os
 import pwd
 import stat
 
-from durable.errors import StoreError
+from durable.errors import StoreError, UsageError
 
-__all__ = ["BESIDE", "SHARED_VARIABLE", "create_private", "lock_mode", "refuse_shared"]
+__all__ = [
+    "BESIDE",
+    "SHARED_VARIABLE",
+    "create_private",
+    "find_database",
+    "lock_mode",
+    "refuse_place",
+    "refuse_shared",
+    "refuse_target",
+]
 
 logger = logging.getLogger("durable.store")
 
-BESIDE = ("-wal", "-shm", "-lock")
+BESIDE = ("-wal", "-shm", "-lock", "-journal")
 """What is beside a database is called like it, with one of these ends."""
 SHARED_VARIABLE = "DURABLE_ALLOW_SHARED"
 _PRIVATE = 0o600
@@ -76,6 +85,75 @@ def refuse_shared(path: str, *, allow_shared: bool) -> None:
             continue
         if stat.S_ISREG(found.st_mode):
             _refuse_file(name, found)
+
+
+def find_database(path: str) -> str:
+    """Return the database that a file of this name is beside, ``app.db`` of ``app.db-lock``.
+
+    Empty if there is none.
+    """
+    for end in BESIDE:
+        database = path.removesuffix(end)
+        if database != path and os.path.isfile(database):  # noqa: PTH113  a real path
+            return database
+    return ""
+
+
+def refuse_target(source: str, target: str, *, overwrite: bool) -> None:
+    """Refuse to write a copy or an export where a database lies, or what is beside one.
+
+    To write over the log or the lock file of a database ruins it, whoever asks for it.
+
+    Args:
+        source: The real path of the database that is copied.
+        target: The real path of what is to be written.
+        overwrite: Whether a file that is there is replaced.
+
+    Raises:
+        UsageError: It says why not.
+    """
+    for name in (source, *(source + end for end in BESIDE)):
+        if target == name or _is_same(target, name):
+            which = "" if name == source else f" ({name})"
+            raise UsageError(
+                f"{target} is the file itself, or one that belongs to it{which}; name another place"
+            )
+    refuse_place(target)
+    if os.path.lexists(target) and not overwrite:
+        raise UsageError(f"{target} exists already; name another file, or let it be overwritten")
+    # A log without its file would be played into the new one, and ruin it.
+    if os.path.lexists(f"{target}-wal"):
+        raise UsageError(
+            f"{target} is open in a process, or was; name another file, or delete it and its -wal "
+            "and -shm once no process has it"
+        )
+
+
+def refuse_place(target: str) -> None:
+    """Refuse a name that belongs to a database, that of its log for example.
+
+    Raises:
+        UsageError: It says whose.
+    """
+    database = find_database(target)
+    if database:
+        raise UsageError(
+            f"{target} is a name that belongs to {database}, which would be ruined; name another "
+            "place"
+        )
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Say whether two names lead to one file: a link, another spelling, a folder mounted twice."""
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121  real paths
+    except OSError:
+        pass
+    try:  # One that is not there yet is told by its folder.
+        folders = os.path.samefile(os.path.dirname(one), os.path.dirname(other))  # noqa: PTH120, PTH121
+    except OSError:
+        return False
+    return folders and os.path.basename(one) == os.path.basename(other)  # noqa: PTH119
 
 
 def _refuse_file(name: str, found: os.stat_result) -> None:

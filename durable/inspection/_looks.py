@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from durable._store.asking import TIMEOUT_S, TableView, ask
 from durable._store.backup import back_up, back_up_into
+from durable._store.connection import real_path
+from durable._store.ownership import refuse_target
 from durable._store.portable import ExportView, Portion, Redactor, export
 from durable.errors import FilterError, RunNotFound
 from durable.filters import mentions, parse
@@ -35,9 +37,22 @@ if TYPE_CHECKING:
         WorkerView,
     )
 
-__all__ = ["EVENTS_LIMIT_MAX", "Looks"]
+__all__ = ["EVENTS_LIMIT_MAX", "Looks", "check_report_target"]
 
 EVENTS_LIMIT_MAX = 1_000
+
+
+def check_report_target(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Refuse to write a report over a file, or over what is beside one.
+
+    Args:
+        path: The file that is reported of.
+        target: Where the report goes; what is there is replaced.
+
+    Raises:
+        UsageError: It is the file, its log, its lock file, or such a name of another file.
+    """
+    refuse_target(real_path(path), os.path.realpath(target), overwrite=True)
 
 
 class Looks:
@@ -262,9 +277,7 @@ class Looks:
                 raise
         return None
 
-    def sql(
-        self, text: str, *, limit: int = 1_000, timeout: Duration | None = None
-    ) -> TableView:
+    def sql(self, text: str, *, limit: int = 1_000, timeout: Duration | None = None) -> TableView:
         """Run one SQL statement that reads a view or a table of the file.
 
         The views ``durable_runs``, ``durable_steps`` and ``durable_events`` are documented.

@@ -278,15 +278,13 @@ def test_the_names_in_it_are_read(durable_: Command, shop_file: Path) -> None:
     assert done == Done(0, "generation\nlogs\nsecret\n", "")
 
 
-@pytest.mark.parametrize(
-    "planted",
-    [
-        "CREATE VIEW endless AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
-        " SELECT COUNT(*) FROM n",
-        "CREATE VIEW endless AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
-        " SELECT x FROM n WHERE x < 0",
-    ],
+ENDLESS = (
+    "CREATE VIEW endless AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+    " SELECT {} FROM n WHERE x < 0"
 )
+
+
+@pytest.mark.parametrize("planted", [ENDLESS.format("COUNT(*)"), ENDLESS.format("x")])
 def test_a_planted_view_without_end_is_given_up(
     planted: str, durable_: Command, shop_file: Path
 ) -> None:

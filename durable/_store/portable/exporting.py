@@ -21,14 +21,14 @@ from durable._core.events import Kind
 from durable._store.backup import move_into_place
 from durable._store.connection import real_path
 from durable._store.filtering import Selection
-from durable._store.ownership import create_private
+from durable._store.ownership import create_private, refuse_target
 from durable._store.portable import lines as form
 from durable._store.portable import passing
 from durable._store.portable.redaction import Redactor
 from durable._store.portable.tokens import without_tokens
 from durable._store.reader import Reader
 from durable._store.rows import RunRow, StepRow
-from durable.errors import FileCorrupt, PayloadError, RunNotFound, StoreError, UsageError
+from durable.errors import FileCorrupt, PayloadError, RunNotFound, StoreError
 from durable.payloads import checksum_of_two, decode_document
 
 __all__ = ["ExportView", "Portion", "export"]
@@ -111,7 +111,7 @@ def export(
     target = None
     if isinstance(dest, str | os.PathLike):
         target = Path(real_path(dest))
-        _refuse_target(Path(reader.path), target, overwrite=overwrite)
+        refuse_target(reader.path, str(target), overwrite=overwrite)
     with reader.snapshot():
         kept, skipped = _look_over(reader, portion(), redactor)
         numbers = {pk: number for number, pk in enumerate(kept, 1)}
@@ -145,14 +145,6 @@ def export(
 
 
 # -- the place -------------------------------------------------------------------------------------
-
-
-def _refuse_target(source: Path, target: Path, *, overwrite: bool) -> None:
-    ours = (source, *(Path(f"{source}{end}") for end in ("-wal", "-shm", "-lock")))
-    if target in ours or (target.exists() and target.samefile(source)):
-        raise UsageError(f"{target} is the file the runs are in; name another for the export")
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target} exists already; name another file, or let it be overwritten")
 
 
 def _write_file(
