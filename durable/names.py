@@ -1,4 +1,4 @@
-"""What may be a name, an id or a label: asked by whoever declares or starts, and of what is imported.
+"""What may be a name, an id or a label: of what is declared, started or imported.
 
 Names are shown on terminals and pages, typed into shells and put into addresses: they are printable
 and short.

@@ -371,14 +371,25 @@ def find_version(connection: apsw.Connection) -> int | None:
 
     In a file of our own it is where `file` and every tool look for it. A file that was adopted has
     its program's numbers there, so it has a row of ours.
+
+    Raises:
+        FileCorrupt: It has our mark, and a version that none has.
     """
     if connection.pragma("application_id") == APPLICATION_ID:
-        version: int = connection.pragma("user_version")
-        return version
+        return _checked_version(connection.pragma("user_version"), connection.filename)
     if not connection.execute("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'durable_meta'").get:
         return None
     adopted = connection.execute("SELECT value FROM durable_meta WHERE name = 'version'").get
-    return adopted if isinstance(adopted, int) else None
+    return None if adopted is None else _checked_version(adopted, connection.filename)
+
+
+def _checked_version(version: object, path: str) -> int:
+    if isinstance(version, int) and version >= 1:
+        return version
+    raise FileCorrupt(
+        f"{path} has durable's mark, but says that it is of version {version!r:.40}, which there is "
+        "none of: it was changed by another program. It was not changed; restore a backup of it"
+    )
 
 
 def _refuse_foreign(connection: apsw.Connection, path: str, *, may_be_empty: bool) -> None:

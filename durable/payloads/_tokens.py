@@ -13,7 +13,7 @@ import re
 
 __all__ = ["HIDDEN_PROOF", "PROOF_CHARACTERS", "TOKEN_MARK", "without_proofs"]
 
-TOKEN_MARK = "durable_token."
+TOKEN_MARK = "durable_token."  # noqa: S105  it is no secret
 PROOF_CHARACTERS = 22
 """128 bits in base64, without its padding."""
 HIDDEN_PROOF = "hidden".ljust(PROOF_CHARACTERS, "-")

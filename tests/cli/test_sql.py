@@ -251,7 +251,8 @@ def test_ctrl_c_interrupts_a_long_statement(shop_file: Path) -> None:
     "text",
     [
         "SELECT * FROM durable_meta", "SELECT VALUE FROM Durable_Meta WHERE name = 'secret'",
-        "SELECT hex(m.value) FROM durable_meta AS m", "SELECT name FROM durable_meta ORDER BY value",
+        "SELECT hex(m.value) FROM durable_meta AS m",
+        "SELECT name FROM durable_meta ORDER BY value",
         "SELECT 1 WHERE EXISTS (SELECT 1 FROM durable_meta WHERE value > x'80')",
         "WITH m(a, b) AS (SELECT * FROM durable_meta) SELECT b FROM m",
         "SELECT * FROM durable_runs JOIN durable_meta", "SELECT * FROM shown",

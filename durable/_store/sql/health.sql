@@ -96,3 +96,14 @@ SELECT COALESCE(blob.id, counted.id)
  WHERE COALESCE(blob.refs, 0) <> COALESCE(counted.refs, 0)
  ORDER BY 1
  LIMIT :limit
+
+-- :name find_used_up
+-- :scan allowed (five rows; asked when SQLite says that it is full)
+-- Tables whose numbers have come to their end: SQLite gives no more, and calls that a full disk. By hand
+-- alone: a billion rows a second would take three centuries.
+SELECT name
+  FROM sqlite_sequence
+ WHERE seq >= 9223372036854775807
+   AND name GLOB 'durable_*'
+ ORDER BY name
+ LIMIT 1
