@@ -63,6 +63,12 @@ _NETWORK = {
     "fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.glusterfs", "fuse.ceph",
     "fuse.ceph-fuse", "fuse.juicefs", "fuse.davfs",
 }  # fmt: skip
+# What is no whole number is of no version; it may be text that does not even read.
+_ASK_ADOPTED = """
+SELECT CASE typeof(value) WHEN 'integer' THEN value ELSE -1 END
+  FROM durable_meta
+ WHERE name = 'version'
+"""
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
@@ -379,7 +385,7 @@ def find_version(connection: apsw.Connection) -> int | None:
         return _checked_version(connection.pragma("user_version"), connection.filename)
     if not connection.execute("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'durable_meta'").get:
         return None
-    adopted = connection.execute("SELECT value FROM durable_meta WHERE name = 'version'").get
+    adopted = connection.execute(_ASK_ADOPTED).get
     return None if adopted is None else _checked_version(adopted, connection.filename)
 
 
@@ -387,8 +393,8 @@ def _checked_version(version: object, path: str) -> int:
     if isinstance(version, int) and version >= 1:
         return version
     raise FileCorrupt(
-        f"{path} has durable's mark, but says that it is of version {version!r:.40}, which there is "
-        "none of: it was changed by another program. It was not changed; restore a backup of it"
+        f"{path} has durable's mark, but says that it is of version {version!r:.40}, which there "
+        "is none of: it was changed by another program. Nothing was opened; restore a backup of it"
     )
 
 

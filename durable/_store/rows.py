@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 SECRET_BYTES_MIN = 16
+WORKER_MAX = 2**61
+"""The last number of a worker: it is a place in the lock file, which has others behind it."""
 
 OPEN_STATES = ("ready", "parked", "paused", "blocked")
 """The stored states of runs that have not ended."""

@@ -12,10 +12,11 @@ from durable._clock import SystemClock
 from durable._store.connection import connect, real_path
 from durable._store.file_guard import Identity
 from durable._store.locks import lock_file
+from durable._store.mending import mend
 from durable._store.migrate import migrate
 from durable._store.ownership import refuse_shared
 from durable._store.reader import Reader
-from durable._store.rows import LOST_ALONE, WorkerRow, is_secret
+from durable._store.rows import LOST_ALONE, WorkerRow
 from durable._store.wholeness import MISSING, find_missing, has_log, refuse_other_log
 from durable._store.writer import Change, Transaction, Writer
 from durable.errors import StoreError
@@ -67,6 +68,7 @@ class Store:
             connection = connect(self.path, create=create)
             try:
                 migrate(connection, self.path)
+                mend(connection, self.path)
             finally:
                 connection.close()
             if not self.locks.is_open:
@@ -78,7 +80,8 @@ class Store:
                 self.writer.log.empty(EMPTY_WAIT_S)
             self.reader = Reader(self.path)
             undo.callback(self.reader.close)
-            self._mend_secret()
+            # It is remembered: an activity's thread asks for it, and must not read.
+            self.reader.secret()
             missing = find_missing(self.reader, record, self.locks.is_held, had_log=had_log)
             if missing:
                 self._tell_missing(missing)
@@ -107,19 +110,6 @@ class Store:
         except OSError as error:
             raise StoreError(f"{self.path}-lock cannot be opened: {error.strerror}") from error
         undo.callback(self.locks.close)
-
-    def _mend_secret(self) -> None:
-        """Make a new secret where the file's was lost or changed by hand."""
-        found = self.reader.rows("get_meta", name="secret")
-        if not is_secret(found[0] if found else None):
-            logger.error(
-                "%s: the secret that tokens are keyed with was missing or changed by hand; there "
-                "is a new one, and the tokens that were handed out open nothing any more",
-                self.path,
-            )
-            self.writer.commit_now(Change(operation=lambda t: t.all("renew_secret")))
-        # It is remembered: an activity's thread asks for it, and must not read.
-        self.reader.secret()
 
     def _tell_missing(self, text: str) -> None:
         """Say it loudly, and write it down: from the next commit on nothing shows it."""

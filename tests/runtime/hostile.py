@@ -137,6 +137,7 @@ TEXTS: list[object] = [
 ]  # fmt: skip
 NUMBERS: list[object] = [0, -1, 1, 2**62, 2**63 - 1, -(2**63), 10**17]
 BLOBS: list[object] = [b"", b"\xff" * 100]
+FACTS = [f"name = '{name}'" for name in ("generation", "logs", "secret")]
 VALUES = {"TEXT": TEXTS, "INTEGER": NUMBERS, "BLOB": BLOBS, "ANY": [*TEXTS, *NUMBERS, *BLOBS, 1.5]}
 
 
@@ -148,14 +149,17 @@ class Cell:
         table: The table.
         column: The column.
         value: A text that begins with ``CAST(`` is SQL.
+        where: Which row, where that is not the victim's or the first.
     """
 
     table: str
     column: str
     value: object
+    where: str = ""
 
     def __str__(self) -> str:
-        return f"{self.table.removeprefix('durable_')}.{self.column}={self.value!r:.24}"
+        place = f"{self.table.removeprefix('durable_')}.{self.column}"
+        return f"{place}={self.value!r:.24}{' ' if self.where else ''}{self.where}"
 
 
 def cells(path: Path, every: int = 1) -> Iterator[Cell]:
@@ -168,7 +172,8 @@ def cells(path: Path, every: int = 1) -> Iterator[Cell]:
                 number += 1
                 for at, value in enumerate(values):
                     if (at + number) % every == 0:
-                        yield Cell(table, column, value)
+                        for where in FACTS if table == "durable_meta" else [""]:
+                            yield Cell(table, column, value, where)
 
 
 def damage(made: Path, path: Path, cell: Cell) -> bool:
@@ -178,7 +183,9 @@ def damage(made: Path, path: Path, cell: Cell) -> bool:
         other.execute("PRAGMA ignore_check_constraints = ON")
         names = [name for name, _, _ in _columns(other, cell.table)]
         where, key = "rowid = (SELECT MIN(rowid) FROM {0})", ()
-        if cell.table == "durable_run":
+        if cell.where:
+            where = cell.where
+        elif cell.table == "durable_run":
             where = "id = 'victim'"
         elif "run" in names and _has(other, cell.table):
             where, key = "run = ?", (_victim(other),)

@@ -102,7 +102,17 @@ SELECT COALESCE(blob.id, counted.id)
 -- Tables whose numbers have come to their end: SQLite gives no more, and calls that a full disk. By hand
 -- alone: a billion rows a second would take three centuries.
 SELECT name
-  FROM sqlite_sequence
+  FROM (SELECT name, seq FROM sqlite_sequence
+         UNION ALL
+        SELECT 'durable_worker', MAX(id) FROM durable_worker
+         UNION ALL
+        SELECT 'durable_inbox', MAX(id) FROM durable_inbox
+         UNION ALL
+        SELECT 'durable_alert', MAX(id) FROM durable_alert
+         UNION ALL
+        SELECT 'durable_job', MAX(id) FROM durable_job
+         UNION ALL
+        SELECT 'durable_audit', MAX(id) FROM durable_audit) AS counted
  WHERE seq >= 9223372036854775807
    AND name GLOB 'durable_*'
  ORDER BY name
