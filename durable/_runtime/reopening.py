@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from durable._store.connection import moved, replaced
 from durable._store.file_guard import Identity, identity
+from durable._store.wal import Synced
 from durable._store.writer import Change, Transaction
 from durable.errors import (
     CommitUnknown,
@@ -54,6 +55,7 @@ class Reopening:
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self._trouble: StoreError | None = None
+        self._synced: Synced | None = None
         self._file: Identity | None = None
         self._generation = 0
         self._started_us = 0
@@ -67,9 +69,9 @@ class Reopening:
         return self._task is not None
 
     @property
-    def is_after_unknown(self) -> bool:
-        """Whether what of the log is on the disk is not known."""
-        return isinstance(self._trouble, CommitUnknown)
+    def synced(self) -> Synced | None:
+        """How much of the log is on the disk, after a commit whose outcome is unknown."""
+        return self._synced
 
     def refusal(self) -> StoreError | None:
         """Return what to raise for a call that needs the file; None if that is open."""
@@ -122,6 +124,8 @@ class Reopening:
         if isinstance(trouble, FileMoved):
             worker.end_waiters(trouble)
         in_log = worker.store.writer.log.runs
+        if isinstance(trouble, CommitUnknown):
+            self._synced = worker.store.writer.log.synced
         await worker.leave_file()
         if trouble is not None and self._is_for_good(trouble):
             return
@@ -131,15 +135,16 @@ class Reopening:
             try:
                 self._refuse_other_file()
                 worker.open()
-            except StoreError as error:
-                if self._is_for_good(error):
+            except Exception as error:  # noqa: BLE001  whatever it is, nobody else would try again
+                known = error if isinstance(error, StoreError) else _unknown(worker, error)
+                if self._is_for_good(known):
                     return
-                self._still_closed(error)
+                self._still_closed(known)
             else:
                 break
         if isinstance(trouble, LogLost):
             self._tell_lost(in_log)
-        self._task = self._trouble = None
+        self._task = self._trouble = self._synced = None
         worker.opened_again()
 
     def _refuse_other_file(self) -> None:
@@ -157,7 +162,8 @@ class Reopening:
     def _is_for_good(self, error: StoreError) -> bool:
         """Stop for good if no waiting can mend it; the file is touched no more."""
         is_other = isinstance(error, FileMoved) and self._is_other_file()
-        if not is_other and not isinstance(error, FileTooNew | FileCorrupt):
+        is_row = isinstance(error.__cause__, UnicodeDecodeError)  # Of one run, not of the file.
+        if not is_other and (is_row or not isinstance(error, FileTooNew | FileCorrupt)):
             return False
         self._trouble = replaced(self._worker.store.path) if is_other else error
         self._worker.log.error("%s; the engine has stopped", self._trouble)
@@ -194,7 +200,7 @@ class Reopening:
     def look_beside(self) -> None:
         """See that the log and the lock file are at their places."""
         worker = self._worker
-        if worker.store.writer.log.is_lost():  # The writer finds it so, and saves what it can.
+        if worker.store.is_broken:  # The writer says why, and saves what it can of a lost log.
             worker.submit(Change(done=self._looked, operation=_nothing))
         if worker.store.locks.is_gone():
             self._make_lock_file()
@@ -219,6 +225,12 @@ class Reopening:
     def _looked(self, change: Change) -> None:
         if isinstance(change.error, ENDS_THE_WRITER):
             self._worker.commit_failed(change.error)
+
+
+def _unknown(worker: Worker, error: Exception) -> StoreError:
+    found = StoreError(f"{worker.store.path}: {type(error).__name__}: {error}")
+    found.__cause__ = error
+    return found
 
 
 def _nothing(_transaction: Transaction) -> None:

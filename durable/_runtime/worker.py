@@ -39,7 +39,7 @@ from durable._store.rows import RunRow, row_of
 from durable._store.store import Store
 from durable._store.writer import Change, Transaction
 from durable.errors import (
-    FileMoved,
+    FileCorrupt,
     PayloadError,
     RowRefused,
     StoreError,
@@ -146,7 +146,7 @@ class Worker:
             deliver=partial(self.call_from_thread, self._deliver),
             on_foreign_commit=partial(self.call_from_thread, self._others_committed),
             create=self.id == 0,
-            is_again=self.reopening.is_after_unknown,
+            after=self.reopening.synced,
             allow_shared=self._allow_shared,
         )
         try:
@@ -173,9 +173,8 @@ class Worker:
         self._is_open = True
         self.keeper.write()  # What was said while the file was closed.
         self._watch_others()
-        self.claim()
-        self.jobs.look()
-        self.alerts.look()
+        for look in (self.claim, self.jobs.look, self.alerts.look):
+            self._guarded(look)
 
     def is_here(self) -> bool:
         """Say whether the caller is on the loop that this engine runs on."""
@@ -331,10 +330,13 @@ class Worker:
         for _ in range(min(DELIVER_PER_TURN, len(delivered))):
             change = delivered.popleft()
             self._in_flight -= 1
-            if change.done is not None:
-                change.done(change)
-            elif change.error is not None:
-                self.commit_failed(change.error)
+            try:
+                if change.done is not None:
+                    change.done(change)
+                elif change.error is not None:
+                    self.commit_failed(change.error)
+            except StoreError as error:
+                self._read_failed(error)
         if delivered:
             self._loop.call_soon(self._deliver_some)
         elif self._in_flight == 0:
@@ -343,13 +345,26 @@ class Worker:
     def call_from_thread(self, callback: Callable[..., object], *args: Any) -> None:
         """Call back on the loop's thread; nothing happens once the loop is closed."""
         try:
-            self._loop.call_soon_threadsafe(callback, *args)
+            self._loop.call_soon_threadsafe(self._guarded, callback, *args)
         except RuntimeError:
             self.log.debug("the loop closed before %s was handed over", callback)
 
     def after(self, seconds: float, callback: Callable[[], object]) -> None:
         """Call back on the loop's thread after a while, if the engine is still open then."""
-        self._loop.call_later(seconds, lambda: callback() if self._is_open else None)
+        self._loop.call_later(seconds, lambda: self._guarded(callback) if self._is_open else None)
+
+    def _guarded(self, callback: Callable[..., object], *args: Any) -> None:
+        """Call back; a file that cannot be read is opened again, and is nobody's outcome."""
+        try:
+            callback(*args)
+        except StoreError as error:
+            self._read_failed(error)
+
+    def _read_failed(self, error: StoreError) -> None:
+        if isinstance(error, FileCorrupt) and isinstance(error.__cause__, UnicodeDecodeError):
+            self.log.error("%s", error)  # Of one row, by whose run it is met again.
+        elif self._is_open:
+            self.commit_failed(error)
 
     async def commit(self, operation: Callable[[Transaction], Any]) -> Any:
         """Run an operation in the writer's next transaction; return its value once committed."""
@@ -537,10 +552,10 @@ class Worker:
             return
         for pk in change.value:
             self._loading.add(pk)
-            self._loop.call_soon(self._load_key, pk)
+            self._loop.call_soon(self._guarded, self._load_key, pk)
         if change.value or self._claim_again:
             self._claim_again = False
-            self._loop.call_soon(self.claim)
+            self._loop.call_soon(self._guarded, self.claim)
         else:
             self._set_wake()
 
@@ -582,7 +597,7 @@ class Worker:
                 )
                 return
             run.resume(self.store.reader.steps(row.pk), partial(may_end, requests))
-        except (PayloadError, StoreError) as error:  # One damaged row blocks one run.
+        except (PayloadError, FileCorrupt, RowRefused) as error:  # One damaged row blocks one run.
             self._refuse(row, "payload", str(error))
             return
         for request in requests:
@@ -732,7 +747,7 @@ class Worker:
         """See in this turn of the loop which runs wait for a worker."""
         if not self._will_claim:
             self._will_claim = True
-            self._loop.call_soon(self._claim_now)
+            self._loop.call_soon(self._guarded, self._claim_now)
 
     def _claim_now(self) -> None:
         self._will_claim = False
@@ -741,7 +756,7 @@ class Worker:
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call back in this turn of the host's loop."""
-        self._loop.call_soon(callback)
+        self._loop.call_soon(self._guarded, callback)
 
     @property
     def is_serving(self) -> bool:
@@ -754,14 +769,12 @@ class Worker:
             self.store.reader.refuse_moved()
             self.reopening.look_beside()
             dead = [row for row in self.store.dead_workers() if row.id != self.id]
-        except FileMoved as error:
-            self.commit_failed(error)
-            return
-        except StoreError:
+        except StoreError as error:
+            self._read_failed(error)
             return
         for row in dead:
             self._take_over(row.id)
-        self.alerts.look()
+        self._guarded(self.alerts.look)
 
     def _take_over(self, worker: int) -> None:
         def done(change: Change) -> None:

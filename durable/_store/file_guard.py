@@ -41,8 +41,8 @@ from collections.abc import Callable
 from durable._clock import steady_s
 
 __all__ = [
-    "FileGuard", "Identity", "OpenLog", "file_guard", "flock", "has_ofd_locks", "identity",
-    "kind_of", "set_lock",
+    "SET_LOCK", "FileGuard", "Identity", "OpenLog", "file_guard", "flock", "has_ofd_locks",
+    "identity", "kind_of", "set_lock",
 ]  # fmt: skip
 
 # struct flock: Linux on 64 bits has (type, whence, start, length, pid), macOS (start, length, pid,
@@ -50,6 +50,8 @@ __all__ = [
 _FLOCK = "qqihh" if sys.platform == "darwin" else "hhxxxxqqixxxx"
 # Python knows the names where the platform has them.
 _SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+SET_LOCK: int = fcntl.F_SETLK if _SET is None else _SET
+"""The command that locks bytes, without waiting."""
 _GET: int | None = getattr(fcntl, "F_OFD_GETLK", None)
 # os_unix.c: PENDING_BYTE + 2, and SHARED_SIZE; os_unix.c: UNIX_SHM_DMS.
 _SHARED = (0x40000002, 510)
@@ -104,7 +106,15 @@ class OpenLog:
 
     def is_lost(self) -> bool:
         """Say whether it is not at its place any more: deleted, or replaced."""
-        return identity(self._path) != self.identity
+        try:
+            found = os.lstat(self._path)
+        except OSError:
+            return True
+        return found.st_ino != self.identity[1] or found.st_dev != self.identity[0]
+
+    def salts(self) -> bytes:
+        """Return the eight bytes that tell this log from the same file when it begins anew."""
+        return os.pread(self._descriptor, 8, 16)
 
     def may_be_saved(self) -> bool:
         """Say whether a log that is not at its place can still be copied into the file.
@@ -143,6 +153,7 @@ class FileGuard:
         self._users = 0
         self._file = self._shm = -1
         self._is_locked = False
+        self._canary = self._canary_gone = b""
         self._losses = 0
 
     # -- connections come and go -----------------------------------------------------------------
@@ -229,9 +240,12 @@ class FileGuard:
         What was read or prepared between two different answers may not have been alone, if other
         processes have the file too: do it again.
         """
-        if not self._is_armed():
+        if self._shm < 0 or _GET is None:
+            return self._losses
+        # Asked in each commit and read: no call that need not be.
+        if fcntl.fcntl(self._shm, _GET, self._canary) == self._canary_gone:
             with self._lock:
-                if not self._is_armed():
+                if fcntl.fcntl(self._shm, _GET, self._canary) == self._canary_gone:
                     self._losses += 1
                     self._arm()
         return self._losses
@@ -261,10 +275,11 @@ class FileGuard:
 
     def _arm(self) -> None:
         if self._shm >= 0 and _GET is not None:
-            fcntl.lockf(self._shm, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, _CANARY_FROM + os.getpid())
-
-    def _is_armed(self) -> bool:
-        return _is_locked_by_others(self._shm, _CANARY_FROM + os.getpid(), 1)
+            at = _CANARY_FROM + os.getpid()
+            self._canary = flock(fcntl.F_WRLCK, at, 1)
+            # What the kernel answers where no lock is in the way: the same, but for the kind.
+            self._canary_gone = flock(fcntl.F_UNLCK, at, 1)
+            fcntl.lockf(self._shm, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, at)
 
 
 def _open(path: str) -> int:
@@ -304,7 +319,7 @@ def set_lock(descriptor: int, kind: int, start: int, length: int) -> bool:
         OSError: The file system has no locks, or the descriptor cannot hold this kind.
     """
     try:
-        fcntl.fcntl(descriptor, _SET or fcntl.F_SETLK, flock(kind, start, length))
+        fcntl.fcntl(descriptor, SET_LOCK, flock(kind, start, length))
     except OSError as error:
         if error.errno in {errno.EACCES, errno.EAGAIN}:
             return False

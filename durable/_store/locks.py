@@ -26,18 +26,20 @@ import os
 import stat
 import struct
 import threading
-from collections.abc import Callable, Iterator
 
 import attrs
 
 from durable._clock import steady_s
-from durable._store.file_guard import Identity, flock, identity, kind_of, set_lock
+from durable._store.file_guard import SET_LOCK, Identity, flock, identity, kind_of, set_lock
 from durable._store.ownership import create_private, lock_mode
 
 __all__ = ["LockFile", "Record", "lock_file"]
 
 # Ids of workers are rows' keys, and never come near it.
 _WRITE_BYTE = 1 << 62
+# Made once: they are used twice in each commit.
+_TAKE = flock(fcntl.F_WRLCK, _WRITE_BYTE, 1)
+_GIVE = flock(fcntl.F_UNLCK, _WRITE_BYTE, 1)
 _RECORD = struct.Struct("=8sqqQQQQ")
 _MAGIC = b"durable1"
 # Each worker looks once a second whether its lock file is at its place; twice that, and some.
@@ -166,44 +168,33 @@ class LockFile:
             answer = fcntl.fcntl(self._fd, fcntl.F_GETLK, flock(fcntl.F_WRLCK, worker, 1))
             return kind_of(answer) != fcntl.F_UNLCK
 
-    @contextlib.contextmanager
-    def writing(self, wait: Callable[[int], bool]) -> Iterator[None]:
-        """Hold the byte of who writes; of this process's writers one at a time has it.
-
-        Args:
-            wait: Called with the number of tries so far while somebody else has it; False: no more.
+    def take_turn(self) -> bool:
+        """Take the byte of who writes; False if another writer has it, of this process or another.
 
         Raises:
-            TimeoutError: Somebody else had it all the time.
+            OSError: The file system has no locks.
         """
-        tries = 0
-        while not self._take_turn():
-            if not wait(tries):
-                raise TimeoutError
-            tries += 1
-        try:
-            yield
-        finally:
-            self._end_turn()
-
-    def _take_turn(self) -> bool:
         if not self._writing.acquire(blocking=False):
             return False
         try:
-            has_turn = set_lock(self._fd, fcntl.F_WRLCK, _WRITE_BYTE, 1)
+            fcntl.fcntl(self._fd, SET_LOCK, _TAKE)
         except OSError as error:
             if error.errno == errno.EBADF:  # For asking alone: SQLite's own lock has to do.
                 return True
             self._writing.release()
+            if error.errno in {errno.EACCES, errno.EAGAIN}:
+                return False
             raise
-        if not has_turn:
-            self._writing.release()
-        return has_turn
+        return True
 
-    def _end_turn(self) -> None:
-        with contextlib.suppress(OSError):
-            set_lock(self._fd, fcntl.F_UNLCK, _WRITE_BYTE, 1)
-        self._writing.release()
+    def end_turn(self) -> None:
+        """Give the byte of who writes back."""
+        try:
+            fcntl.fcntl(self._fd, SET_LOCK, _GIVE)
+        except OSError:  # It was not held: the file is for asking alone.
+            pass
+        finally:
+            self._writing.release()
 
     def is_gone(self) -> bool:
         """Say whether the file is not at its place any more: deleted, or replaced."""

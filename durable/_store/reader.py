@@ -73,8 +73,14 @@ class Reader:
         """The real path of the file."""
         return self._path
 
-    def close(self) -> None:
-        """Close the connection."""
+    def close(self, *, leaves_log: bool = False) -> None:
+        """Close the connection.
+
+        Args:
+            leaves_log: Whether the log stays beside the file though nobody else has it open.
+        """
+        if leaves_log:
+            self._connection.is_accepted = False
         with contextlib.suppress(apsw.Error):
             if self._has_moved():  # What is at its place by now has a log of its own.
                 self._connection.is_accepted = False
@@ -148,10 +154,12 @@ class Reader:
             ) from error
 
     def _read(self, text: str, values: Sequence[object] | dict[str, Any]) -> list[tuple[Any, ...]]:
-        """Read, and once more if SQLite's locks were dropped meanwhile by somebody else's close."""
+        """Read, and again if the disk failed, or SQLite's locks were dropped by a foreign close."""
         for _ in range(READ_TRIES):
             try:
                 found = self._connection.execute(text, values).fetchall()
+            except apsw.IOError:
+                continue
             except apsw.CorruptError:
                 if not self._was_disturbed():
                     raise
@@ -291,11 +299,12 @@ class Reader:
 
     def soonest(self, limit: int) -> list[tuple[int, str, int]]:
         """Return (due time, workflow, key) of the free parked runs that come due first."""
-        return self._all("list_soonest", limit=limit)
+        rows = self._all("list_soonest", limit=limit)
+        return [(due_us, _as_name(name), pk) for due_us, name, pk in rows]
 
     def wakes(self) -> list[tuple[str, int]]:
         """Return (workflow, due time) of the first free parked run of each workflow."""
-        return self._all("list_wakes")
+        return [(_as_name(name), due_us) for name, due_us in self._all("list_wakes")]
 
     def find_asked(self, workflows: Iterable[str], limit: int) -> list[int]:
         """Return keys of free, ready runs of workflows that have begun and have a message."""
@@ -304,7 +313,8 @@ class Reader:
 
     def claimable(self) -> list[tuple[str, int, int]]:
         """Return (workflow, priority, key) of the most urgent free, ready run of each workflow."""
-        return self._all("list_claimable")
+        rows = self._all("list_claimable")
+        return [(_as_name(name), priority, pk) for name, priority, pk in rows]
 
     def find_claimable(self, workflow: str, limit: int) -> list[tuple[int, int]]:
         """Return (priority, key) of free, ready runs of a workflow, most urgent first."""
@@ -602,7 +612,7 @@ class Reader:
 
     def data_version(self) -> int:
         """Return a number that changes with each commit of anybody else."""
-        version: int = self._connection.execute("PRAGMA data_version").get
+        version: int = self._rows("PRAGMA data_version", (), "data_version")[0][0]
         return version
 
     def find_last_seq(self, run: int) -> int:
@@ -665,6 +675,11 @@ class Reader:
                 return decompress(data, size)
             case _:
                 raise PayloadError(f"a payload is text or the number of a blob, not {stored!r:.80}")
+
+
+def _as_name(name: bytes) -> str:
+    """Return a name; of a damaged row one that nobody has."""
+    return name.decode("utf-8", "backslashreplace")
 
 
 def _as_text(value: Any) -> Any:

@@ -17,6 +17,7 @@ from durable._store.migrate import migrate
 from durable._store.ownership import refuse_shared
 from durable._store.reader import Reader
 from durable._store.rows import LOST_ALONE, WorkerRow
+from durable._store.wal import Synced
 from durable._store.wholeness import MISSING, find_missing, has_log, refuse_other_log
 from durable._store.writer import Change, Transaction, Writer
 from durable.errors import StoreError
@@ -38,8 +39,8 @@ class Store:
         deliver: See `Writer`.
         on_foreign_commit: See `Writer`.
         create: Whether it is made if it does not exist.
-        is_again: It is opened again, after a commit or a checkpoint whose outcome is not known: the
-            log is emptied before anything is committed.
+        after: Of the store before, if a commit or a checkpoint of it had an unknown outcome: how
+            much of the log is on the disk. The log is emptied before anything is committed.
         allow_shared: Whether others may own it, or write to it.
 
     Raises:
@@ -54,7 +55,7 @@ class Store:
         deliver: Callable[[list[Change]], None],
         on_foreign_commit: Callable[[], None],
         create: bool = True,
-        is_again: bool = False,
+        after: Synced | None = None,
         allow_shared: bool = False,
     ) -> None:
         self.path = real_path(path)
@@ -68,16 +69,18 @@ class Store:
             connection = connect(self.path, create=create)
             try:
                 migrate(connection, self.path)
-                mend(connection, self.path)
+                if after is None:  # Else nothing is committed before the log was emptied.
+                    mend(connection, self.path)
             finally:
+                connection.is_accepted = False  # Its log is the writer's, which comes next.
                 connection.close()
             if not self.locks.is_open:
                 self._open_locks(undo)
             record = self.locks.find_record()
             self.writer = Writer(self.path, durability, deliver, on_foreign_commit, self.locks)
             undo.callback(self.writer.close)
-            if is_again:
-                self.writer.log.empty(EMPTY_WAIT_S)
+            if after is not None:
+                self.writer.log.empty(EMPTY_WAIT_S, after)
             self.reader = Reader(self.path)
             undo.callback(self.reader.close)
             # It is remembered: an activity's thread asks for it, and must not read.
@@ -123,7 +126,7 @@ class Store:
             last.callback(self.locks.close)
             if self.writer.worker is not None:
                 last.callback(self.locks.release, self.writer.worker)
-            last.callback(self.reader.close)
+            last.callback(self.reader.close, leaves_log=self.writer.is_broken)
             self.writer.close()
 
     # -- workers ---------------------------------------------------------------------------------

@@ -150,10 +150,6 @@ class _UserEnded(Exception):
         return True
 
 
-class _LocksLost(Exception):
-    """A foreign close has dropped SQLite's locks of this process during a transaction."""
-
-
 class _LogTaken(Exception):
     """The log is not at its place any more; nothing was committed."""
 
@@ -457,6 +453,8 @@ class Writer:
         with self._guard, contextlib.suppress(apsw.Error):
             if self._has_moved():  # What is at its place by now has a log of its own.
                 self._connection.is_accepted = False
+        if self._broken is not None:  # Whoever opens the file again writes the log once more first.
+            self._connection.is_accepted = False
         self._connection.close()
 
     # -- the thread ------------------------------------------------------------------------------
@@ -611,18 +609,19 @@ class Writer:
         if synchronous != self._synchronous:
             self._connection.pragma("synchronous", synchronous)
         try:
-            with self.log.turn():
-                for is_last in (*[False] * ALONE_TRIES, True):
-                    with contextlib.suppress(_LocksLost):
-                        self._commit_in_turn(batch, is_last=is_last)
-                        break
+            self.log.begin_turn()
+            try:
+                tries = ALONE_TRIES
+                is_synced = synchronous == 2
+                while not self._commit_in_turn(batch, is_last=tries == 0, is_synced=is_synced):
+                    tries -= 1
+            finally:
+                self.log.end_turn()
         except _LogTaken:
             raise self._log_lost() from None
         finally:
             if synchronous != self._synchronous:
                 self._connection.pragma("synchronous", self._synchronous)
-        if self.log.is_lost():  # In the very moment of the commit.
-            raise self._log_lost()
 
     def _level(self, batch: list[Change]) -> int:
         """Return how a transaction is synced: 2 survives a power cut, 1 need not."""
@@ -631,9 +630,9 @@ class Writer:
         # A call that is made at most once must not be forgotten, whatever else may be.
         return 2 if any(row[0] == "insert_once" for change in batch for row in change.rows) else 1
 
-    def _commit_in_turn(self, batch: list[Change], *, is_last: bool) -> None:
+    def _commit_in_turn(self, batch: list[Change], *, is_last: bool, is_synced: bool) -> bool:
+        """Commit; False if it has to begin again, because SQLite's locks were dropped meanwhile."""
         execute = self._connection.execute
-        losses = self.log.locks_lost()
         execute("BEGIN IMMEDIATE")
         try:
             self._fence()
@@ -641,8 +640,9 @@ class Writer:
             writes = not all(map(_wrote_nothing, batch))
             logs = self.log.count() if writes else None
             self._look_beside()  # As late as possible, for then it is nobody's commit.
-            if self.log.locks_lost() != losses and not is_last:
-                raise _LocksLost
+            if self.log.was_disturbed() and not is_last:
+                execute("ROLLBACK")
+                return False
         except BaseException:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
@@ -664,6 +664,9 @@ class Writer:
         self._remember(batch)
         if logs is not None:
             self.log.note(logs)
+        if writes and is_synced:
+            self.log.was_synced()
+        return True
 
     def _look_beside(self) -> None:
         """See that what is committed goes into the file, and the log, that others open."""

@@ -22,6 +22,7 @@ from durable._store.repairs import By
 from durable._store.restarts import Plan
 from durable._store.rows import OPEN_STATES, RunRow
 from durable._store.store import Store
+from durable._store.wal import Synced
 from durable._store.writer import Change, Transaction
 from durable.client._bulk import Bulk
 from durable.client._keep import Keeping
@@ -94,17 +95,17 @@ class Client(Bulk, Keeping):
         self._rehearses = False
 
     async def __aenter__(self) -> Self:
-        self._open(create=self._creates, is_again=False)
+        self._open(create=self._creates)
         return self
 
-    def _open(self, *, create: bool, is_again: bool) -> None:
+    def _open(self, *, create: bool, after: Synced | None = None) -> None:
         self._opened = Store(
             self._path,
             durability="full",
             deliver=_ignore,
             on_foreign_commit=_ignore,
             create=create,
-            is_again=is_again,
+            after=after,
             allow_shared=self._allow_shared,
         )
 
@@ -120,7 +121,7 @@ class Client(Bulk, Keeping):
             raise UsageError(f"the {kind} is not open; use `async with durable.{kind}(...)`")
         if self._opened.is_broken:  # A failed commit is one call's error.
             self._opened.close()
-            self._open(create=False, is_again=True)
+            self._open(create=False, after=self._opened.writer.log.synced)
         return self._opened
 
     @property

@@ -18,6 +18,7 @@ from durable._store import requests
 from durable._store.store import Store
 from durable._store.writer import Change
 from durable.testing import Harness, ManualClock
+from tests.until import until
 
 
 @activity
@@ -251,9 +252,11 @@ async def test_a_run_that_has_only_begun_to_wait_for_a_retry_can_be_retried(tmp_
     async with Harness(tmp_path / "app.db") as harness:
         harness.clock.jumps = False
         run = await harness.start(patient)
-        while not (await run.details()).steps:
-            await asyncio.sleep(0.001)
-        assert await run.status() == "retrying"
+
+        async def is_retrying():
+            return await run.status() == "retrying"
+
+        await until(is_retrying)
         assert harness.engine._get_row(run._pk).state == "ready"  # It is not parked yet.
         fails_now[0] = False
 
@@ -637,7 +640,11 @@ async def test_a_sleeping_run_is_a_row_and_wakes_after_a_restart(tmp_path):
             harness.clock.advance(1)
             harness.engine._worker.timers.fire_due()
             await asyncio.sleep(0.001)
-        assert await run.status() == "sleeping"
+
+        async def is_parked():  # It leaves memory before that is in the file.
+            return await run.status() == "sleeping"
+
+        await until(is_parked)
         assert "timer !t1 in 29d" in (await run.details()).why
 
         await harness.restart()

@@ -14,6 +14,7 @@ import durable
 from durable import Signal, activity, workflow
 from durable._store.locks import lock_file
 from durable._store.store import Store
+from durable._store.wal import Synced
 from tests.until import until
 
 go = Signal("go", int)
@@ -349,7 +350,7 @@ def test_a_file_that_is_opened_after_a_failed_commit_has_an_empty_log_first(tmp_
     first.open_worker("[]", 1)
     assert beside(path, "-wal").stat().st_size > 0
 
-    second = store(is_again=True)
+    second = store(after=Synced())
 
     assert beside(path, "-wal").stat().st_size == 0
     second.close()
@@ -433,6 +434,7 @@ async def test_the_failure_of_a_checkpoint_is_no_warning(tmp_path, monkeypatch, 
                 raise apsw.IOError("the sync failed")
 
         real, log._connection = log._connection, Failing()
+        log._checkpoint_at = 0
         await (await engine.start(adds_up.options(id="a"), 1)).result()
         await until(lambda: "the log could not be copied into the file" in caplog.text)
         await again(engine, worker)

@@ -85,6 +85,7 @@ SELECT priority, pk
  LIMIT :limit
 
 -- :name list_claimable
+-- Names as bytes: one that is no text, of a damaged row, hides no other.
 -- :scan allowed (over the names found so far)
 -- The workflows that have free runs that are ready, and the most urgent of each: a step from one to
 -- the next along the index, however many runs they have and however many workflows a worker knows.
@@ -103,7 +104,7 @@ SELECT priority, pk
                   LIMIT 1)
            FROM name
           WHERE name.workflow IS NOT NULL)
-SELECT workflow,
+SELECT CAST(workflow AS BLOB),
        (SELECT run.priority
           FROM durable_run AS run INDEXED BY durable_run_claimable
          WHERE run.state = 'ready' AND run.worker_id IS NULL AND run.workflow = name.workflow
@@ -140,7 +141,7 @@ SELECT pk, wake_at_us
 
 -- :name list_soonest
 -- Parked runs that nobody holds in memory, of all workflows: those that come due first.
-SELECT wake_at_us, workflow, pk
+SELECT wake_at_us, CAST(workflow AS BLOB), pk
   FROM durable_run INDEXED BY durable_run_soonest
  WHERE state = 'parked' AND worker_id IS NULL AND wake_at_us >= 0
  ORDER BY wake_at_us
@@ -166,7 +167,7 @@ SELECT wake_at_us, workflow, pk
                   LIMIT 1)
            FROM name
           WHERE name.workflow IS NOT NULL)
-SELECT workflow,
+SELECT CAST(workflow AS BLOB),
        (SELECT run.wake_at_us
           FROM durable_run AS run INDEXED BY durable_run_wake
          WHERE run.state = 'parked' AND run.worker_id IS NULL AND run.wake_at_us IS NOT NULL
