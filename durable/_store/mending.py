@@ -54,14 +54,14 @@ def _is_no_count(rows: Rows) -> bool:
     return not isinstance(value, int) or not 0 <= value < LOGS_MAX
 
 
-_NEW_SECRET = (
+_ANSWERS_LOST = (
     "the secret that tokens are keyed with was missing or changed by hand; there is a new one, and "
     "the tokens that were handed out open nothing any more"
 )
 _FACTS: tuple[tuple[str, Callable[[Rows], bool], str, str], ...] = (
     (
         "get_meta", _is_no_secret, "renew_secret",
-        _NEW_SECRET,
+        _ANSWERS_LOST,
     ),
     (
         "get_meta", _is_no_number, "make_generation",

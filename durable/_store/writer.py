@@ -550,8 +550,8 @@ class Writer:
         ((table,),) = found
         return StoreError(
             f"{self._path}: {table} has no more numbers for rows: the last one was given by hand. "
-            "Restore a backup; or, with every process stopped and the table empty, DELETE FROM "
-            f"sqlite_sequence WHERE name = '{table}'"
+            f"Restore a backup; or, with every process stopped, give the rows of {table} small "
+            "numbers, and remove its row from sqlite_sequence"
         )
 
     def _waits_for_better(

@@ -11,11 +11,13 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 import durable
 from durable import Engine, Retry, Signal, Stream, Update, Value, activity, workflow
+from durable.definitions import Workflow
 from tests.until import until
 
 __all__ = ["FUNCTIONS", "Cell", "answers", "cells", "damage", "fill"]
@@ -69,7 +71,7 @@ async def answers() -> int:
     return 42
 
 
-FUNCTIONS = [talks, breaks, held, answers]
+FUNCTIONS: list[Workflow[..., Any]] = [talks, breaks, held, answers]
 
 
 async def fill(path: Path) -> None:
@@ -92,7 +94,7 @@ async def fill(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as made:
         made.execute("PRAGMA ignore_check_constraints = ON")
         for table in _tables(made):
-            if not made.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]:  # noqa: S608
+            if not made.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]:
                 _insert(made, table)
         made.commit()
 
@@ -119,7 +121,7 @@ def _insert(made: sqlite3.Connection, table: str) -> None:
         if name == "run":
             values[name] = _victim(made)
     marks = ", ".join("?" * len(values))
-    text = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608
+    text = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"
     made.execute(text, [*values.values()])
 
 
@@ -182,7 +184,8 @@ def damage(made: Path, path: Path, cell: Cell) -> bool:
     with contextlib.closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA ignore_check_constraints = ON")
         names = [name for name, _, _ in _columns(other, cell.table)]
-        where, key = "rowid = (SELECT MIN(rowid) FROM {0})", ()
+        key: tuple[int, ...] = ()
+        where = "rowid = (SELECT MIN(rowid) FROM {0})"
         if cell.where:
             where = cell.where
         elif cell.table == "durable_run":
@@ -190,10 +193,10 @@ def damage(made: Path, path: Path, cell: Cell) -> bool:
         elif "run" in names and _has(other, cell.table):
             where, key = "run = ?", (_victim(other),)
         elif _is_without_rowid(other, cell.table):
-            where = f"{names[0]} = (SELECT MIN({names[0]}) FROM {{0}})"  # noqa: S608
+            where = f"{names[0]} = (SELECT MIN({names[0]}) FROM {{0}})"
         is_sql = isinstance(cell.value, str) and cell.value.startswith("CAST(")
         mark, values = (cell.value, ()) if is_sql else ("?", (cell.value,))
-        text = f"UPDATE OR IGNORE {cell.table} SET {cell.column} = {mark} WHERE "  # noqa: S608
+        text = f"UPDATE OR IGNORE {cell.table} SET {cell.column} = {mark} WHERE "
         try:
             changed = other.execute(text + where.format(cell.table), (*values, *key)).rowcount
             other.commit()
@@ -203,13 +206,13 @@ def damage(made: Path, path: Path, cell: Cell) -> bool:
 
 
 def _has(made: sqlite3.Connection, table: str) -> bool:
-    text = f"SELECT COUNT(*) FROM {table} WHERE run = ?"  # noqa: S608
+    text = f"SELECT COUNT(*) FROM {table} WHERE run = ?"
     return bool(made.execute(text, (_victim(made),)).fetchone()[0])
 
 
 def _is_without_rowid(made: sqlite3.Connection, table: str) -> bool:
     try:
-        made.execute(f"SELECT rowid FROM {table} LIMIT 1")  # noqa: S608
+        made.execute(f"SELECT rowid FROM {table} LIMIT 1")
     except sqlite3.Error:
         return True
     return False

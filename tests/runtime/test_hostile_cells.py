@@ -58,7 +58,7 @@ async def trouble_of(path: Path, log: pytest.LogCaptureFixture) -> str:
         look(path)
         await serve(path)
         look(path)
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  whatever it is
+    except (Exception, asyncio.CancelledError) as error:
         return f"{type(error).__name__}: {error!s:.300}"
     return "it was opened again" if "opens the file again" in log.text else ""
 

@@ -41,7 +41,7 @@ def change(path, *texts):
 def use_up(path, table):
     change(
         path,
-        f"DELETE FROM sqlite_sequence WHERE name = '{table}'",  # noqa: S608
+        f"DELETE FROM sqlite_sequence WHERE name = '{table}'",
         f"INSERT INTO sqlite_sequence VALUES ('{table}', {LAST})",
     )
 
