@@ -277,9 +277,9 @@ class Reader:
         They are counted already: a file of a million runs answers at once.
         """
         if workflow is None:
-            rows = self._all("count_by_state")
+            rows = self._shown("count_by_state")
         else:
-            rows = self._all("count_by_state_of_workflow", workflow=workflow)
+            rows = self._shown("count_by_state_of_workflow", workflow=workflow)
         held = self._all("count_ready_of_workers", workflow=workflow)
         return [
             *((state, kind or None, None, number) for state, kind, number in rows),

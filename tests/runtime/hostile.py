@@ -132,9 +132,10 @@ def _victim(made: sqlite3.Connection) -> int:
 
 # -- cells -----------------------------------------------------------------------------------------
 
+NO_UTF8 = "CAST(x'ff' AS TEXT)"
 TEXTS: list[object] = [
     "", "[" * 3_000, '{"a":' * 3_000, "\0", "x\0y", "NaN", '{"kind": NaN}', "null", "[]", "{}", "5",
-    '[["tag"]]', '{"kind": 5}', '"', "\x1b[2J\u202e", "9" * 5_000, "1e999", "CAST(x'ff' AS TEXT)",
+    '[["tag"]]', '{"kind": 5}', '"', "\x1b[2J\u202e", "9" * 5_000, "1e999", NO_UTF8,
     "CAST(x'eda080' AS TEXT)", "x" * 10_000_000,
 ]  # fmt: skip
 NUMBERS: list[object] = [0, -1, 1, 2**62, 2**63 - 1, -(2**63), 10**17]
@@ -165,7 +166,7 @@ class Cell:
 
 
 def cells(path: Path, every: int = 1) -> Iterator[Cell]:
-    """Yield the cells of a file; of each column one value in so many, another for each column."""
+    """Yield the cells of a file; of each column one value in so many, and no UTF-8."""
     with contextlib.closing(sqlite3.connect(path)) as made:
         number = 0
         for table in _tables(made):
@@ -173,7 +174,7 @@ def cells(path: Path, every: int = 1) -> Iterator[Cell]:
                 values = [*VALUES[kind], *([None] if is_nullable else [])]
                 number += 1
                 for at, value in enumerate(values):
-                    if (at + number) % every == 0:
+                    if (at + number) % every == 0 or value == NO_UTF8:
                         for where in FACTS if table == "durable_meta" else [""]:
                             yield Cell(table, column, value, where)
 
