@@ -433,7 +433,7 @@ class Reader:
 
     def attempts(self, run: int) -> list[AttemptRow]:
         """Return the run's failed attempts."""
-        return [AttemptRow(*row) for row in self._shown("list_attempts", run=run)]
+        return [AttemptRow(*row) for row in self._all("list_attempts", run=run)]
 
     def completed_after(self, run: int, after: int) -> list[tuple[str, str]]:
         """Return (step id, name) of steps completed after an event."""

@@ -77,8 +77,22 @@ async def test_an_adopted_file_with_such_a_version(tmp_path, value):
             pass
 
 
-async def test_an_inbox_without_numbers_is_told_and_holds_up_nobody(path, caplog):
+def number_last(path):
+    """Give the last number to a row, and let the counter be."""
+    change(
+        path,
+        f"INSERT INTO durable_inbox VALUES ({LAST}, 999, 'signal', 'go', '', '1', 1)",
+        "UPDATE sqlite_sequence SET seq = 5 WHERE name = 'durable_inbox'",
+    )
+
+
+def count_to_the_last(path):
     use_up(path, "durable_inbox")
+
+
+@pytest.mark.parametrize("how", [number_last, count_to_the_last])
+async def test_an_inbox_without_numbers_is_told_and_holds_up_nobody(path, how, caplog):
+    how(path)
 
     async with Engine(path, functions=FUNCTIONS) as engine:
         run = await engine.get("x")

@@ -249,9 +249,10 @@ def _lines_of_run(reader: Reader, pk: int, numbers: Numbers) -> Iterator[form.Li
         PayloadError: A row of it is missing or damaged.
         FileCorrupt: It holds text that is none, or SQLite finds a page damaged.
     """
-    row = reader.find_run(pk)
-    if row is None:
+    rows = reader.rows("get_run", pk=pk)  # Not for people: text that is none is damage here.
+    if not rows:
         raise RunNotFound("the run was deleted")
+    row = RunRow(*rows[0])
     yield _run_line(reader, row, numbers)
     for event in reader.events(pk):
         if event.kind not in _KINDS:

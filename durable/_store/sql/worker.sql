@@ -39,14 +39,12 @@ DELETE FROM durable_worker
  WHERE state <> 'live' AND id < :before
 
 -- :name list_impossible_workers
+-- :scan allowed (a handful of rows)
 -- Rows of workers whose number was changed by hand: there is no such place in the lock file.
 SELECT id
   FROM durable_worker
- WHERE id < 1
- UNION ALL
-SELECT id
-  FROM durable_worker
- WHERE id > :most
+ WHERE id NOT BETWEEN 1 AND :most
+ ORDER BY id
  LIMIT 1
 
 -- :name delete_impossible_workers
@@ -65,6 +63,7 @@ SELECT seq
 
 -- :name reset_worker_sequence
 -- :scan allowed (five rows)
+-- :plan may turn (over a handful of rows)
 -- Numbers go on from the newest that is there.
 UPDATE sqlite_sequence
    SET seq = (SELECT COALESCE(MAX(id), 0) FROM durable_worker WHERE id <= :most)
