@@ -98,3 +98,24 @@ async def test_every_hostile_cell_stays_where_it_is(
 
 def test_every_table_is_in_the_campaign(made: Path) -> None:
     assert {cell.table for cell in hostile.cells(made)} == set(TABLES)
+
+
+FOUND = [
+    hostile.Cell("durable_blob", "size", 2**63 - 1),
+    hostile.Cell("durable_blob", "size", -(2**63)),
+    hostile.Cell("durable_event", "seq", 2**63 - 1),
+    hostile.Cell("durable_tally", "runs", 2**63 - 1),
+    hostile.Cell("durable_run", "closed_us", 1),
+    hostile.Cell("durable_worker", "id", 2**62),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", FOUND, ids=str)
+async def test_what_the_long_form_found_stays_mended(
+    made: Path, tmp_path: Path, cell: hostile.Cell, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "durable")
+
+    assert hostile.damage(made, tmp_path / "app.db", cell)
+    assert await trouble_of(tmp_path / "app.db", caplog) == ""
