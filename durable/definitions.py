@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import math
-import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import (
@@ -30,6 +28,18 @@ import attrs
 
 from durable._core import context
 from durable.errors import DefinitionError, NotInWorkflow, UsageError
+from durable.names import (
+    ATTRIBUTE_CHARACTERS_MAX,
+    LABEL_CHARACTERS_MAX,
+    LABELS_MAX,
+    NAME_CHARACTERS_MAX,
+    is_attribute_name,
+    is_attribute_value,
+    is_name,
+    is_priority,
+    is_run_id,
+    is_tag,
+)
 from durable.policies import ActivityPolicy, Duration, Retry, duration_us
 
 if TYPE_CHECKING:
@@ -45,13 +55,6 @@ R_co = TypeVar("R_co", covariant=True)
 
 Attribute = str | int | float | bool
 """What an attribute of a run can be."""
-
-NAME_CHARACTERS_MAX = 200
-# Tags of a run, and its attributes; one of them.
-LABELS_MAX = 20
-LABEL_CHARACTERS_MAX = 100
-ATTRIBUTE_CHARACTERS_MAX = 1_000
-_ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 
 # Every workflow of this process that is defined at module level, by stored name and alias.
 _registry: dict[str, list[Workflow[Any, Any]]] = {}
@@ -109,7 +112,7 @@ def _check_function(fn: Any, what: str) -> None:
 
 
 def _check_name(name: str, what: str) -> None:
-    if not name or len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
+    if not is_name(name):
         raise DefinitionError(
             f"the name of a {what} has 1 to {NAME_CHARACTERS_MAX} printable characters, not "
             f"{name!r}"
@@ -529,7 +532,7 @@ def _queue(value: str) -> str:
 
 
 def _priority(value: object) -> int:
-    if not isinstance(value, int) or abs(value) > 2**31:
+    if not isinstance(value, int) or not is_priority(value):
         raise UsageError(f"priority is a whole number of at most 32 bits, not {value!r}")
     return value
 
@@ -549,13 +552,7 @@ def check_run_id(run_id: object) -> str:
     Raises:
         UsageError: It is no text of 1 to 200 printable characters, holds ``#``, or is a dot or two.
     """
-    if (
-        not isinstance(run_id, str)
-        or not 1 <= len(run_id) <= NAME_CHARACTERS_MAX
-        or not run_id.isprintable()
-        or "#" in run_id
-        or run_id in {".", ".."}  # No browser has an address for it.
-    ):
+    if not isinstance(run_id, str) or not is_run_id(run_id):
         raise UsageError(
             f"{run_id!r} cannot be the id of a run: an id has 1 to {NAME_CHARACTERS_MAX} printable "
             "characters and no '#', which separates the ordinal; '.' and '..' are places"
@@ -574,11 +571,7 @@ def _checked_tags(tags: Sequence[str]) -> Sequence[str]:
     if isinstance(tags, str) or not isinstance(tags, Sequence) or len(tags) > LABELS_MAX:
         raise UsageError(f"tags are a list of at most {LABELS_MAX} words, not {tags!r:.80}")
     for tag in tags:
-        if (
-            not isinstance(tag, str)
-            or not 1 <= len(tag) <= LABEL_CHARACTERS_MAX
-            or not tag.isprintable()
-        ):
+        if not is_tag(tag):
             raise UsageError(
                 f"a tag is a text of 1 to {LABEL_CHARACTERS_MAX} printable characters, not "
                 f"{tag!r:.200}"
@@ -592,23 +585,17 @@ def _checked_attributes(attributes: Mapping[str, Attribute]) -> Mapping[str, Att
             f"attributes are a mapping of at most {LABELS_MAX} names, not {attributes!r:.80}"
         )
     for name, value in attributes.items():
-        if not isinstance(name, str) or not _ATTRIBUTE.fullmatch(name):
+        if not is_attribute_name(name):
             raise UsageError(
                 f"the name of an attribute is 1 to {LABEL_CHARACTERS_MAX} letters, digits, _ and "
                 f"-, and begins with a letter or _, not {name!r:.200}"
             )
-        is_plain = isinstance(value, str) and len(value) <= ATTRIBUTE_CHARACTERS_MAX
-        is_number = isinstance(value, int) and -(2**63) <= value < 2**63
-        if not is_plain and not is_number and not _is_finite(value):
+        if not is_attribute_value(value):
             raise UsageError(
                 f"attribute {name} is a text of at most {ATTRIBUTE_CHARACTERS_MAX:,} characters, a "
                 f"whole number of 64 bits, a finite float, True or False, not {value!r:.200}"
             )
     return dict(attributes)
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
 
 
 # By the keyword of `Workflow.options`: the field of `StartOptions`, and what checks the value.

@@ -123,6 +123,9 @@ class Engine(Client):
         retention: How long runs stay that have ended; see `Retention`. By default for ever.
         adopt: Whether a SQLite file of another program, your own application's, gets the library's
             tables beside its own; see `adopt`.
+        allow_shared: Whether the file, or one beside it, may belong to another user, or be written
+            to by its group or by everybody; else that is refused. ``DURABLE_ALLOW_SHARED=1`` in the
+            environment allows it too, `run` and the command line as well.
         clock: Time; tests pass their own.
     """
 
@@ -140,9 +143,10 @@ class Engine(Client):
         keep_logs: int | str | None = "INFO",
         retention: Retention | None = None,
         adopt: bool = False,
+        allow_shared: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(path)
+        super().__init__(path, allow_shared=allow_shared)
         self._adopt = adopt
         if retention is not None and not isinstance(retention, Retention):
             raise UsageError(f"retention is a durable.Retention, not {retention!r}")
@@ -176,7 +180,8 @@ class Engine(Client):
         _require_fcntl()
         _require_asyncio()
         if self._adopt:
-            adopt_now(real_path(self._path), may_be_missing=True)
+            shared = self._allow_shared
+            adopt_now(real_path(self._path), may_be_missing=True, allow_shared=shared)
         if self._check != "no":
             self._check_runs()
         self._pid = os.getpid()
@@ -196,6 +201,7 @@ class Engine(Client):
                 resources=resources,
                 keep_logs=self._keep_logs,
                 retention=self._retention,
+                allow_shared=self._allow_shared,
                 hook=None if self._on_issue is None else Hook(self._alert_of, self._on_issue),
             )
             self._prepare(worker)

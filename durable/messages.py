@@ -30,8 +30,8 @@ import attrs
 
 from durable._core import context
 from durable._core.mailbox import Listener
-from durable.definitions import NAME_CHARACTERS_MAX
 from durable.errors import NotInWorkflow, UsageError
+from durable.names import NAME_CHARACTERS_MAX, is_name
 from durable.policies import Duration, duration_us
 
 if TYPE_CHECKING:
@@ -89,13 +89,11 @@ class _Message:
     _kind = "message"
 
     def __init__(self, name: str, *types: Any) -> None:
-        if not isinstance(name, str) or not 1 <= len(name) <= NAME_CHARACTERS_MAX:
+        if not is_name(name):
             raise UsageError(
-                f"the name of a {self._kind} has 1 to {NAME_CHARACTERS_MAX} characters, not "
-                f"{name!r:.80}"
+                f"the name of a {self._kind} has 1 to {NAME_CHARACTERS_MAX} printable characters, "
+                f"not {name!r:.80}"
             )
-        if not name.isprintable():
-            raise UsageError(f"the name of a {self._kind} is printable text, not {name!r}")
         self.name = name
         self._types = types
         self._codecs: dict[int, Codec] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 import durable
-from durable.inspection import LIST_LIMIT_MAX
+from durable.inspection import LIST_LIMIT_MAX, check_report_target
 from durable_cli._apps import find_engine
 from durable_cli._misfits import Found, junit_option, tell
 from durable_cli._options import color_option, json_option, settings
@@ -51,6 +51,8 @@ def command(
     if settings().file is not None:
         raise click.UsageError("the engine names its file; leave out -d")
     engine, found = find_engine(app), Found()
+    if junit is not None:
+        check_report_target(engine.path, junit)
     if Path(engine.path).exists() or not exported:
         for one in engine.check(" ".join(query)):
             found.add(one)

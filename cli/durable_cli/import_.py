@@ -9,7 +9,8 @@ import attrs
 import click
 
 import durable
-from durable.inspection import ImportView, look_into
+from durable.client import import_into_new
+from durable.inspection import ImportView
 from durable_cli._bulk import runs_text
 from durable_cli._options import color_option, file_option, json_option, reason_option, settings
 from durable_cli._output import clean
@@ -31,9 +32,8 @@ def command(file: str, rename: str, reason: str, *, as_json: bool) -> None:
     and durable resume lets it run here.
     """
     path = settings().path()
-    if not Path(path).exists():
-        look_into(file)  # What is refused makes no file.
-    made = asyncio.run(_import(path, file, rename, reason))
+    is_new = not Path(path).exists()
+    made = asyncio.run(_import(path, file, rename, reason, is_new=is_new))
     screen = settings().screen()
     if as_json:
         screen.json(attrs.asdict(made))
@@ -44,6 +44,8 @@ def command(file: str, rename: str, reason: str, *, as_json: bool) -> None:
     screen.line(f"{runs_text(made.runs)} imported{paused}{hidden}{': ' if names else ''}{names}")
 
 
-async def _import(path: str, file: str, rename: str, reason: str) -> ImportView:
-    async with durable.Client(path, create=True) as client:
+async def _import(path: str, file: str, rename: str, reason: str, *, is_new: bool) -> ImportView:
+    if is_new:
+        return await import_into_new(path, file, rename=rename, reason=reason)
+    async with durable.Client(path) as client:
         return await client.import_(file, rename=rename, reason=reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import durable
+from durable.inspection import check_report_target
 from durable_cli._apps import find_engine
 from durable_cli._misfits import Found, junit_option, tell
 from durable_cli._options import color_option, file_option, find_run, json_option, settings
@@ -28,6 +29,8 @@ def command(app: str, runs: tuple[str, ...], junit: str | None, *, as_json: bool
     """
     engine, screen = find_engine(app), settings().screen()
     path = engine.path if settings().file is None else settings().path()
+    if junit is not None:
+        check_report_target(path, junit)
     with durable.view(path) as viewer:
         names = [find_run(viewer, one) for one in dict.fromkeys(runs)]
     found = Found()

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import durable
-from durable_cli._options import color_option, file_option, json_option, settings
+from durable_cli._options import (
+    color_option,
+    file_option,
+    json_option,
+    settings,
+    timeout_option,
+)
 from durable_cli._output import Cell, Screen, clean, clean_lines
 
 if TYPE_CHECKING:
@@ -36,10 +42,11 @@ LIMIT_MAX = 1_000_000
     metavar="N",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, with a line of titles.")
+@timeout_option("Give up after so long, 30s by default")
 @json_option
 @file_option
 @color_option
-def command(text: str, limit: int, *, as_csv: bool, as_json: bool) -> None:
+def command(text: str, limit: int, limit_s: float | None, *, as_csv: bool, as_json: bool) -> None:
     """Ask the file in SQL: one statement that reads a view or a table.
 
     The views durable_runs, durable_steps and durable_events are documented.
@@ -50,7 +57,7 @@ def command(text: str, limit: int, *, as_csv: bool, as_json: bool) -> None:
         raise click.UsageError("--csv or --json, not both")
     screen = settings().screen()
     with durable.view(settings().path()) as runs:
-        found = runs.sql(text, limit=limit)
+        found = runs.sql(text, limit=limit, timeout=limit_s)
     if as_json:
         names = _names(found.columns)
         screen.json([dict(zip(names, map(_plain, row), strict=True)) for row in found.rows])

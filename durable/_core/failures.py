@@ -5,9 +5,11 @@ Laws of this module:
 - A record is plain JSON data of bounded size, whatever was raised: hostile ``__str__`` methods,
   cycles, endless chains and huge messages included.
 - Rebuilding imports nothing and runs no ``__init__``, ``__new__``, property or ``__setattr__`` of
-  the user's. The names of the recorded class's MRO are looked up among the builtins and in modules
-  that are loaded already. If the exact class is not there, those that are there are mixed with
-  `ActivityError`, so that ``except`` by any class the workflow can name decides alike everywhere.
+  the user's, nor what a class is told of its subclasses by: ``__init_subclass__`` and metaclasses.
+  The names of the recorded class's MRO are looked up among the builtins and in modules that are
+  loaded already. If the exact class is not there, those that are there are mixed with
+  `ActivityError`, so that ``except`` by any class the workflow can name decides alike everywhere;
+  in the place of a class that would be told of it stands the next of the MRO that would not.
 - A recorded exception never cancels a task nor ends a process: `CancelledError`, `SystemExit`,
   `KeyboardInterrupt` and `GeneratorExit` come back as `ActivityError`.
 - A damaged or hostile record gives an `ActivityError`; it never raises and never runs anything.
@@ -67,6 +69,10 @@ _NEVER_REBUILT_NAMES = frozenset({"trio:Cancelled"})
 # `obj` of AttributeError and NameError is a live object; the others have their own place.
 _OWN_PLACE = frozenset({"args", "obj", "with_traceback", "add_note", _TRACEBACK})
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: the class was made at run time, not in C
+# Past a metaclass, which may answer for its classes by code of the user's.
+_mro_of, _base_of, _namespace_of, _flags_of = (
+    type.__dict__[name].__get__ for name in ("__mro__", "__base__", "__dict__", "__flags__")
+)
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
 
@@ -433,10 +439,12 @@ def _make(
         _restore_attributes(exc, record)
         if _has_text(exc, message if record.get("is_partial") is True else None):
             return exc
+        if not _is_silent(exact):  # Whom it is caught by counts for more than its words.
+            return exc
         # What its __str__ needs was not plain data: a subclass that knows the recorded message.
         mixes: list[tuple[type[BaseException], ...]] = [(exact,)]
     else:
-        bases = _bases(found, is_group=bool(members))
+        bases = _bases([cls for cls in found if _is_silent(cls)], is_group=bool(members))
         mixes = [(*bases[:count], ActivityError) for count in range(len(bases), -1, -1)]
     for mix in mixes:
         cls = _mix(names, mix)
@@ -475,8 +483,8 @@ def _find_class(path: str) -> type[BaseException] | None:
         found = namespace.get(part)
         if not issubclass(type(found), type):
             return None
-        namespace = type.__getattribute__(found, "__dict__")
-    if BaseException not in type.__getattribute__(found, "__mro__"):
+        namespace = _namespace_of(found)
+    if BaseException not in _mro_of(found):
         return None
     cls: type[BaseException] = found
     return None if _is_never_rebuilt(cls) else cls
@@ -484,7 +492,15 @@ def _find_class(path: str) -> type[BaseException] | None:
 
 def _is_never_rebuilt(cls: type[BaseException]) -> bool:
     # By `__mro__` and not `issubclass`, which a metaclass may answer.
-    return any(base in _NEVER_REBUILT for base in type.__getattribute__(cls, "__mro__"))
+    return any(base in _NEVER_REBUILT for base in _mro_of(cls))
+
+
+def _is_silent(cls: type[BaseException]) -> bool:
+    """Say whether no code of the user's runs when a subclass of it is made."""
+    above = _mro_of(cls)
+    return type(cls) is type and not any(
+        "__init_subclass__" in _namespace_of(base) for base in above[:-1]
+    )
 
 
 def _bases(found: list[type[BaseException]], *, is_group: bool) -> list[type[BaseException]]:
@@ -524,7 +540,7 @@ def _mix(
     }
     try:
         return type(qualname.rpartition(".")[2], kept, namespace)
-    except Exception:  # noqa: BLE001 - bases that do not mix, an __init_subclass__ that refuses
+    except Exception:  # noqa: BLE001 - bases that do not mix
         return None
 
 
@@ -536,8 +552,8 @@ def _recorded_message(exc: BaseException) -> str:
 def _create(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException | None:
     """Make the exception with the constructor that CPython's C code has for it, and no other."""
     builtin: Any = cls
-    while builtin.__flags__ & _HEAP_TYPE:
-        builtin = builtin.__base__
+    while _flags_of(builtin) & _HEAP_TYPE:
+        builtin = _base_of(builtin)
     if builtin is BaseExceptionGroup:
         return _create_group(cls, args)
     try:
@@ -582,8 +598,8 @@ def _restore_attributes(exc: BaseException, record: dict[Any, Any]) -> None:
 
 def _find_descriptor(cls: type[BaseException], name: str) -> Any:
     # Slots and C fields only: a property's setter would be code of the user's.
-    for base in cls.__mro__:
-        found = base.__dict__.get(name)
+    for base in _mro_of(cls):
+        found = _namespace_of(base).get(name)
         if isinstance(found, _DESCRIPTORS):
             return found
     return None

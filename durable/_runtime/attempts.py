@@ -203,7 +203,8 @@ class Attempt:
         """Let the step end by its token, whatever the code returns; return the token."""
         self.asks_later = True
         row = self.run.row
-        return make_token(row.id, row.salt, self.step_id)
+        secret = self.run.worker.store.reader.secret()
+        return make_token(secret, row.id, row.salt, self.step_id)
 
     def next_item(self, stream: str) -> int:
         """Count an item that it appends; one made again, elsewhere, begins at 0."""

@@ -17,6 +17,7 @@ from durable._core.events import Kind
 from durable._runtime.specs import Act, Answer, ChildCall
 from durable._store.messages import make_token
 from durable.errors import UsageError
+from durable.names import NAME_CHARACTERS_MAX, is_name
 from durable.payloads import check_size, decode_document, encode_document, fingerprint
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["InWorkflow", "attempt_info", "moment"]
 
-PATCH_NAME_CHARACTERS_MAX = 200
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -169,7 +169,8 @@ class InWorkflow:
         """Return a token, and what ends when somebody answers it."""
         step = self._ask(name, 0, b"", Answer(), decode, True, Kind.RESOLVED)
         self._driver.promise(step)
-        return make_token(self._row.id, self._row.salt, step.step_id), step
+        assert self._reader is not None
+        return make_token(self._reader.secret(), self._row.id, self._row.salt, step.step_id), step
 
     def wait_until(self, predicate: Callable[[], object]) -> Awaitable[None]:
         """Wait until a predicate holds."""
@@ -235,8 +236,11 @@ class InWorkflow:
 
     def patched(self, name: str) -> bool:
         """Decide, once per run, whether it goes through the new branch."""
-        if not isinstance(name, str) or not 1 <= len(name) <= PATCH_NAME_CHARACTERS_MAX:
-            raise UsageError(f"the name of a patch has 1 to 200 characters, not {name!r}")
+        if not is_name(name):
+            raise UsageError(
+                f"the name of a patch has 1 to {NAME_CHARACTERS_MAX} printable characters, not "
+                f"{name!r:.200}"
+            )
         return self._driver.patched(name)
 
     def continue_as_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:

@@ -86,6 +86,7 @@ class Worker:
         retention: Retention | None,
         hook: Hook | None = None,
         keep_logs: int | None = logging.INFO,
+        allow_shared: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -95,6 +96,7 @@ class Worker:
         self.now_us = clock.wall_us
         self.limits = limits
         self._durability = durability
+        self._allow_shared = allow_shared
         self._names = names
         self._resolve = resolve
         self.know = know
@@ -148,6 +150,7 @@ class Worker:
             on_foreign_commit=partial(self.call_from_thread, self._others_committed),
             create=self.id == 0,
             after=self.reopening.synced,
+            allow_shared=self._allow_shared,
         )
         try:
             if self.id:

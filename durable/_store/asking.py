@@ -2,7 +2,7 @@
 
 Law: what is asked cannot change anything. The connection is opened for reading alone, SQLite is
 told to refuse to write, and an authorizer, called while the statement is compiled, refuses all but
-reading.
+reading. What tokens are keyed with is not read either.
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import apsw
 import attrs
 
+from durable._clock import steady_s
 from durable._store.connection import connect, explain
 from durable.errors import FileCorrupt, UsageError
 
-__all__ = ["TableView", "ask"]
+__all__ = ["TIMEOUT_S", "TableView", "ask"]
 
 ROWS_MAX = 1_000_000
 COLUMNS_MAX = 200
 # Of one value: what a payload is limited to, unless somebody configured more.
 VALUE_BYTES_MAX = 64 * 1024 * 1024
+TIMEOUT_S = 30.0
+"""So long a statement may take: a view that somebody planted in the file may have no end."""
 # SQLite's steps between two chances for Ctrl-C: some milliseconds.
 STEPS_PER_CHANCE = 100_000
 _OPERATIONS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE})
@@ -36,6 +40,9 @@ _PRAGMAS = _PRAGMAS_WITH_ARGUMENT | {
     "freelist_count", "function_list", "journal_mode", "page_count", "page_size", "schema_version",
     "user_version",
 }  # fmt: skip
+
+# The column that the file's secret is in, as SQLite names it whatever the statement calls it.
+_SECRET = ("durable_meta", "value")
 
 Value = str | int | float | bytes | None
 
@@ -55,30 +62,39 @@ class TableView:
     has_more: bool
 
 
-def ask(path: str, text: str, limit: int) -> TableView:
+def ask(path: str, text: str, limit: int, timeout_s: float = TIMEOUT_S) -> TableView:
     """Run one statement that reads, the documented views among what it may read.
 
     Ctrl-C interrupts it, on the main thread.
 
     Raises:
-        UsageError: It is none, more than one, wrong, or does more than read.
+        UsageError: It is none, more than one, wrong, does more than read, or takes too long.
         StoreError: The file cannot be read.
     """
     if not 1 <= limit <= ROWS_MAX:
         raise UsageError(f"limit is 1 to {ROWS_MAX:,}, not {limit}")
     if "\0" in text:
         raise UsageError("a statement holds no NUL character")
+    until_s = steady_s() + timeout_s
     with contextlib.closing(connect(path, read_only=True)) as connection, _explained(path):
         refused = _only_reading(connection)
+        # Python handles signals between its own instructions: this gives it some.
+        connection.set_progress_handler(partial(_is_over, until_s), STEPS_PER_CHANCE)
         try:
             columns = _require_one(connection, text)
             return _fetched(connection, text, columns, limit)
         except (apsw.AuthError, apsw.SQLError, apsw.BindingsError) as error:
             if refused:
-                raise UsageError(
-                    f"only reading is allowed here, and this would {refused[0]}"
-                ) from None
+                raise UsageError(refused[0]) from None
             raise UsageError(f"SQLite does not understand it: {error}") from None
+        except apsw.InterruptError:
+            raise UsageError(
+                f"it took longer than {timeout_s:g} s and was given up; a longer time can be given"
+            ) from None
+
+
+def _is_over(until_s: float) -> bool:
+    return steady_s() > until_s
 
 
 @contextlib.contextmanager
@@ -97,12 +113,18 @@ def _explained(path: str) -> Iterator[None]:
 
 
 def _only_reading(connection: apsw.Connection) -> list[str]:
-    """Let a connection do nothing but read; return where what was refused is noted."""
+    """Let a connection do nothing but read; return where it is noted why not."""
     refused: list[str] = []
 
     def authorize(
         operation: int, one: str | None, other: str | None, _database: str | None, _by: str | None
     ) -> int:
+        if operation == apsw.SQLITE_READ and (one, other) == _SECRET:
+            refused.append(
+                "durable_meta.value is not shown: what the tokens of promises are keyed with is in "
+                "it; SELECT name FROM durable_meta"
+            )
+            return apsw.SQLITE_DENY
         if operation in _OPERATIONS:
             return apsw.SQLITE_OK
         if operation == apsw.SQLITE_FUNCTION and other != "load_extension":
@@ -113,15 +135,14 @@ def _only_reading(connection: apsw.Connection) -> list[str]:
             return apsw.SQLITE_OK
         name = str(apsw.mapping_authorizer_function[operation]).removeprefix("SQLITE_").lower()
         what = [part for part in (one, other) if part is not None]
-        refused.append(" ".join([name.replace("_", " "), *what]))
+        would = " ".join([name.replace("_", " "), *what])
+        refused.append(f"only reading is allowed here, and this would {would}")
         return apsw.SQLITE_DENY
 
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 1)
     connection.pragma("query_only", 1)
     connection.limit(apsw.SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)
     connection.limit(apsw.SQLITE_LIMIT_COLUMN, COLUMNS_MAX)
-    # Python handles signals between its own instructions: this gives it some.
-    connection.set_progress_handler(lambda: False, STEPS_PER_CHANCE)
     connection.authorizer = authorize
     return refused
 

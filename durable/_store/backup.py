@@ -16,6 +16,7 @@ import apsw
 
 from durable._clock import new_salt
 from durable._store.connection import connect, explain, real_path
+from durable._store.ownership import create_private, refuse_target
 from durable._store.queries import QUERIES
 from durable.errors import FileCorrupt, StoreError, UsageError
 
@@ -50,7 +51,7 @@ def back_up(path: str, dest: str | os.PathLike[str], *, overwrite: bool = False)
         StoreError: The file cannot be read, or the copy not written.
     """
     target = Path(real_path(dest))
-    _refuse_target(Path(path), target, overwrite=overwrite)
+    refuse_target(path, str(target), overwrite=overwrite)
     partial = target.with_name(f".{target.name}.{new_salt():x}.partial")
     try:
         _copy(path, str(partial))
@@ -96,21 +97,8 @@ def back_up_into(path: str, folder: str | os.PathLike[str], keep: int, now: dt.d
     return made
 
 
-def _refuse_target(source: Path, target: Path, *, overwrite: bool) -> None:
-    if target.exists() and target.samefile(source):
-        raise UsageError(f"{target} is the file itself; name another place for its backup")
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target} exists already; name another file, or let it be overwritten")
-    # A log without its file would be played into the new one, and ruin it.
-    if Path(f"{target}-wal").exists():
-        raise UsageError(
-            f"{target} is open in a process, or was; name another file, or delete it and its -wal "
-            "and -shm once no process has it"
-        )
-
-
 def _copy(path: str, partial: str) -> None:
-    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    os.close(create_private(partial))
     with contextlib.ExitStack() as stack:
         source = connect(path, read_only=True)
         stack.callback(source.close)

@@ -23,6 +23,7 @@ import apsw
 
 from durable._clock import uniform
 from durable._store.file_guard import FileGuard, OpenLog, file_guard
+from durable._store.ownership import create_private, find_database
 from durable.errors import (
     FileCorrupt,
     FileMoved,
@@ -72,6 +73,12 @@ _PASSED_THROUGH = {
 }  # fmt: skip
 ANY_FILE_SYSTEM = "DURABLE_ANY_FILE_SYSTEM"
 """The environment variable whose value "1" lets a file lie on any of them."""
+# What is no whole number is of no version; it may be text that does not even read.
+_ASK_ADOPTED = """
+SELECT CASE typeof(value) WHEN 'integer' THEN value ELSE -1 END
+  FROM durable_meta
+ WHERE name = 'version'
+"""
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
@@ -162,6 +169,9 @@ def connect(
     """
     _refuse_old_sqlite(apsw.SQLITE_VERSION_NUMBER)
     _refuse_network(path, _mounts())
+    database = find_database(path)
+    if database:
+        raise NotADurableFile(f"{path} belongs to {database}; name that one")
     exists = Path(path).exists()
     if not exists and not create:
         raise NotADurableFile(
@@ -387,14 +397,25 @@ def find_version(connection: apsw.Connection) -> int | None:
 
     In a file of our own it is where `file` and every tool look for it. A file that was adopted has
     its program's numbers there, so it has a row of ours.
+
+    Raises:
+        FileCorrupt: It has our mark, and a version that none has.
     """
     if connection.pragma("application_id") == APPLICATION_ID:
-        version: int = connection.pragma("user_version")
-        return version
+        return _checked_version(connection.pragma("user_version"), connection.filename)
     if not connection.execute("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'durable_meta'").get:
         return None
-    adopted = connection.execute("SELECT value FROM durable_meta WHERE name = 'version'").get
-    return adopted if isinstance(adopted, int) else None
+    adopted = connection.execute(_ASK_ADOPTED).get
+    return None if adopted is None else _checked_version(adopted, connection.filename)
+
+
+def _checked_version(version: object, path: str) -> int:
+    if isinstance(version, int) and version >= 1:
+        return version
+    raise FileCorrupt(
+        f"{path} has durable's mark, but says that it is of version {version!r:.40}, which there "
+        "is none of: it was changed by another program. Nothing was opened; restore a backup of it"
+    )
 
 
 def _refuse_foreign(connection: apsw.Connection, path: str, *, may_be_empty: bool) -> None:
@@ -441,7 +462,7 @@ def _refuse_adoption(connection: apsw.Connection, path: str) -> None:
 def _create_private(path: str) -> None:
     """Make the empty file 0600; SQLite gives -wal and -shm the same mode."""
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        os.close(create_private(path))
     except FileExistsError:
         return  # Another process was faster: it is its file as much as ours.
     except OSError as error:

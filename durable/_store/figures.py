@@ -42,7 +42,7 @@ def by_hour(reader: Reader, since_us: int) -> list[tuple[int | None, int | None,
     """Return (hour made, hour ended, state, how many) of the runs made or ended since a time."""
     return [
         (created, closed, state, count)
-        for created, closed, state, count in reader._all("count_by_hour", since_us=since_us)
+        for created, closed, state, count in reader._shown("count_by_hour", since_us=since_us)
     ]
 
 

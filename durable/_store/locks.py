@@ -31,6 +31,7 @@ import attrs
 
 from durable._clock import steady_s
 from durable._store.file_guard import SET_LOCK, Identity, flock, identity, kind_of, set_lock
+from durable._store.ownership import create_private, lock_mode
 
 __all__ = ["LockFile", "Record", "lock_file"]
 
@@ -243,8 +244,9 @@ def _open(path: str) -> tuple[int, bool]:
     is_made = False
     try:
         try:
-            fd = os.open(path, flags | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            fd = create_private(path, os.O_RDWR | os.O_NONBLOCK)
             is_made = True
+            _make_like_database(path.removesuffix("-lock"), fd)
         except FileExistsError:
             fd = os.open(path, flags | os.O_RDWR)
     except OSError as error:
@@ -255,6 +257,13 @@ def _open(path: str) -> tuple[int, bool]:
         os.close(fd)
         raise OSError(errno.EINVAL, f"{path} is no regular file")
     return fd, is_made
+
+
+def _make_like_database(database: str, fd: int) -> None:
+    mode, owner, group = lock_mode(database)
+    with contextlib.suppress(OSError):  # It is private then: others cannot open the database.
+        os.fchown(fd, owner, group)
+        os.fchmod(fd, mode)
 
 
 def _leave_to_parent() -> None:

@@ -7,18 +7,24 @@ owner turns it into an event (law 3). A message with an id is said once, whateve
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
+import hmac
 from collections.abc import Callable
 
 import attrs
 
 from durable._core.events import Kind
 from durable._store.requests import get, get_open, put
-from durable._store.rows import RunRow
+from durable._store.rows import RunRow, checked_secret
 from durable._store.writer import Transaction
 from durable.errors import RunClosed, TokenUnknown
-from durable.payloads import INLINE_BYTES_MAX, compress
+from durable.payloads import (
+    INLINE_BYTES_MAX,
+    PROOF_CHARACTERS,
+    TOKEN_MARK,
+    compress,
+    encode_document,
+    without_proofs,
+)
 
 __all__ = [
     "Parcel",
@@ -32,8 +38,8 @@ __all__ = [
     "update",
 ]
 
-# Of a token: enough that nobody guesses one (80 bits).
-DIGEST_BYTES = 10
+# Of a token: nobody guesses one, nor looks for the key (128 bits of an HMAC keyed with 256).
+PROOF_BYTES = 16
 
 
 @attrs.frozen
@@ -162,15 +168,16 @@ def ask(
 # -- tokens --------------------------------------------------------------------------------------
 
 
-def make_token(run_id: str, salt: int, step: str) -> str:
+def make_token(secret: bytes, run_id: str, salt: int, step: str) -> str:
     """Return the token of a step: it outlives retries of the run, whose salt stays."""
-    text = f"{run_id}\n{step}\n".encode() + _digest(run_id, salt, step)
-    return base64.urlsafe_b64encode(text).decode().rstrip("=")
+    who = base64.urlsafe_b64encode(f"{run_id}\n{step}".encode()).decode().rstrip("=")
+    return f"{TOKEN_MARK}{who}.{_proof(secret, run_id, salt, step)}"
 
 
-def _digest(run_id: str, salt: int, step: str) -> bytes:
-    key = salt.to_bytes(8, "big", signed=True)
-    return hashlib.blake2b(f"{run_id}\n{step}".encode(), digest_size=DIGEST_BYTES, key=key).digest()
+def _proof(secret: bytes, run_id: str, salt: int, step: str) -> str:
+    said = encode_document([run_id, salt, step])
+    digest = hmac.digest(secret, said, "sha256")[:PROOF_BYTES]
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def answer_token(
@@ -178,18 +185,23 @@ def answer_token(
 ) -> Callable[[Transaction], int]:
     """Return the operation that answers a token; its value is the run's key.
 
+    Whoever has no right token is not told which runs there are.
+
     Raises:
         TokenUnknown: It is no token, or no open run waits for it any more.
     """
 
     def operation(transaction: Transaction) -> int:
-        run_id, step, digest = _read_token(token)
+        run_id, step, proof = _read_token(token)
         row = transaction.one("find_newest", id=run_id)
-        if row is None:
-            raise TokenUnknown(f"the token is of run {run_id}, which is not in this file")
-        run = RunRow(*row)
-        if _digest(run_id, run.salt, step) != digest:
-            raise TokenUnknown(f"the token is of another run {run_id} than the one in this file")
+        run = None if row is None else RunRow(*row)
+        salt = 0 if run is None else run.salt
+        expected = _proof(get_secret(transaction), run_id, salt, step)
+        if not hmac.compare_digest(expected, proof) or run is None:
+            raise TokenUnknown(
+                "no run of this file has this token; it may be of another file, or of a run that "
+                "was deleted or begun anew"
+            )
         if not run.is_open:
             raise TokenUnknown(f"run {run.name} is {run.state}; it waits for no answer")
         # Of this ordinal alone: a later one asks anew, and so does one that was retried.
@@ -203,13 +215,24 @@ def answer_token(
     return operation
 
 
-def _read_token(token: str) -> tuple[str, str, bytes]:
+def get_secret(transaction: Transaction) -> bytes:
+    """Return what the file's tokens are keyed with.
+
+    Raises:
+        StoreError: It is not there, or was changed by hand.
+    """
+    return checked_secret(transaction.one("get_meta", name="secret"))
+
+
+def _read_token(token: str) -> tuple[str, str, str]:
+    who, dot, proof = token.removeprefix(TOKEN_MARK).partition(".")
+    is_token = token.startswith(TOKEN_MARK) and dot and token.isascii()
     try:
-        data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        text, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
-        run_id, step, rest = text.decode().split("\n")
-    except (ValueError, binascii.Error) as error:
-        raise TokenUnknown(f"{token!r:.80} is no token") from error
-    if rest or not step:
-        raise TokenUnknown(f"{token!r:.80} is no token")
-    return run_id, step, digest
+        text = base64.b64decode(who + "=" * (-len(who) % 4), b"-_", validate=True).decode()
+    except ValueError:
+        text = ""
+    run_id, line, step = text.partition("\n")
+    if not (is_token and line and step) or len(proof) != PROOF_CHARACTERS:
+        shown = without_proofs(token.encode(errors="backslashreplace")).decode()
+        raise TokenUnknown(f"{shown!r:.80} is no token")
+    return run_id, step, proof

@@ -14,6 +14,7 @@ from durable._store.connection import (
     explain,
     find_version,
 )
+from durable._store.ownership import refuse_shared
 
 __all__ = ["MIGRATIONS", "adopt", "migrate"]
 
@@ -73,19 +74,22 @@ def _is_adopted(connection: apsw.Connection) -> bool:
     return bool(owner not in {0, APPLICATION_ID} or (owner == 0 and objects))
 
 
-def adopt(path: str, *, may_be_missing: bool = False) -> None:
+def adopt(path: str, *, may_be_missing: bool = False, allow_shared: bool = False) -> None:
     """Put our tables into a SQLite file of another program, beside its own.
 
     Args:
         path: The file's real path. It gets a write-ahead log if it has none; nothing else of it
             changes.
         may_be_missing: Whether nothing is done where there is no file.
+        allow_shared: Whether others may own it, or write to it.
 
     Raises:
         NotADurableFile: There is none, or it cannot be; the reason is said, and nothing changed.
+        StoreError: It is shared with others, or cannot be written to.
     """
     if may_be_missing and not Path(path).exists():
         return
+    refuse_shared(path, allow_shared=allow_shared)
     connection = connect(path, adopt=True)
     try:
         migrate(connection, path)

@@ -35,6 +35,7 @@ from durable._store.rows import (
     StepRow,
     ValueRow,
     WorkerRow,
+    checked_secret,
 )
 from durable.errors import FileCorrupt, ForkedEngine, PayloadError
 from durable.payloads import checksum, decompress, encode_document
@@ -64,6 +65,7 @@ class Reader:
         self._connection = connect(path, read_only=True)
         self._has_moved = moved_probe(self._connection)
         self._losses = 0
+        self._secret: bytes | None = None
         self._pid = os.getpid()
 
     @property
@@ -109,6 +111,30 @@ class Reader:
 
     def _all(self, statement: str, /, **values: Any) -> list[tuple[Any, ...]]:
         return self._rows(QUERIES[statement].text, values, statement)
+
+    def _shown(self, statement: str, /, **values: Any) -> list[tuple[Any, ...]]:
+        """Return all rows of a named statement, for people: text that is not UTF-8 escaped.
+
+        One such row must not hide the others of a list.
+        """
+        try:
+            return self._all(statement, **values)
+        except FileCorrupt as error:
+            if not isinstance(error.__cause__, UnicodeDecodeError):
+                raise
+        text = QUERIES[statement].text
+        columns = [f"c{at}" for at, _ in enumerate(self._columns(text, values))]
+        bare = "CASE typeof({0}) WHEN 'text' THEN CAST({0} AS BLOB) ELSE {0} END"
+        parts = ", ".join(map(bare.format, columns))
+        wrapped = f"WITH found({', '.join(columns)}) AS ({text}) SELECT {parts} FROM found"  # noqa: S608
+        return [tuple(map(_as_text, row)) for row in self._rows(wrapped, values)]
+
+    def _columns(self, text: str, values: dict[str, Any]) -> Sequence[object]:
+        cursor = self._connection.execute(text, values)
+        try:
+            return cursor.get_description()
+        finally:
+            cursor.close()
 
     def _rows(
         self, text: str, values: Sequence[object] | dict[str, Any], statement: str = "a filter"
@@ -158,7 +184,7 @@ class Reader:
 
     def find_run(self, pk: int) -> RunRow | None:
         """Return one run by key."""
-        rows = self._all("get_run", pk=pk)
+        rows = self._shown("get_run", pk=pk)
         return RunRow(*rows[0]) if rows else None
 
     def find_ids_by_end(self, end: str, limit: int) -> list[str]:
@@ -237,7 +263,7 @@ class Reader:
 
     def workflows(self) -> list[str]:
         """Return the names of all workflows in the file."""
-        return [name for (name,) in self._all("list_workflows")]
+        return [name for (name,) in self._shown("list_workflows")]
 
     def last_key(self) -> int:
         """Return the key of the newest run, or 0."""
@@ -251,9 +277,9 @@ class Reader:
         They are counted already: a file of a million runs answers at once.
         """
         if workflow is None:
-            rows = self._all("count_by_state")
+            rows = self._shown("count_by_state")
         else:
-            rows = self._all("count_by_state_of_workflow", workflow=workflow)
+            rows = self._shown("count_by_state_of_workflow", workflow=workflow)
         held = self._all("count_ready_of_workers", workflow=workflow)
         return [
             *((state, kind or None, None, number) for state, kind, number in rows),
@@ -508,7 +534,7 @@ class Reader:
         if after < 0:
             rows = self._all("list_last_logs", run=run, level=level, limit=limit)[::-1]
         else:
-            rows = self._all("list_logs", run=run, after=after, level=level, limit=limit)
+            rows = self._shown("list_logs", run=run, after=after, level=level, limit=limit)
         return [LogRow(*row) for row in rows]
 
     def count_logs(self, run: int) -> int:
@@ -531,15 +557,15 @@ class Reader:
 
     def audit(self, run: int, limit: int = 1_000) -> list[AuditRow]:
         """Return what was done to a run by people, oldest first."""
-        return [AuditRow(*row) for row in self._all("list_audit", run=run, limit=limit)]
+        return [AuditRow(*row) for row in self._shown("list_audit", run=run, limit=limit)]
 
     def issues(self, limit: int) -> list[IssueRow]:
         """Return groups of like failures, the one with the newest failure first."""
-        return [IssueRow(*row) for row in self._all("list_issues", limit=limit)]
+        return [IssueRow(*row) for row in self._shown("list_issues", limit=limit)]
 
     def find_issue(self, number: int, fingerprint: str) -> IssueRow | None:
         """Return a group by its number or by its fingerprint."""
-        rows = self._all("find_issue", id=number, fingerprint=fingerprint)
+        rows = self._shown("find_issue", id=number, fingerprint=fingerprint)
         return IssueRow(*rows[0]) if rows else None
 
     def count_open_of_issue(self, issue: int) -> int:
@@ -548,15 +574,15 @@ class Reader:
 
     def holds(self) -> list[HoldRow]:
         """Return the workflows and queues that are paused as a whole."""
-        return [HoldRow(*row) for row in self._all("list_holds")]
+        return [HoldRow(*row) for row in self._shown("list_holds")]
 
     def alerts(self, limit: int = 100) -> list[AlertRow]:
         """Return what somebody is to be told, the oldest first."""
-        return [AlertRow(*row) for row in self._all("list_alerts", limit=limit)]
+        return [AlertRow(*row) for row in self._shown("list_alerts", limit=limit)]
 
     def jobs(self, limit: int) -> list[JobRow]:
         """Return acts on many runs, the newest first."""
-        return [JobRow(*row) for row in self._all("list_jobs", limit=limit)]
+        return [JobRow(*row) for row in self._shown("list_jobs", limit=limit)]
 
     def find_job(self, job: int) -> JobRow | None:
         """Return one act on many runs."""
@@ -569,20 +595,20 @@ class Reader:
 
     def refusals(self, job: int, limit: int) -> list[tuple[int, str]]:
         """Return the runs for which a job's act was refused, and why."""
-        return [(run, why) for run, why in self._all("list_refusals", job=job, limit=limit)]
+        return [(run, why) for run, why in self._shown("list_refusals", job=job, limit=limit)]
 
     def counts_of_issue(self, fingerprint: str, from_hour: int) -> list[tuple[int, str, str, int]]:
         """Return (hour since the epoch, workflow, code, how often) of a group."""
-        rows = self._all("list_counts_of_issue", fingerprint=fingerprint, from_hour=from_hour)
+        rows = self._shown("list_counts_of_issue", fingerprint=fingerprint, from_hour=from_hour)
         return [(hour, workflow, code, seen) for hour, workflow, code, seen in rows]
 
     def streams(self, run: int) -> list[tuple[str, int]]:
         """Return (name, items) of a run's streams."""
-        return [(name, count) for name, count in self._all("list_streams", run=run)]
+        return [(name, count) for name, count in self._shown("list_streams", run=run)]
 
     def letters(self, run: int, limit: int = 100) -> list[LetterRow]:
         """Return a run's dead letters."""
-        return [LetterRow(*row) for row in self._all("list_letters", run=run, limit=limit)]
+        return [LetterRow(*row) for row in self._shown("list_letters", run=run, limit=limit)]
 
     def data_version(self) -> int:
         """Return a number that changes with each commit of anybody else."""
@@ -595,9 +621,20 @@ class Reader:
         return -1 if not rows else rows[0][0]
 
     def meta(self, name: str) -> int:
-        """Return a number that is true of the file as a whole."""
-        number: int = self._all("get_meta", name=name)[0][0]
-        return number
+        """Return a number that is true of the file as a whole; 0 if it was changed by hand."""
+        rows = self._all("get_meta", name=name)
+        return rows[0][0] if rows and isinstance(rows[0][0], int) else 0
+
+    def secret(self) -> bytes:
+        """Return what the file's tokens are keyed with.
+
+        Raises:
+            StoreError: It is not there, or was changed by hand.
+        """
+        if self._secret is None:
+            found = self._all("get_meta", name="secret")
+            self._secret = checked_secret(found[0] if found else None)
+        return self._secret
 
     def knows_worker(self, worker: int, pid: int, started_us: int) -> bool:
         """Say whether a worker has been one of this file; ids alone are in every file."""
@@ -605,7 +642,7 @@ class Reader:
 
     def live_workers(self) -> list[WorkerRow]:
         """Return the workers that have not ended in order; the kernel knows which of them live."""
-        return [WorkerRow(*row) for row in self._all("list_live_workers")]
+        return [WorkerRow(*row) for row in self._shown("list_live_workers")]
 
     def payload(self, stored: str | int | None, check: int | None = None) -> bytes:
         """Return a payload column's bytes, out of its blob if it has one.

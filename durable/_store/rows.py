@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 import msgspec
 
+from durable.errors import StoreError
 from durable.payloads import decode_document
 
 __all__ = [
@@ -28,9 +29,15 @@ __all__ = [
     "StepRow",
     "ValueRow",
     "WorkerRow",
+    "checked_secret",
+    "is_secret",
     "new_run",
     "row_of",
 ]
+
+SECRET_BYTES_MIN = 16
+WORKER_MAX = 2**61
+"""The last number of a worker: it is a place in the lock file, which has others behind it."""
 
 OPEN_STATES = ("ready", "parked", "paused", "blocked")
 """The stored states of runs that have not ended."""
@@ -404,3 +411,23 @@ def row_of(pk: int, values: tuple[Any, ...]) -> RunRow:
         headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
         clock_us, None, None, None, None, *family,
     )  # fmt: skip
+
+
+def is_secret(row: Sequence[Any] | None) -> bool:
+    """Say whether a row of ``durable_meta`` holds what tokens can be keyed with."""
+    return row is not None and isinstance(row[0], bytes) and len(row[0]) >= SECRET_BYTES_MIN
+
+
+def checked_secret(row: Sequence[Any] | None) -> bytes:
+    """Return what the file's tokens are keyed with.
+
+    Raises:
+        StoreError: It is not there, or was changed by hand.
+    """
+    if row is None or not is_secret(row):
+        raise StoreError(
+            "the secret that tokens are keyed with is missing in the file, or was changed by hand; "
+            "opening the file for writing makes a new one"
+        )
+    secret: bytes = row[0]
+    return secret

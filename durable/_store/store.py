@@ -12,7 +12,9 @@ from durable._clock import SystemClock
 from durable._store.connection import connect, real_path
 from durable._store.file_guard import Identity
 from durable._store.locks import lock_file
+from durable._store.mending import mend
 from durable._store.migrate import migrate
+from durable._store.ownership import refuse_shared
 from durable._store.reader import Reader
 from durable._store.rows import LOST_ALONE, WorkerRow
 from durable._store.wal import Synced
@@ -39,6 +41,7 @@ class Store:
         create: Whether it is made if it does not exist.
         after: Of the store before, if a commit or a checkpoint of it had an unknown outcome: how
             much of the log is on the disk. The log is emptied before anything is committed.
+        allow_shared: Whether others may own it, or write to it.
 
     Raises:
         StoreError: What is wrong with the file.
@@ -53,8 +56,10 @@ class Store:
         on_foreign_commit: Callable[[], None],
         create: bool = True,
         after: Synced | None = None,
+        allow_shared: bool = False,
     ) -> None:
         self.path = real_path(path)
+        refuse_shared(self.path, allow_shared=allow_shared)
         self.locks = lock_file(self.path)
         with contextlib.ExitStack() as undo:
             if self.locks.exists():
@@ -64,6 +69,8 @@ class Store:
             connection = connect(self.path, create=create)
             try:
                 migrate(connection, self.path)
+                if after is None:  # Else nothing is committed before the log was emptied.
+                    mend(connection, self.path)
             finally:
                 connection.is_accepted = False  # Its log is the writer's, which comes next.
                 connection.close()
@@ -76,9 +83,13 @@ class Store:
                 self.writer.log.empty(EMPTY_WAIT_S, after)
             self.reader = Reader(self.path)
             undo.callback(self.reader.close)
+            # It is remembered: an activity's thread asks for it, and must not read.
+            self.reader.secret()
             missing = find_missing(self.reader, record, self.locks.is_held, had_log=had_log)
             if missing:
                 self._tell_missing(missing)
+            # Somebody may have made one of them meanwhile.
+            refuse_shared(self.path, allow_shared=allow_shared)
             undo.pop_all()
 
     @property

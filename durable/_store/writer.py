@@ -558,18 +558,37 @@ class Writer:
                 self._fail(batch, error)
                 return
             except _PASSING as error:
+                if isinstance(error, apsw.FullError) and (used_up := self._used_up()):
+                    self._refuse_alone(batch, used_up, forever=forever)
+                    return
                 if not self._waits_for_better(batch, error, wait_s, forever=forever):
                     return
                 wait_s = min(2 * wait_s, RETRY_S_MAX)
             except Exception as error:  # noqa: BLE001  whatever it is, the thread goes on
-                if len(batch) == 1:
-                    self._refuse(batch[0], error)
-                    return
-                for change in batch:  # Only the change that is wrong may fail.
-                    self._commit([change], forever=forever)
+                self._refuse_alone(batch, error, forever=forever)
                 return
             else:
                 return
+
+    def _refuse_alone(self, batch: list[Change], error: Exception, *, forever: bool) -> None:
+        """Refuse the change that is wrong, and no other of its batch."""
+        if len(batch) == 1:
+            self._refuse(batch[0], error)
+            return
+        for change in batch:
+            self._commit([change], forever=forever)
+
+    def _used_up(self) -> StoreError | None:
+        """Return what is wrong if SQLite has no more numbers for rows, and calls that full."""
+        found = self._transaction.all("find_used_up")
+        if not found:
+            return None
+        ((table,),) = found
+        return StoreError(
+            f"{self._path}: {table} has no more numbers for rows: the last one was given by hand. "
+            f"Restore a backup; or, with every process stopped, give the rows of {table} small "
+            "numbers, and remove its row from sqlite_sequence"
+        )
 
     def _waits_for_better(
         self, batch: list[Change], error: apsw.Error, wait_s: float, *, forever: bool

@@ -3,6 +3,7 @@
 from durable.client._blocking import BlockingClient, BlockingRun
 from durable.client._bulk import Job
 from durable.client._client import Client
+from durable.client._new_file import import_into_new
 from durable.client._run import HistoryEvent, Item, Run
 from durable.client._starts import conflict, new_start
 
@@ -15,5 +16,6 @@ __all__ = [
     "Job",
     "Run",
     "conflict",
+    "import_into_new",
     "new_start",
 ]

@@ -18,9 +18,9 @@ from durable.client._repair import (
     step_named,
     steps_named,
 )
-from durable.definitions import NAME_CHARACTERS_MAX
 from durable.errors import UsageError
 from durable.filters import narrowed
+from durable.names import NAME_CHARACTERS_MAX
 from durable.payloads import check_size, encode_document
 from durable.policies import Duration, duration_us
 

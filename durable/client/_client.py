@@ -71,13 +71,22 @@ class Client(Bulk, Keeping):
     Args:
         path: The file.
         create: Whether it is made, readable by its owner only, if it does not exist.
+        allow_shared: Whether the file, or one beside it, may belong to another user, or be written
+            to by its group or by everybody; else that is refused.
 
     Use it as an async context manager.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, create: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = False,
+        allow_shared: bool = False,
+    ) -> None:
         self._path = os.fspath(path)
         self._creates = create
+        self._allow_shared = allow_shared
         self._clock: Clock = SystemClock()
         self._opened: Store | None = None
         self._payload_bytes_max = Limits().payload_bytes_max
@@ -97,6 +106,7 @@ class Client(Bulk, Keeping):
             on_foreign_commit=_ignore,
             create=create,
             after=after,
+            allow_shared=self._allow_shared,
         )
 
     async def __aexit__(self, *_: object) -> None:

@@ -131,7 +131,7 @@ class Keeping:
             StoreError: It cannot be read, or nothing be written.
         """
         client = cast("Client", self)
-        await self._look(lambda _: look_into(source))
+        await self._look(lambda _: look_into(source))  # What is refused here was written nowhere.
         path = client._store.path
         made: ImportView = await client._commit(importing(source, rename, path, client._by(reason)))
         return made

@@ -11,6 +11,7 @@ from durable.filters import CLOSED, OPEN, STATUSES
 from durable.inspection._compare import ComparisonView, StepDifference
 from durable.inspection._groups import LIST_LIMIT_MAX
 from durable.inspection._log import EventLog, EventsOfMany
+from durable.inspection._looks import check_report_target
 from durable.inspection._stats import DurationView, HourView, StatsView
 from durable.inspection._texts import duration
 from durable.inspection._viewer import SORTS, Viewer, view
@@ -89,6 +90,7 @@ __all__ = [
     "ValueView",
     "Viewer",
     "WorkerView",
+    "check_report_target",
     "duration",
     "look_into",
     "view",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Literal
 
-from durable._store.asking import TableView, ask
+from durable._store.asking import TIMEOUT_S, TableView, ask
 from durable._store.backup import back_up, back_up_into
+from durable._store.connection import real_path
+from durable._store.ownership import refuse_target
 from durable._store.portable import ExportView, Portion, Redactor, export
 from durable.errors import FilterError, RunNotFound
 from durable.filters import mentions, parse
@@ -16,6 +18,7 @@ from durable.inspection._family import Family, root_of
 from durable.inspection._log import EventLog
 from durable.inspection._stats import StatsView, stats_of
 from durable.inspection._texts import check_limit, time_of
+from durable.policies import Duration, duration_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,11 +36,23 @@ if TYPE_CHECKING:
         RunSummary,
         WorkerView,
     )
-    from durable.policies import Duration
 
-__all__ = ["EVENTS_LIMIT_MAX", "Looks"]
+__all__ = ["EVENTS_LIMIT_MAX", "Looks", "check_report_target"]
 
 EVENTS_LIMIT_MAX = 1_000
+
+
+def check_report_target(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Refuse to write a report over a file, or over what is beside one.
+
+    Args:
+        path: The file that is reported of.
+        target: Where the report goes; what is there is replaced.
+
+    Raises:
+        UsageError: It is the file, its log, its lock file, or such a name of another file.
+    """
+    refuse_target(real_path(path), os.path.realpath(target), overwrite=True)
 
 
 class Looks:
@@ -262,7 +277,7 @@ class Looks:
                 raise
         return None
 
-    def sql(self, text: str, *, limit: int = 1_000) -> TableView:
+    def sql(self, text: str, *, limit: int = 1_000, timeout: Duration | None = None) -> TableView:
         """Run one SQL statement that reads a view or a table of the file.
 
         The views ``durable_runs``, ``durable_steps`` and ``durable_events`` are documented.
@@ -272,9 +287,12 @@ class Looks:
         Args:
             text: The statement; it is compiled by a connection that cannot write.
             limit: At most so many rows, 1 to 1,000,000.
+            timeout: How long it may take; 30 seconds by default.
 
         Raises:
-            UsageError: It is no statement, more than one, wrong, or does more than read.
+            UsageError: It is no statement, more than one, wrong, does more than read, or takes
+                too long.
             StoreError: The file cannot be read.
         """
-        return ask(self._reader.path, text, limit)
+        seconds = TIMEOUT_S if timeout is None else duration_us(timeout, "timeout") / 1e6
+        return ask(self._reader.path, text, limit, seconds)

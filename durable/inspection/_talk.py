@@ -92,12 +92,15 @@ class Talk:
         found += [(one.step, one.name) for one in pending if one.status == "later"]
         if not found:
             return []
+        return [PromiseView(name=name, step=step, token=self._token(step)) for step, name in found]
+
+    def _token(self, step: str) -> str:
         from durable._store.messages import make_token  # It brings the writer along.
 
-        return [
-            PromiseView(name=name, step=step, token=make_token(row.id, row.salt, step))
-            for step, name in found
-        ]
+        try:
+            return make_token(self._reader.secret(), self._row.id, self._row.salt, step)
+        except DurableError:  # The secret was changed by hand: nobody can answer it.
+            return ""
 
     def dead_letters(self) -> Sequence[DeadLetter]:
         """Return the messages nobody could receive, oldest first."""

@@ -36,12 +36,16 @@ from durable.payloads._sizes import (
     decompress,
     seems_large,
 )
+from durable.payloads._tokens import HIDDEN_PROOF, PROOF_CHARACTERS, TOKEN_MARK, without_proofs
 
 __all__ = [
+    "HIDDEN_PROOF",
     "INLINE_BYTES_MAX",
     "LARGE_MEMBERS",
     "PAYLOAD_BYTES_LIMIT",
     "PAYLOAD_BYTES_MAX",
+    "PROOF_CHARACTERS",
+    "TOKEN_MARK",
     "ArgumentsCodec",
     "Codec",
     "DurablePayloadWarning",
@@ -62,4 +66,5 @@ __all__ = [
     "schema_of",
     "schemas_of",
     "seems_large",
+    "without_proofs",
 ]

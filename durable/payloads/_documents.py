@@ -47,7 +47,8 @@ def decode_document(data: bytes | str, type: Any = Any) -> Any:
     """Return what a JSON text holds, by its type if one is given.
 
     Raises:
-        msgspec.DecodeError: It is no JSON, or of another type (`msgspec.ValidationError`).
+        msgspec.DecodeError: It is no JSON, nested too deep, or of another type
+            (`msgspec.ValidationError`).
         UnicodeDecodeError: It is no UTF-8.
     """
     try:
@@ -58,11 +59,28 @@ def decode_document(data: bytes | str, type: Any = Any) -> Any:
         if (parsed := parse_non_finite(data)) is None:
             raise
         return msgspec.convert(_with_raws(parsed[0], type), type, str_keys=True)
+    except RecursionError:
+        raise _too_deep() from None
 
 
 def document_decoder(type: Any) -> Callable[[bytes], Any]:
-    """Return the fastest way to read many texts of one type; they have no NaN, no infinities."""
-    return msgspec.json.Decoder(type).decode
+    """Return the fastest way to read many texts of one type; they have no NaN, no infinities.
+
+    It raises as `decode_document` does.
+    """
+    decode = msgspec.json.Decoder(type).decode
+
+    def decoded(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except RecursionError:
+            raise _too_deep() from None
+
+    return decoded
+
+
+def _too_deep() -> msgspec.DecodeError:
+    return msgspec.DecodeError("it is nested too deep")
 
 
 def schema_of(hint: Any) -> dict[str, Any]:

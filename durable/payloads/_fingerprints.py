@@ -10,12 +10,19 @@ from typing import Any
 
 from durable.payloads._json import NON_FINITE, as_builtins, encode_sorted
 from durable.payloads._members import SCALARS, field_names, is_model, members_of
+from durable.payloads._tokens import TOKEN_MARK, without_proofs
 
+_TOKEN_MARK = TOKEN_MARK.encode()
 _SORTABLE = (frozenset({str}), frozenset({int}), frozenset({bytes}))
 
 
 def fingerprint(data: bytes) -> int:
-    """Return a signed 64-bit number (an SQLite integer) that stands for the data."""
+    """Return a signed 64-bit number (an SQLite integer) that stands for the data.
+
+    The proofs of tokens do not count: those of another file are others.
+    """
+    if _TOKEN_MARK in data:  # Here, and not in there: this is asked once for each step.
+        data = without_proofs(data)
     digest = hashlib.blake2b(data, digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 

@@ -40,6 +40,8 @@ def decompress(data: bytes, size_max: int) -> bytes:
         PayloadTooLarge: It is larger than ``size_max``.
         PayloadError: The data are damaged.
     """
+    if not 0 <= size_max <= PAYLOAD_BYTES_LIMIT:
+        raise PayloadError(f"the compressed payload is damaged: it cannot have {size_max} bytes")
     machine = zlib.decompressobj()
     try:
         # One byte over the limit tells "too large" from "exactly as large".

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 from anyio import to_thread
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from durable import errors
@@ -24,7 +24,7 @@ from durable._clock import steady_s
 from durable.client import Client
 from durable.engine import Engine
 from durable.inspection import Viewer, view
-from durable.payloads import decode_document, encode_for_browsers
+from durable.payloads import decode_document, encode_for_browsers, without_proofs
 from durable.web import _acts
 from durable.web._assets import assets
 from durable.web._guard import BODY_BYTES_MAX, HEADERS, Guard, Refused
@@ -181,6 +181,8 @@ class _Site:
             return _asset(request, places)
         except Refused as refused:
             return _problem(refused.status, refused.code, refused.detail)
+        except ClientDisconnect:  # In the middle of its body: nobody is there to be answered.
+            return _problem(400, "cut_off", "the body was cut off")
         except Exception as error:  # noqa: BLE001  each has its problem
             return _problem_of(error)
 
@@ -197,7 +199,9 @@ class _Site:
         values = {**dict(request.query_params), **found}
         if look.is_slow:
             asked = partial(Asked, values=values, engine=self._engine, is_read_only=self._read_only)
-            body = await self._looked_aside(lambda viewer: _encoded(look.function(asked(viewer))))
+            body = await self._looked_aside(
+                lambda viewer: self._told(_encoded(look.function(asked(viewer))))
+            )
             return Response(body, media_type="application/json")
         seen = request.headers.get("if-none-match", "")
         of = _digest(f"{'/'.join(places)}?{request.url.query}")
@@ -208,13 +212,17 @@ class _Site:
             if seen == tag:
                 return tag, None
             asked = Asked(viewer, values, self._engine, self._read_only)
-            return tag, _encoded(look.function(asked))
+            return tag, self._told(_encoded(look.function(asked)))
 
         tag, body_or_none = await self._looked(inside)
         headers = {"etag": tag, "cache-control": "private, no-cache"}
         if body_or_none is None:
             return Response(status_code=304, headers=headers)
         return Response(body_or_none, media_type="application/json", headers=headers)
+
+    def _told(self, body: bytes) -> bytes:
+        """Return what is told: to who may only look, nothing that opens anything."""
+        return without_proofs(body) if self._read_only else body
 
     async def _looked(self, look: Callable[[Viewer], T]) -> T:
         """Look on a thread: whoever mounted us goes on meanwhile."""

@@ -16,6 +16,7 @@ import durable
 from durable.inspection import look_into
 from tests.cli import parcels
 from tests.cli.conftest import Command, copy_of
+from tests.store.exports import header, run_line, write
 
 OWN = {
     "event": "seq, kind, step, name, fingerprint, @arguments, @result, checksum, at_us, took_us",
@@ -332,9 +333,9 @@ def test_the_outcome_as_json(durable_: Command, shop_file: Path) -> None:
     [
         (["nope"], 3, "no run 'nope'"),
         (["status:nope"], 2, "nope"),
-        (["nap", "-o", "shop.db"], 2, "is the file the runs are in"),
-        (["nap", "-o", "shop.db", "--force"], 2, "is the file the runs are in"),
-        (["nap", "-o", "shop.db-wal"], 2, "is the file the runs are in"),
+        (["nap", "-o", "shop.db"], 2, "is the file itself, or one that belongs to it"),
+        (["nap", "-o", "shop.db", "--force"], 2, "is the file itself, or one that belongs to it"),
+        (["nap", "-o", "shop.db-wal"], 2, "is the file itself, or one that belongs to it"),
         (["nap", "-o", "there"], 2, "exists already"),
         (["nap", "-o", "none/x"], 1, "does not exist"),
         (["nap", "-o", "."], 1, "is a directory"),
@@ -425,7 +426,7 @@ def test_a_prefix_that_makes_no_id(prefix: str, durable_: Command, shop_file: Pa
 
     done = durable_("import", "one", "-d", "here.db", "--rename", prefix)
 
-    assert (done.code, done.out, statuses(Path("here.db"))) == (2, "", {})
+    assert (done.code, done.out, Path("here.db").exists()) == (2, "", False)
 
 
 @pytest.mark.parametrize("name", ["none", "pipe", "text", "app.db", "cut"])
@@ -510,3 +511,16 @@ def test_of_a_run_without_any_text_the_shape_stays(durable_: Command, parcels_fi
     assert "Declined: <redacted>" in shown.out
     assert "in charge" in shown.out
     assert "redacted True" in shown.out
+
+
+def test_a_refused_import_makes_no_file(durable_: Command, tmp_path: Path) -> None:
+    late = run_line(checksum=5)
+    for name, rows in {"early": [run_line(workflow="\x1b")], "late": [late]}.items():
+        write(tmp_path / name, header(1), *rows)
+        before = {one.name for one in tmp_path.iterdir()}
+
+        done = durable_("import", str(tmp_path / name), "-d", "i.db")
+
+        assert (done.code, done.out) == (1, "")
+        assert done.err.count("\n") == 1
+        assert {one.name for one in tmp_path.iterdir()} == before

@@ -38,6 +38,7 @@ def test_rows_into_a_pipe_are_tab_separated(durable_: Command, shop_file: Path) 
         "durable_events",
         "durable_run",
         "durable_event",
+        "durable_meta",
         "sqlite_schema",
     ],
 )
@@ -244,3 +245,55 @@ def test_ctrl_c_interrupts_a_long_statement(shop_file: Path) -> None:
     _, err = process.communicate(timeout=20)
 
     assert (process.returncode, err.strip()) == (130, b"")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT * FROM durable_meta", "SELECT VALUE FROM Durable_Meta WHERE name = 'secret'",
+        "SELECT hex(m.value) FROM durable_meta AS m",
+        "SELECT name FROM durable_meta ORDER BY value",
+        "SELECT 1 WHERE EXISTS (SELECT 1 FROM durable_meta WHERE value > x'80')",
+        "WITH m(a, b) AS (SELECT * FROM durable_meta) SELECT b FROM m",
+        "SELECT * FROM durable_runs JOIN durable_meta", "SELECT * FROM shown",
+    ],
+)  # fmt: skip
+def test_what_tokens_are_keyed_with_is_not_read(
+    text: str, durable_: Command, shop_file: Path
+) -> None:
+    planted = apsw.Connection(str(shop_file))
+    secret: bytes = planted.execute("SELECT value FROM durable_meta WHERE name = 'secret'").get
+    planted.execute("CREATE VIEW shown AS SELECT hex(value) AS it FROM durable_meta")
+    planted.close()
+
+    done = durable_("-d", shop_file, "sql", text)
+
+    assert "what the tokens of promises are keyed with" in done.err
+    assert (done.code, done.out) == (2, "")
+    assert secret.hex() not in done.err.lower()
+
+
+def test_the_names_in_it_are_read(durable_: Command, shop_file: Path) -> None:
+    done = durable_("-d", shop_file, "sql", "SELECT name FROM durable_meta ORDER BY name")
+
+    assert done == Done(0, "generation\nlogs\nsecret\n", "")
+
+
+ENDLESS = (
+    "CREATE VIEW endless AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+    " SELECT {} FROM n WHERE x < 0"
+)
+
+
+@pytest.mark.parametrize("planted", [ENDLESS.format("COUNT(*)"), ENDLESS.format("x")])
+def test_a_planted_view_without_end_is_given_up(
+    planted: str, durable_: Command, shop_file: Path
+) -> None:
+    made = apsw.Connection(str(shop_file))
+    made.execute(planted)
+    made.close()
+
+    done = durable_("-d", shop_file, "sql", "SELECT * FROM endless", "--timeout", "0.2")
+
+    assert (done.code, done.out) == (2, "")
+    assert "took longer than 0.2 s and was given up; a longer time can be given" in done.err

@@ -308,6 +308,78 @@ def test_bases_that_are_activity_errors_already_are_not_mixed_twice() -> None:
     assert type(back).__bases__ == (StartToCloseTimeout,)
 
 
+told: list[str] = []
+
+
+class Metaclass(type):
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
+        told.append(f"made {name}")
+        return super().__new__(cls, name, bases, namespace)
+
+    def __getattribute__(cls, name: str) -> Any:
+        told.append(f"asked for {name}")
+        return super().__getattribute__(name)
+
+    def mro(cls) -> list[type]:
+        told.append("ordered")
+        return super().mro()
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        told.append("called")
+        return super().__call__(*args, **kwargs)
+
+
+class Registry(LookupError):
+    def __init_subclass__(cls) -> None:
+        told.append(f"subclassed by {cls.__name__}")
+
+
+class Registered(Registry, KeyError):
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    def __str__(self) -> str:
+        return self._said
+
+
+class Abstract(OSError, metaclass=Metaclass):
+    pass
+
+
+class Above(Abstract):
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    def __str__(self) -> str:
+        return self._said
+
+
+@pytest.mark.parametrize(
+    ("record", "caught"),
+    [
+        ({"mro": ["gone:Sub", f"{__name__}:Registry", "builtins:LookupError"]}, LookupError),
+        ({"mro": ["gone:Sub", f"{__name__}:Registered", "builtins:KeyError"]}, KeyError),
+        ({"mro": ["gone:Sub", f"{__name__}:Abstract", "builtins:OSError"]}, OSError),
+        ({"mro": ["gone:Sub", f"{__name__}:Above", f"{__name__}:Registry"]}, ActivityError),
+        ({"mro": [f"{__name__}:Registered"], "is_partial": True}, Registered),
+        ({"mro": [f"{__name__}:Above"], "is_partial": True}, Above),
+        ({"mro": [f"{__name__}:Abstract"], "message": "x", "is_partial": True}, Abstract),
+        ({"mro": [f"{__name__}:Abstract"], "attributes": {"code": 5}}, Abstract),
+    ],
+)
+def test_no_class_is_told_that_a_file_made_another_of_it(
+    record: dict[str, Any], caught: type[BaseException]
+) -> None:
+    told.clear()
+
+    back = rebuild_exception({"args": [], "message": "late", **record})
+    heard = list(told)
+
+    assert heard == []
+    assert isinstance(back, caught)
+    assert isinstance(back, ActivityError) is ("gone:Sub" in record["mro"])
+
+
 def test_a_missing_plain_exception_is_a_named_activity_error() -> None:
     record = unloaded(Refused(7, reason="full"))
 

@@ -8,8 +8,8 @@ import pytest
 
 import durable
 from durable import Client, Engine, activity, workflow
-from durable.definitions import ATTRIBUTE_CHARACTERS_MAX, LABEL_CHARACTERS_MAX, LABELS_MAX
 from durable.errors import UsageError
+from durable.names import ATTRIBUTE_CHARACTERS_MAX, LABEL_CHARACTERS_MAX, LABELS_MAX
 
 
 @activity

@@ -164,6 +164,7 @@ async def test_an_engine_that_begins_again_does_not_go_on_in_a_copy(tmp_path):
 
         worker.commit_failed(durable.CommitUnknown("an error of the disk"))
         (tmp_path / "copy.db").rename(path)
+        path.with_name("app.db-wal").unlink()
 
         with pytest.raises(durable.FileMoved, match="was replaced by another file"):
             await worker.reopening.failed

@@ -258,7 +258,7 @@ def test_a_sqlite_that_damages_files_is_refused():
     connection._refuse_old_sqlite(3_051_003)
 
 
-@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o200, 0o777])
 def test_all_files_are_for_their_owner_alone(tmp_path, make_store, mask):
     before = os.umask(mask)
     try:

@@ -20,6 +20,7 @@ from durable.errors import RunFailed
 from durable.web import api
 from durable.web._app import guarded_app
 from durable.web._guard import BODY_BYTES_MAX, HEADERS, URL_BYTES_MAX, Guard
+from tests.until import until
 from tests.web.browsing import browser, path
 
 go = Signal("go", bool)
@@ -265,6 +266,72 @@ async def test_a_reader_only_reads(served):
     assert looked.status_code == 200
     assert [one.json()["code"] for one in (acted, many)] == ["read_only"] * 2
     assert await (await engine.get("waits")).status() != "terminated"
+
+
+@workflow
+async def web_asks() -> bool:
+    approval = durable.promise("approval", bool)
+    shown.set(approval.token)
+    await web_mails(f"https://shop/answer?t={approval.token}")
+    return await approval
+
+
+shown = durable.Value("shown", str)
+
+
+@activity
+async def web_mails(text: str) -> str:
+    return text
+
+
+LOOKS_AT_A_RUN = ["", "/steps", "/events", "/values", "/family", "/payload?of=arguments&seq=1"]
+
+
+async def test_who_may_only_look_gets_no_token(tmp_path):
+    async with Engine(tmp_path / "app.db", functions=[web_asks]) as engine:
+        run = await engine.start(web_asks.options(id="asks"))
+
+        async def waits():
+            return (await run.details()).promises
+
+        ((promise,), _) = await until(waits), await until(lambda: _has_mailed(run))
+        proof = promise.token.rpartition(".")[2]
+        told = {}
+        for read_only in (False, True):
+            async with browser(durable.web.app(engine, read_only=read_only)) as web:
+                found = [await web.get(path("runs", f"asks{each}")) for each in LOOKS_AT_A_RUN]
+            told[read_only] = [proof in one.text for one in found]
+
+    assert sum(told[False]) >= 3
+    assert not any(told[True])
+
+
+async def _has_mailed(run):
+    return any(event.name == "web_mails" for event in await run.history())
+
+
+async def test_who_goes_in_the_middle_of_a_body_leaves_no_traceback(served):
+    engine, _ = served
+    parts = [
+        {"type": "http.request", "body": b'{"verb": ', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent = []
+
+    async def receive():
+        return parts.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": path("runs:bulk"), "root_path": "",
+        "raw_path": path("runs:bulk").encode(), "query_string": b"", "scheme": "http",
+        "headers": [(b"host", b"x"), (b"content-type", b"application/json")],
+    }  # fmt: skip
+    await durable.web.app(engine)(scope, receive, send)
+
+    assert sent[0]["status"] == 400
 
 
 async def test_it_is_mounted_under_any_prefix(served):

@@ -21,12 +21,14 @@ from durable._core.events import Kind
 from durable._store.backup import move_into_place
 from durable._store.connection import real_path
 from durable._store.filtering import Selection
+from durable._store.ownership import create_private, refuse_target
 from durable._store.portable import lines as form
 from durable._store.portable import passing
 from durable._store.portable.redaction import Redactor
+from durable._store.portable.tokens import without_tokens
 from durable._store.reader import Reader
 from durable._store.rows import RunRow, StepRow
-from durable.errors import FileCorrupt, PayloadError, RunNotFound, StoreError, UsageError
+from durable.errors import FileCorrupt, PayloadError, RunNotFound, StoreError
 from durable.payloads import checksum_of_two, decode_document
 
 __all__ = ["ExportView", "Portion", "export"]
@@ -109,7 +111,7 @@ def export(
     target = None
     if isinstance(dest, str | os.PathLike):
         target = Path(real_path(dest))
-        _refuse_target(Path(reader.path), target, overwrite=overwrite)
+        refuse_target(reader.path, str(target), overwrite=overwrite)
     with reader.snapshot():
         kept, skipped = _look_over(reader, portion(), redactor)
         numbers = {pk: number for number, pk in enumerate(kept, 1)}
@@ -126,7 +128,7 @@ def export(
             for pk in kept:
                 for line in _lines_of_run(reader, pk, numbers):
                     for one in (line,) if redactor is None else redactor.redacted(line):
-                        writer.write(one)
+                        writer.write(without_tokens(one))
             writer.close()
             return writer
 
@@ -145,21 +147,12 @@ def export(
 # -- the place -------------------------------------------------------------------------------------
 
 
-def _refuse_target(source: Path, target: Path, *, overwrite: bool) -> None:
-    ours = (source, *(Path(f"{source}{end}") for end in ("-wal", "-shm", "-lock")))
-    if target in ours or (target.exists() and target.samefile(source)):
-        raise UsageError(f"{target} is the file the runs are in; name another for the export")
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target} exists already; name another file, or let it be overwritten")
-
-
 def _write_file(
     target: Path, write: Callable[[passing.Sink], passing.LineWriter], *, overwrite: bool
 ) -> passing.LineWriter:
     partial = target.with_name(f".{target.name}.{new_salt():x}.partial")
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(partial, flags, 0o600), "wb") as file:
+        with os.fdopen(create_private(partial), "wb") as file:
             if target.suffix == ".gz":
                 with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
                     writer = write(packed)
@@ -256,9 +249,10 @@ def _lines_of_run(reader: Reader, pk: int, numbers: Numbers) -> Iterator[form.Li
         PayloadError: A row of it is missing or damaged.
         FileCorrupt: It holds text that is none, or SQLite finds a page damaged.
     """
-    row = reader.find_run(pk)
-    if row is None:
+    rows = reader.rows("get_run", pk=pk)  # Not for people: text that is none is damage here.
+    if not rows:
         raise RunNotFound("the run was deleted")
+    row = RunRow(*rows[0])
     yield _run_line(reader, row, numbers)
     for event in reader.events(pk):
         if event.kind not in _KINDS:

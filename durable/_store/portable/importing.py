@@ -22,6 +22,7 @@ from durable._store.requests import packed
 from durable._store.rows import shown_status
 from durable._store.writer import Transaction
 from durable.errors import FileCorrupt, IdConflict, UsageError
+from durable.names import NAME_CHARACTERS_MAX, is_run_id
 from durable.payloads import checksum, checksum_of_two, decode_document, encode_document
 
 __all__ = ["ImportView", "importing"]
@@ -29,8 +30,6 @@ __all__ = ["ImportView", "importing"]
 # What is kept of a run before it is written.
 ROWS_MAX = 250
 BYTES_MAX = 1024 * 1024
-# As of ids of runs that are started.
-RUN_ID_CHARACTERS_MAX = 200
 NAMES_TOLD_MAX = 5
 _ACTED = 10
 
@@ -198,8 +197,6 @@ class _Importer:
             self._check("its result", line.result_checksum, line.result)
         if line.is_open != (was in {"ready", "parked", "paused", "blocked"}):
             raise self._damaged(f"run {line.name} is {was}, and its end does not fit that")
-        self._decode("labels", line.labels, list[tuple[str, str | bool | int | float]])
-        self._decode("headers", line.headers, dict[str, str])
         said: dict[str, Any] = {"file": self._file, "exported": self._header.written}
         if self._header.redacted:
             said["redacted"] = True
@@ -235,14 +232,15 @@ class _Importer:
         return "paused", encode_document({"kind": "paused", "message": message}).decode()
 
     def _refuse_id(self, line: form.RunLine) -> None:
-        is_id = 1 <= len(line.id) <= RUN_ID_CHARACTERS_MAX and line.id.isprintable()
-        if not is_id or "#" in line.id or line.id in {".", ".."}:
+        if not is_run_id(line.id):  # With its prefix: it may be too long.
             raise UsageError(
-                f"{line.id!r} cannot be the id of a run: it has 1 to {RUN_ID_CHARACTERS_MAX} "
+                f"{line.id!r} cannot be the id of a run: it has 1 to {NAME_CHARACTERS_MAX} "
                 "printable characters and no '#', and is no '.' or '..'; nothing was imported"
             )
         found = self._transaction.one("find_newest", id=line.id)
-        if found is not None and (found[0] <= self._base or found[2] == line.ordinal):
+        if found is not None and found[0] > self._base and found[2] == line.ordinal:
+            raise self._damaged(f"run {line.name} is in it twice")
+        if found is not None and found[0] <= self._base:
             raise IdConflict(
                 f"run {line.id} is in {self._path} already; nothing was imported. To import under "
                 "other ids: --rename PREFIX"
@@ -297,12 +295,6 @@ class _Importer:
     def _check(self, what: str, check: int | None, *payloads: str) -> None:
         if checksum(*(one.encode() for one in payloads)) != check:
             raise self._damaged(f"{what} does not match its checksum")
-
-    def _decode(self, what: str, text: str | None, kind: Any) -> None:
-        try:
-            decode_document(text or "null", type=kind | None)
-        except msgspec.DecodeError as error:
-            raise self._damaged(f"its {what}: {error}") from error
 
     def _damaged(self, why: str) -> FileCorrupt:
         of = "" if self._run is None else f", in run {self._run.name}"

@@ -49,6 +49,6 @@ SELECT CAST(name AS BLOB), COUNT(*), SUM(kind = 1), SUM(kind = 2),
 -- :scan allowed (of the blobs their lengths; of the histories their ends, one look for each run)
 -- How much there is: runs, events, and blobs with their bytes. Numbers of events have no gaps.
 SELECT (SELECT COUNT(*) FROM durable_run AS run),
-       (SELECT COALESCE(SUM((SELECT MAX(seq) FROM durable_event AS event WHERE event.run = run.pk)), 0) FROM durable_run AS run),
+       (SELECT CAST(TOTAL((SELECT MAX(seq) FROM durable_event AS event WHERE event.run = run.pk)) AS INTEGER) FROM durable_run AS run),
        (SELECT COUNT(*) FROM durable_blob),
        (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM durable_blob)

@@ -96,3 +96,24 @@ SELECT COALESCE(blob.id, counted.id)
  WHERE COALESCE(blob.refs, 0) <> COALESCE(counted.refs, 0)
  ORDER BY 1
  LIMIT :limit
+
+-- :name find_used_up
+-- :scan allowed (five rows; asked when SQLite says that it is full)
+-- Tables whose numbers have come to their end: SQLite gives no more, and calls that a full disk. By hand
+-- alone: a billion rows a second would take three centuries.
+SELECT name
+  FROM (SELECT name, seq FROM sqlite_sequence
+         UNION ALL
+        SELECT 'durable_worker', MAX(id) FROM durable_worker
+         UNION ALL
+        SELECT 'durable_inbox', MAX(id) FROM durable_inbox
+         UNION ALL
+        SELECT 'durable_alert', MAX(id) FROM durable_alert
+         UNION ALL
+        SELECT 'durable_job', MAX(id) FROM durable_job
+         UNION ALL
+        SELECT 'durable_audit', MAX(id) FROM durable_audit) AS counted
+ WHERE seq >= 9223372036854775807
+   AND name GLOB 'durable_*'
+ ORDER BY name
+ LIMIT 1

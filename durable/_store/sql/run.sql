@@ -73,6 +73,7 @@ UPDATE durable_run
                           ELSE deadline_us END,
        started_us = COALESCE(started_us, :now_us), clock_us = COALESCE(clock_us, :now_us)
  WHERE pk = :pk AND worker_id IS NULL
+   AND closed_us IS NULL -- else the row was changed by hand, and its CHECK would refuse the others
    AND (state = 'ready' OR (state = 'parked' AND wake_at_us <= :now_us))
 RETURNING started_us
 

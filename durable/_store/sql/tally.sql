@@ -53,7 +53,7 @@ END
 -- :name count_by_state
 -- :scan allowed (a few rows for each workflow)
 -- Runs of which no newer ordinal exists, by stored state and by what the parked ones wait for.
-SELECT state, kind, SUM(runs)
+SELECT state, kind, CAST(TOTAL(runs) AS INTEGER)
   FROM durable_tally
  GROUP BY state, kind
  ORDER BY state, kind

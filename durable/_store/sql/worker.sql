@@ -37,3 +37,34 @@ SELECT id, pid, host, started_us, workflows
 -- Ended workers own nothing; the newest hundred are kept for `durable show`.
 DELETE FROM durable_worker
  WHERE state <> 'live' AND id < :before
+
+-- :name list_impossible_workers
+-- :scan allowed (a handful of rows)
+-- Rows of workers whose number was changed by hand: there is no such place in the lock file.
+SELECT id
+  FROM durable_worker
+ WHERE id NOT BETWEEN 1 AND :most
+ ORDER BY id
+ LIMIT 1
+
+-- :name delete_impossible_workers
+-- :scan allowed (a handful of rows)
+-- They own nothing that anybody could hold.
+DELETE FROM durable_worker
+ WHERE id NOT BETWEEN 1 AND :most
+
+-- :name find_impossible_sequence
+-- :scan allowed (five rows)
+-- Whether the next worker would get a number that there is no place for.
+SELECT seq
+  FROM sqlite_sequence
+ WHERE name = 'durable_worker'
+   AND seq NOT BETWEEN 0 AND :most
+
+-- :name reset_worker_sequence
+-- :scan allowed (five rows)
+-- :plan may turn (over a handful of rows)
+-- Numbers go on from the newest that is there.
+UPDATE sqlite_sequence
+   SET seq = (SELECT COALESCE(MAX(id), 0) FROM durable_worker WHERE id <= :most)
+ WHERE name = 'durable_worker'
