@@ -355,6 +355,10 @@ class BlockingClient:
     def remove_all(self) -> None:
         """See `Client.remove_all`; waits until it is done."""
 
+    @_job_of_client(Client.prune)
+    def prune(self) -> None:
+        """See `Client.prune`; waits until it is done."""
+
     @_job_of_client(Client.skip_all)
     def skip_all(self) -> None:
         """See `Client.skip_all`; waits until it is done."""

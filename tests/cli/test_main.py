@@ -106,8 +106,8 @@ def foreign(path: Path) -> None:
 
 def corrupt(path: Path) -> None:
     with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xde\xad\xbe\xef" * 4096)
+        file.seek(4096)  # The first page knows whose file it is.
+        file.write(b"\xde\xad\xbe\xef" * ((path.stat().st_size - 4096) // 4))
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
