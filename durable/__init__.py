@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from durable.errors import OwnershipLost as OwnershipLost
     from durable.errors import PayloadError as PayloadError
     from durable.errors import PayloadTooLarge as PayloadTooLarge
+    from durable.errors import ProcessDied as ProcessDied
     from durable.errors import PromiseRejected as PromiseRejected
     from durable.errors import QueryFailed as QueryFailed
     from durable.errors import ReadOnly as ReadOnly
@@ -147,7 +148,7 @@ _HOMES = {
         "DurableError FileCorrupt FileMoved FileTooNew FilterError ForkedEngine HeartbeatTimeout "
         "IdConflict LogLost "
         "NotADurableFile NotDurable NotInActivity NotInWorkflow OutcomeUnknown OwnershipLost "
-        "PayloadError PayloadTooLarge PromiseRejected QueryFailed ReadOnly RetryAfter "
+        "PayloadError PayloadTooLarge ProcessDied PromiseRejected QueryFailed ReadOnly RetryAfter "
         "RowRefused RunCancelled RunClosed RunFailed RunNotFound RunTerminated RunTimedOut "
         "SQLiteTooOld ScheduleToCloseTimeout ScheduleToStartTimeout StartToCloseTimeout "
         "StoreBusy StoreError TokenUnknown TooManyFailures UpdateAbandoned UpdateFailed "
@@ -205,6 +206,7 @@ __all__ = [
     "OwnershipLost",
     "PayloadError",
     "PayloadTooLarge",
+    "ProcessDied",
     "Promise",
     "PromiseRejected",
     "Query",

@@ -26,6 +26,7 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
+from durable import _isolation
 from durable._core import context
 from durable.errors import DefinitionError, NotInWorkflow, UsageError
 from durable.names import (
@@ -40,7 +41,7 @@ from durable.names import (
     is_run_id,
     is_tag,
 )
-from durable.policies import ActivityPolicy, Duration, Retry, duration_us
+from durable.policies import ActivityPolicy, Duration, Isolation, Retry, duration_us
 
 if TYPE_CHECKING:
     from durable._store.cursor import Cursor
@@ -132,7 +133,8 @@ class Activity(Generic[P, R]):
         name: The stored name.
         policy: Its retry policy and timeouts.
         fallback: Called with the same arguments once this one has failed for good.
-        is_async: Whether it runs on the engine's loop; a plain function runs in a thread.
+        is_async: Whether it is a coroutine function; those run on the engine's loop, plain ones
+            in a thread, unless they are isolated.
     """
 
     __slots__ = ("__dict__", "_codec", "fallback", "fn", "is_async", "name", "policy")
@@ -212,6 +214,8 @@ class Activity(Generic[P, R]):
         at_most_once: bool = UNSET,
         fallback: Activity[P, R] | None = UNSET,
         arguments: Literal["checked", "unchecked"] = UNSET,
+        isolation: Isolation | None = UNSET,
+        memory_limit: int | str | None = UNSET,
     ) -> Activity[P, R]:
         """Return the same activity with other settings; what is left out stays as it is.
 
@@ -226,6 +230,15 @@ class Activity(Generic[P, R]):
             fallback: An activity to call instead once this one failed for good.
             arguments: ``"unchecked"`` lets a replay pass when the arguments differ from the
                 recorded ones.
+            isolation: ``"process"`` runs it in a process of the engine's pool: on a processor of
+                its own, ended for certain by a timeout or a cancel, and a crash of it is a failed
+                attempt. The process imports the function by its module and name.
+            memory_limit: What its process may have, in bytes or as ``"2GiB"``: beyond it Python
+                raises `MemoryError`. Linux only.
+
+        Raises:
+            UsageError: A value is wrong.
+            DefinitionError: They contradict each other, or the function cannot be isolated.
         """
         changes: dict[str, Any] = {
             field: None if value is None else duration_us(value, field[:-3])
@@ -240,16 +253,14 @@ class Activity(Generic[P, R]):
         for field, value in changes.items():
             if value == 0:
                 raise UsageError(f"{field[:-3]} must be longer than 0; use None for no limit")
-        if retry is not UNSET:
-            if not isinstance(retry, Retry):
-                raise UsageError(f"retry= takes a durable.Retry, not {retry!r}")
-            changes["retry"] = retry
-        if at_most_once is not UNSET:
-            changes["at_most_once"] = at_most_once
-        if arguments is not UNSET:
-            if arguments not in {"checked", "unchecked"}:
-                raise UsageError(f'arguments= is "checked" or "unchecked", not {arguments!r}')
-            changes["arguments_checked"] = arguments == "checked"
+        checked: tuple[tuple[str, Any, Callable[[Any], object]], ...] = (
+            ("retry", retry, _checked_retry),
+            ("at_most_once", at_most_once, bool),
+            ("arguments_checked", arguments, _is_checked),
+            ("isolation", isolation, self._checked_isolation),
+            ("memory_bytes_max", memory_limit, _memory_bytes),
+        )
+        changes |= {field: check(value) for field, value, check in checked if value is not UNSET}
         made: Activity[P, R] = type(self)(
             self.fn,
             name=self.name if name is UNSET else name,
@@ -260,8 +271,37 @@ class Activity(Generic[P, R]):
             made._codec = self._codec
         return made
 
+    def _checked_isolation(self, isolation: Any) -> Isolation | None:
+        if isolation is None:
+            return None
+        if isolation != "process":
+            raise UsageError(f'isolation is "process" or None, not {isolation!r}')
+        if self.in_transaction:
+            raise DefinitionError(
+                f"{self.name} is a transaction: it runs in the very transaction that records it, "
+                "and so in the engine's process. Compute in an activity, and pass the result"
+            )
+        _isolation.check_findable(self.fn)
+        return "process"
+
     def __repr__(self) -> str:
         return f"<activity {self.name}>"
+
+
+def _checked_retry(retry: object) -> Retry:
+    if not isinstance(retry, Retry):
+        raise UsageError(f"retry= takes a durable.Retry, not {retry!r}")
+    return retry
+
+
+def _is_checked(arguments: object) -> bool:
+    if arguments not in {"checked", "unchecked"}:
+        raise UsageError(f'arguments= is "checked" or "unchecked", not {arguments!r}')
+    return arguments == "checked"
+
+
+def _memory_bytes(value: Any) -> int | None:
+    return None if value is None else _isolation.memory_bytes(value)
 
 
 class TransactionStep(Activity[P, R]):
@@ -645,13 +685,16 @@ def activity(
     at_most_once: bool = False,
     fallback: Activity[..., Any] | None = None,
     arguments: Literal["checked", "unchecked"] = "checked",
+    isolation: Isolation | None = None,
+    memory_limit: int | str | None = None,
 ) -> _ActivityDecorator: ...
 def activity(fn: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
     """Make a function an activity: the place for I/O, chance, time and heavy computing.
 
-    An ``async def`` runs on the engine's loop, a plain function in a thread. Both may run more than
-    once when a process dies before their end is recorded: see ``durable.attempt()`` for the key by
-    which an outside service can recognise a repeated call.
+    An ``async def`` runs on the engine's loop, a plain function in a thread; either of them in a
+    process of its own with ``isolation="process"``. All may run more than once when a process dies
+    before their end is recorded: see ``durable.attempt()`` for the key by which an outside service
+    can recognise a repeated call.
 
     Args:
         fn: The function, when used without parentheses.

@@ -31,6 +31,7 @@
     │   ├── Blocked                 code and history do not fit
     │   └── NotDurable              real I/O, threads or processes inside a workflow
     ├── ActivityError               what an activity raised, where its own class is not known
+    │   ├── ProcessDied             the process of an ``isolation="process"`` activity died
     │   ├── OutcomeUnknown          an at-most-once call that may or may not have happened
     │   └── ActivityTimeout         a time limit was reached (also a TimeoutError)
     │       ├── StartToCloseTimeout     one attempt took too long
@@ -85,6 +86,7 @@ __all__ = [
     "OwnershipLost",
     "PayloadError",
     "PayloadTooLarge",
+    "ProcessDied",
     "PromiseRejected",
     "QueryFailed",
     "ReadOnly",
@@ -283,6 +285,13 @@ class ActivityError(DurableError):
 
     Exceptions come back as their own class where this process knows it. Where it does not, the
     nearest known base class is mixed with this one, so ``except ActivityError`` catches it.
+    """
+
+
+class ProcessDied(ActivityError):
+    """The process of an activity with ``isolation="process"`` died before its end.
+
+    The message names the signal or the exit code. It is one failed attempt.
     """
 
 

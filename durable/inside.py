@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, overl
 from durable._core import context
 from durable.definitions import Activity
 from durable.definitions import activity as make_activity
-from durable.errors import NotInActivity, NotInWorkflow, UsageError
-from durable.policies import Duration, duration_us
+from durable.errors import DefinitionError, NotInActivity, NotInWorkflow, UsageError
+from durable.policies import Duration, Isolation, duration_us
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -206,19 +206,34 @@ def details(text: str) -> None:
 
 @overload
 def step(
-    fn: Callable[..., Coroutine[Any, Any, R]], *args: Any, name: str | None = None, **kwargs: Any
+    fn: Callable[..., Coroutine[Any, Any, R]],
+    *args: Any,
+    name: str | None = None,
+    isolation: Isolation | None = None,
+    **kwargs: Any,
 ) -> Awaitable[R]: ...
 @overload
 def step(
-    fn: Callable[..., R], *args: Any, name: str | None = None, **kwargs: Any
+    fn: Callable[..., R],
+    *args: Any,
+    name: str | None = None,
+    isolation: Isolation | None = None,
+    **kwargs: Any,
 ) -> Awaitable[R]: ...
-def step(fn: Any, *args: Any, name: str | None = None, **kwargs: Any) -> Any:
+def step(
+    fn: Any,
+    *args: Any,
+    name: str | None = None,
+    isolation: Isolation | None = None,
+    **kwargs: Any,
+) -> Any:
     """Run any plain callable as an activity with the default policy.
 
     Args:
         fn: A function; a lambda needs ``name=``.
         *args: Passed on, and stored.
         name: The stored name; the function's own by default.
+        isolation: ``"process"`` runs it in a process: see `Activity.options`.
         **kwargs: Passed on, and stored.
 
     Raises:
@@ -231,6 +246,13 @@ def step(fn: Any, *args: Any, name: str | None = None, **kwargs: Any) -> Any:
         if isinstance(fn, Activity)
         else make_activity(name=name)(_as_function(fn))
     )
+    if isolation is not None:
+        if not isinstance(fn, Activity) and not hasattr(fn, "__code__"):
+            raise DefinitionError(
+                f"{fn!r} is no function of a module, by which a process could find it; with "
+                'isolation="process", pass a function that calls it'
+            )
+        made = made.options(isolation=isolation)
     return made(*args, **kwargs)
 
 

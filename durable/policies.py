@@ -7,6 +7,7 @@ Source: temporal.io documentation, "Retry Policies"; jitter: AWS, "Exponential b
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -16,7 +17,7 @@ import attrs
 from durable.durations import RETRY_AFTER_S_MAX, Duration, is_negative, microseconds_of, shortened
 from durable.errors import DefinitionError, RetryAfter, UsageError
 
-__all__ = ["Duration", "Limits", "Retention", "Retry", "duration_us", "edited"]
+__all__ = ["Duration", "Isolation", "Limits", "Retention", "Retry", "duration_us", "edited"]
 
 
 def duration_us(value: Duration, what: str = "duration") -> int:
@@ -30,6 +31,9 @@ def duration_us(value: Duration, what: str = "duration") -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
 
+
+Isolation = Literal["process"]
+"""Where an activity runs, if not in the engine's own process."""
 
 # What a float holds: beyond it the second wait is the longest one anyhow.
 BACKOFF_MAX = 1e308
@@ -146,7 +150,11 @@ def _is_plain(policy: ActivityPolicy) -> bool:
         policy.schedule_to_start_us,
         policy.heartbeat_us,
     )
-    return not policy.at_most_once and all(limit is None for limit in limits)
+    return (
+        policy.isolation is None
+        and not policy.at_most_once
+        and all(limit is None for limit in limits)
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -160,14 +168,21 @@ class ActivityPolicy:
     heartbeat_us: int | None = None
     at_most_once: bool = False
     arguments_checked: bool = True
+    isolation: Isolation | None = None
+    memory_bytes_max: int | None = None
     is_plain: bool = attrs.field(init=False, default=attrs.Factory(_is_plain, takes_self=True))
-    """No limit and no intent: nothing to set up for an attempt."""
+    """No limit, no intent, no process: nothing to set up for an attempt."""
 
     def __attrs_post_init__(self) -> None:
         if self.at_most_once and self.retry.max_attempts not in {None, 1}:
             raise DefinitionError(
                 "at_most_once=True means one attempt; Retry(max_attempts="
                 f"{self.retry.max_attempts}) contradicts it"
+            )
+        if self.memory_bytes_max is not None and self.isolation is None:
+            raise DefinitionError(
+                'memory_limit is of a process: it needs isolation="process". A thread shares the '
+                "memory of the engine"
             )
 
 
@@ -194,6 +209,9 @@ def edited(policy: ActivityPolicy, changes: Mapping[str, Any]) -> ActivityPolicy
     retry = {name: changes[name] for name in _RETRY_EDITS if name in changes}
     limits = {name: changes[name] for name in _LIMIT_EDITS if name in changes}
     return attrs.evolve(policy, retry=attrs.evolve(policy.retry, **retry), **limits)
+
+
+_PROCESSORS = os.cpu_count() or 1
 
 
 @attrs.frozen(kw_only=True)
@@ -282,6 +300,8 @@ class Limits:
         payload_bytes_max: The largest single value, 1 byte to 953 MiB; 64 MiB by default.
         max_running_activities: Attempts in hand at once; more wait in order.
         threads_max: Threads for plain-function activities.
+        processes_max: Processes for activities with ``isolation="process"``; as many as there are
+            processors by default.
         warm_runs_max: Waiting runs kept in memory, at about 8 KB each and whatever their code
             holds; the others are a row, and are read and replayed when they go on.
         drain_callbacks_max: Callbacks of one drain without a new command.
@@ -294,6 +314,7 @@ class Limits:
     payload_bytes_max: int = 64 * 1024 * 1024
     max_running_activities: int = 1_000
     threads_max: int = 32
+    processes_max: int = _PROCESSORS
     warm_runs_max: int = 10_000
     drain_callbacks_max: int = 2_000
     stalled_drains_max: int = 1_000

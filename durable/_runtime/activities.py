@@ -46,6 +46,7 @@ from durable._store.rows import LOST_ALONE, StepRow
 from durable._store.writer import Change
 from durable.errors import (
     ActivityError,
+    DefinitionError,
     HeartbeatTimeout,
     OutcomeUnknown,
     PayloadError,
@@ -112,7 +113,7 @@ class Activities:
         self._payload_bytes_max = worker.limits.payload_bytes_max
         self._guard = threading.Lock()
         """Between the loop, which gives attempts up, and the threads on which bodies begin."""
-        self.places = Places(worker.limits.max_running_activities, worker.limits.threads_max)
+        self.places = Places(worker.limits)
         self._limits = TimeLimits(worker, self._time_out)
         self._execution = Execution(worker, loop, self)
         self._quarantine = Quarantine(worker, self)
@@ -342,9 +343,7 @@ class Activities:
     def _give_place_back(self, attempt: Attempt) -> None:
         attempt.task = None
         places = self.places
-        places.running -= 1
-        if attempt.on_thread:
-            places.on_threads -= 1
+        places.give_back(attempt)
         if places.waiting or places.backlog or self._quarantine.run is not None:
             self.fill_soon()
 
@@ -396,7 +395,9 @@ class Activities:
         try:
             if payload is not None:
                 self._succeeded(attempt, payload)
-            elif isinstance(error, PayloadError):
+            elif isinstance(error, PayloadError) or (
+                attempt.needs_process and isinstance(error, DefinitionError)
+            ):
                 rows = [self._attempt_row(attempt, error)]
                 self._end_failed(pending, error, rows, attempt)
             else:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from durable._core.context import AttemptInfo
     from durable._core.loop import Step
-    from durable._runtime.places import Line
+    from durable._runtime.isolation import Performance
+    from durable._runtime.places import Line, Pool
     from durable._runtime.runs import LiveRun
     from durable._runtime.timers import TimerHandle
     from durable.definitions import Activity
@@ -119,24 +120,24 @@ class Attempt:
         since_us: Since when it waits, or has its place.
         shown: The state that a row in the file shows of it, or None.
         last_beat_us: When it last gave a sign of life.
-        task: What performs an async body.
+        task: What performs an async or isolated body, and ends it when it is cancelled.
         line: The line in which it waits for a place, or waited.
         asks_later: Its code asked to be completed by its token; what it returns does not count.
         has_intent: The file says that it was about to begin.
-        on_thread: Its place is one with a thread.
+        pool: Whose thread or process comes with its place, or None.
     """
 
     state = AttemptState.WAITING
     number = 1
     started_us = 0
     last_beat_us = 0
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | Performance | None = None
     timers: list[TimerHandle] | None = None
     line: Line | None = None
     shown: AttemptState | None = None
     asks_later = False
     has_intent = False
-    on_thread = False
+    pool: Pool | None = None
     _items: dict[str, int] | None = None
     """By stream: how many items it has appended."""
     _info: AttemptInfo | None = None
@@ -159,10 +160,15 @@ class Attempt:
         return self.pending.activity
 
     @property
+    def needs_process(self) -> bool:
+        """Whether its body runs in a process of the pool."""
+        return self.pending.activity.policy.isolation is not None
+
+    @property
     def needs_thread(self) -> bool:
-        """Whether its body is a plain function's, and has a thread of its own."""
+        """Whether its body is a plain function's, and has a thread of this process."""
         activity = self.pending.activity
-        return not (activity.is_async or activity.in_transaction)
+        return not (activity.is_async or activity.in_transaction or self.needs_process)
 
     @property
     def is_current(self) -> bool:
@@ -202,6 +208,11 @@ class Attempt:
     def complete_later(self) -> str:
         """Let the step end by its token, whatever the code returns; return the token."""
         self.asks_later = True
+        return self.token
+
+    @property
+    def token(self) -> str:
+        """By which its step may be completed from outside."""
         row = self.run.row
         secret = self.run.worker.store.reader.secret()
         return make_token(secret, row.id, row.salt, self.step_id)

@@ -1,7 +1,8 @@
 """Execution: the bodies of attempts, on the loop, on threads and in the writer's transaction.
 
 An async activity runs on the engine's loop, in a task and a context of its own; a plain function
-runs in a thread; a ``@transaction`` in the very transaction that records its end.
+runs in a thread; either of them in a process with ``isolation="process"`` (see `Performance`); a
+``@transaction`` in the very transaction that records its end.
 
 Transactions: the rows of the user and the event of the step are one commit. From the moment the
 transaction is in the writer's hands until it has come back, its run takes no other event
@@ -27,6 +28,7 @@ from durable._core import context
 from durable._core.events import Event, Kind
 from durable._core.machines import ATTEMPT, AttemptState
 from durable._runtime.attempt_timeouts import too_slow
+from durable._runtime.isolation import Performance
 from durable._runtime.logs import about
 from durable._runtime.threads import Threads
 from durable._store import messages
@@ -74,6 +76,10 @@ class Execution:
             self.pass_turn(attempt)  # Given up while its intent was written down.
             return
         activity = attempt.activity
+        if attempt.needs_process:
+            attempt.task = performance = Performance(self._worker, self._activities, attempt)
+            self._worker.processes.run(performance.perform)
+            return
         if activity.is_async:
             self.begin_task(attempt)
             return

@@ -4,8 +4,11 @@ An attempt has one place from the moment it may begin until its body has ended, 
 function a thread as well. A plain function waits here, and not in the queue of a thread pool: until
 a thread is free nothing of it has begun, and giving it up costs nothing.
 
+An attempt with ``isolation="process"`` waits for a process of the pool in the same way.
+
 Who waits is served by priority (lower numbers first), then in the order of asking; plain functions
-stand in a line of their own, so that hung threads keep no async activity from beginning.
+and isolated ones stand in lines of their own, so that hung threads keep no async activity from
+beginning.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from durable._core.machines import AttemptState
 
 if TYPE_CHECKING:
     from durable._runtime.attempts import Attempt
+    from durable.policies import Limits
 
-__all__ = ["Line", "Places"]
+__all__ = ["Line", "Places", "Pool"]
 
 # A line is swept of those that were given up once they are more than half, and more than this.
 SWEEP_MIN = 64
@@ -59,59 +63,95 @@ class Line:
         return heapq.heappop(self._heap)[2]
 
 
-class Places:
-    """The places and threads of one worker.
-
-    Args:
-        limit: Attempts at once.
-        threads_limit: Of them, plain functions.
+class Pool:
+    """Threads or processes, of which an attempt has one with its place; and who waits for one.
 
     Attributes:
+        limit: How many there are at most.
+        limit_name: The limit's name, for people.
+        name: What they are called.
+        in_use: How many are in use.
+        line: Who waits.
+    """
+
+    def __init__(self, limit: int, limit_name: str, name: str) -> None:
+        self.limit = limit
+        self.limit_name = limit_name
+        self.name = name
+        self.in_use = 0
+        self.line = Line()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether none is free."""
+        return self.in_use >= self.limit
+
+
+class Places:
+    """The places, threads and processes of one worker.
+
+    Attributes:
+        limit: Attempts at once.
         running: Places in use.
-        on_threads: Threads in use.
-        waiting: Attempts that wait for a place or a thread.
+        threads: Of plain functions.
+        processes: Of isolated ones.
+        waiting: Attempts that wait for a place, a thread or a process.
         backlog: Free runs may wait in the file until there are places for their steps.
     """
 
-    def __init__(self, limit: int, threads_limit: int) -> None:
-        self.limit = limit
-        self.threads_limit = threads_limit
+    def __init__(self, limits: Limits) -> None:
+        self.limit = limits.max_running_activities
         self.running = 0
-        self.on_threads = 0
+        self.threads = Pool(limits.threads_max, "threads_max", "threads")
+        self.processes = Pool(limits.processes_max, "processes_max", "processes")
         self.waiting = 0
         self.backlog = False
         self._orders = 0
         self._line = Line()
-        self._thread_line = Line()
 
-    def _line_of(self, attempt: Attempt) -> Line:
-        return self._thread_line if attempt.needs_thread else self._line
+    def _pool_of(self, attempt: Attempt) -> Pool | None:
+        if attempt.needs_process:
+            return self.processes
+        return self.threads if attempt.needs_thread else None
 
     @property
     def free_threads(self) -> int:
         """How many plain functions could begin now."""
-        return min(self.threads_limit - self.on_threads, self.limit - self.running)
+        return min(self.threads.limit - self.threads.in_use, self.limit - self.running)
 
     def has_room(self, attempt: Attempt) -> bool:
         """Say whether an attempt may begin at once: a place is free, and nobody waits for it."""
         if self.running >= self.limit:
             return False
-        if attempt.needs_thread:
-            return self.on_threads < self.threads_limit and not len(self._thread_line)
+        pool = self._pool_of(attempt)
+        if pool is not None:
+            return not pool.is_full and not len(pool.line)
         return not len(self._line)
+
+    def has_free(self, attempt: Attempt) -> bool:
+        """Say whether what an attempt needs beside a place is free."""
+        pool = self._pool_of(attempt)
+        return pool is None or not pool.is_full
 
     def take(self, attempt: Attempt) -> None:
         """Give an attempt its place."""
         self.running += 1
-        if attempt.needs_thread:
-            attempt.on_thread = True
-            self.on_threads += 1
+        pool = attempt.pool = self._pool_of(attempt)
+        if pool is not None:
+            pool.in_use += 1
+
+    def give_back(self, attempt: Attempt) -> None:
+        """Take an attempt's place back."""
+        self.running -= 1
+        if attempt.pool is not None:
+            attempt.pool.in_use -= 1
 
     def wait(self, attempt: Attempt) -> None:
         """Let an attempt wait for its place."""
         self._orders += 1
         self.waiting += 1
-        attempt.line = self._line_of(attempt)
+        pool = self._pool_of(attempt)
+        attempt.line = self._line if pool is None else pool.line
         attempt.line.add(attempt, self._orders)
 
     def forget(self, attempt: Attempt) -> None:
@@ -124,19 +164,19 @@ class Places:
         """Take the next one that may begin now out of its line; None if none may."""
         if self.running >= self.limit:
             return None
-        first = self._line.first()
-        if self.on_threads < self.threads_limit:
-            other = self._thread_line.first()
+        line, first = self._line, self._line.first()
+        for pool in (self.threads, self.processes):
+            other = None if pool.is_full else pool.line.first()
             if other is not None and (first is None or other[:2] < first[:2]):
-                self.waiting -= 1
-                return self._thread_line.pop()
+                line, first = pool.line, other
         if first is None:
             return None
         self.waiting -= 1
-        return self._line.pop()
+        return line.pop()
 
     def what_holds_up(self, attempt: Attempt) -> str:
         """Return what all of an attempt's line wait for, for people."""
-        if attempt.needs_thread and self.running < self.limit:
-            return f"all {self.threads_limit} threads are in use (Limits.threads_max)"
+        pool = self._pool_of(attempt)
+        if pool is not None and self.running < self.limit:
+            return f"all {pool.limit} {pool.name} are in use (Limits.{pool.limit_name})"
         return f"all {self.limit} places are in use (Limits.max_running_activities)"

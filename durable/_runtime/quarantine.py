@@ -73,7 +73,7 @@ class Quarantine:
         attempts = self._suspects.pop(run, deque())
         places = self._activities.places
         while attempts and places.running < places.limit:
-            if attempts[0].needs_thread and places.free_threads < 1:
+            if not places.has_free(attempts[0]):
                 break
             attempt = attempts.popleft()
             if attempt.state is AttemptState.WAITING:

@@ -28,6 +28,7 @@ from durable._runtime.inbox import Inbox, may_end
 from durable._runtime.jobs import Jobs
 from durable._runtime.keeping import Keeper
 from durable._runtime.outside import Outside
+from durable._runtime.processes import Processes
 from durable._runtime.reopening import ENDS_THE_WRITER, Reopening
 from durable._runtime.runs import LOST_MAX, LiveRun, Rows
 from durable._runtime.switching import SwitchInterval
@@ -126,6 +127,7 @@ class Worker:
         self.after_event: Callable[[LiveRun], bool] | None = None
         """For tests: called after each committed event; True if the run was taken care of."""
         self.threads = Threads(limits.threads_max)
+        self.processes = Processes(limits)
         self._switching = SwitchInterval(limits.switch_interval_us)
         self._collecting = Collecting()
         self.reopening = Reopening(self, self._loop)
@@ -200,7 +202,7 @@ class Worker:
 
     async def close(self, grace_s: float) -> None:
         """Stop: nothing new begins, attempts get their grace time, what is left is done later."""
-        self._stopping = True
+        self._stopping = self.processes.is_stopping = True
         self.activities.stop(self.live.values())
         self.reopening.cancel()
         deadline = self._loop.time() + grace_s
@@ -217,6 +219,7 @@ class Worker:
         self.activities.leave_behind()
         self.end_waiters()
         self.threads.close()
+        self.processes.close()
 
     def stop_at_once(self) -> None:
         """End the grace time: what still runs is done again later."""
@@ -244,6 +247,7 @@ class Worker:
         self.activities.is_stopping = True
         self._close_now(orderly=False)
         self.end_waiters()
+        self.processes.close()
 
     def end_waiters(self, error: StoreError | None = None) -> None:
         """Tell all who wait for a run that the engine is closed, or why it cannot say."""
@@ -718,8 +722,14 @@ class Worker:
             self._loop.call_soon(self.look_idle)
         elif not self.activities.running:
             self._jump(self._progress)
-        elif not self.threads.busy and self.clock.jump(0):
+        elif not self._computes and self.clock.jump(0):
             self._loop.call_later(IDLE_S, self._jump, self._progress)
+
+    @property
+    def _computes(self) -> bool:
+        """Whether bodies run that do not just wait on the loop."""
+        places = self.activities.places  # A thread is busy for a moment longer than its body.
+        return bool(places.threads.in_use or places.processes.in_use)
 
     def _jump(self, progress: int) -> None:
         if self._stopping or self._in_flight or progress != self._progress:
@@ -728,7 +738,7 @@ class Worker:
             self._loop.call_soon(self.look_idle)
             return
         due_us = self.timers.next_due_us()
-        if due_us is not None and not self.threads.busy and self.clock.jump(due_us):
+        if due_us is not None and not self._computes and self.clock.jump(due_us):
             self._progress += 1
             self.timers.fire_due()
             self._loop.call_soon(self.look_idle)

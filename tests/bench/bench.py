@@ -25,6 +25,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent)]
 
 import apsw  # noqa: E402
+import cores  # noqa: E402
 import floor  # noqa: E402
 import million  # noqa: E402
 import pages  # noqa: E402
@@ -497,11 +498,16 @@ def bench_s():
     return talk.with_many_known(REPEATS, folder)
 
 
+def bench_t():
+    """Two CPU-bound activities at once on two cores: in processes, against threads."""
+    return cores.threads_against_processes(REPEATS, folder)
+
+
 BENCHES = {
     "a": bench_a, "b": bench_b, "c": bench_c, "d": bench_d, "e": bench_e, "f": bench_f,
     "g": bench_g, "h": bench_h, "i": bench_i, "j": bench_j, "k": bench_k, "l": bench_l,
     "m": bench_m, "n": bench_n, "o": bench_o, "p": bench_p, "q": bench_q, "r": bench_r,
-    "s": bench_s,
+    "s": bench_s, "t": bench_t,
 }  # fmt: skip
 
 

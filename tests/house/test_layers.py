@@ -17,7 +17,7 @@ LAYERS = [
     ["errors"],
     ["policies", "payloads"],
     ["filters"],
-    ["_core"],
+    ["_core", "_isolation"],
     ["_store"],
     ["children"],
     ["definitions"],

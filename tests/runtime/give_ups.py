@@ -385,11 +385,11 @@ class Play:
         on_threads = sum(body.kind in {"plain", "limited"} for body in bodies)
         if places.running != len(bodies):
             return f"{places.running} places are in use, and {len(bodies)} bodies run"
-        if places.on_threads != on_threads:
-            return f"{places.on_threads} threads are in use, and {on_threads} bodies are on one"
+        if places.threads.in_use != on_threads:
+            return f"{places.threads.in_use} threads are in use, and {on_threads} bodies are on one"
         if places.running < PLACES and len(places._line):
             return f"{len(places._line)} wait for a place, and {PLACES - places.running} are free"
-        if places.free_threads > 0 and len(places._thread_line):
+        if places.free_threads > 0 and len(places.threads.line):
             return "a plain function waits for a thread, and one is free"
         for run in self.now._running().live.values():
             for one in run.pending.values():

@@ -33,7 +33,7 @@ def places(engine):
 
 async def at_rest(engine):
     async with asyncio.timeout(10):
-        while places(engine).running or places(engine).on_threads or places(engine).waiting:
+        while places(engine).running or places(engine).threads.in_use or places(engine).waiting:
             await asyncio.sleep(0.001)
 
 

@@ -180,7 +180,7 @@ async def test_an_engine_performs_after_any_number_of_give_ups_as_before(tmp_pat
 
         worker = engine._running()
         places = worker.activities.places
-        await until(lambda: not (places.running or places.on_threads or places.waiting))
+        await until(lambda: not (places.running or places.threads.in_use or places.waiting))
         assert await performs(engine, "after") == before == (PLACES, THREADS)
         await until(lambda: not worker.live)
         assert threading.active_count() <= threads
