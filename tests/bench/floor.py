@@ -26,9 +26,7 @@ class Floor:
             "CREATE TABLE IF NOT EXISTS step (run INTEGER, seq INTEGER, result TEXT, "
             "PRIMARY KEY (run, seq)) WITHOUT ROWID"
         )
-        self.statements = {
-            n: "INSERT INTO durable_step VALUES " + ",".join(["(?,?,?)"] * n) for n in SIZES
-        }
+        self.statements = {n: "INSERT INTO step VALUES " + ",".join(["(?,?,?)"] * n) for n in SIZES}
         self.queue = queue.SimpleQueue()
         self.thread = threading.Thread(target=self.write, daemon=True)
         self.thread.start()
@@ -146,7 +144,7 @@ def sequential_commits(path, count, synchronous=2):
     started = time.perf_counter()
     for number in range(count):
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute("INSERT INTO durable_step VALUES (1, ?, 'x')", (number,))
+        connection.execute("INSERT INTO step VALUES (1, ?, 'x')", (number,))
         connection.execute("COMMIT")
     took = time.perf_counter() - started
     connection.close()
