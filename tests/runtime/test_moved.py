@@ -144,7 +144,7 @@ async def test_an_engine_whose_file_is_replaced_stops_for_good(tmp_path, by, not
             with pytest.raises(durable.FileMoved, match=str(path)):
                 await harness.start(adds_up.options(id="after"), 1)
         with pytest.raises(durable.FileMoved, match="was replaced by another file"):
-            await worker.reopening.failed
+            await asyncio.wait_for(worker.reopening.failed, 20)
 
         for ask in (harness.engine.list, sleeper.result, sleeper.cancel):
             with pytest.raises(durable.FileMoved, match="was replaced by another file"):
@@ -167,7 +167,7 @@ async def test_an_engine_that_begins_again_does_not_go_on_in_a_copy(tmp_path):
         path.with_name("app.db-wal").unlink()
 
         with pytest.raises(durable.FileMoved, match="was replaced by another file"):
-            await worker.reopening.failed
+            await asyncio.wait_for(worker.reopening.failed, 20)
         assert path.read_bytes() == content
 
 
