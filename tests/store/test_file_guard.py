@@ -1,5 +1,6 @@
 """Other SQLite libraries, and plain reads, in the process of an engine: nothing is lost."""
 
+import fcntl
 import sqlite3
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from durable._store.connection import connect
-from durable._store.file_guard import has_ofd_locks
+from durable._store.file_guard import flock, has_ofd_locks, kind_of
 
 pytestmark = pytest.mark.skipif(
     not has_ofd_locks(), reason="this platform has no open file description locks"
@@ -48,6 +49,20 @@ def read_the_index_plainly(path):
 @pytest.fixture
 def path(tmp_path):
     return str(tmp_path / "app.db")
+
+
+@pytest.mark.parametrize(("end", "byte"), [("", 0x40000002), ("-shm", 128)])
+def test_sqlites_own_bytes_are_locked_for_other_libraries_of_this_process_too(path, end, byte):
+    ours = connect(path, create=True)
+    with Path(f"{path}{end}").open("r+b") as file:
+
+        def is_locked():  # As another SQLite asks, which does not see the locks of this process.
+            answer = fcntl.fcntl(file, fcntl.F_GETLK, flock(fcntl.F_WRLCK, byte, 1))
+            return kind_of(answer) != fcntl.F_UNLCK
+
+        assert is_locked()
+        ours.close()
+        assert not is_locked()
 
 
 @pytest.mark.parametrize("beside", [look_by_the_stdlib, read_the_index_plainly])
