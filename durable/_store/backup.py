@@ -114,7 +114,7 @@ def _copy(path: str, partial: str) -> None:
                     backup.step(PAGES_PER_STEP)
             source.execute("ROLLBACK")
             # It is another file: whoever has the original open does not go on in it.
-            target.execute(QUERIES["renew_generation"].text)
+            target.execute(QUERIES["make_generation"].text, {"name": "generation"})
             # One file that needs no other: whoever opens it for writing makes it a log again.
             target.pragma("journal_mode", "delete")
         except apsw.Error as error:

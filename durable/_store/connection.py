@@ -24,6 +24,7 @@ import apsw
 from durable._clock import uniform
 from durable._store.file_guard import FileGuard, OpenLog, file_guard
 from durable._store.ownership import create_private, find_database
+from durable._store.queries import QUERIES
 from durable.errors import (
     FileCorrupt,
     FileMoved,
@@ -42,6 +43,7 @@ __all__ = [
     "explain",
     "fair_waiting",
     "find_version",
+    "has_log",
     "moved",
     "moved_probe",
     "real_path",
@@ -73,12 +75,6 @@ _PASSED_THROUGH = {
 }  # fmt: skip
 ANY_FILE_SYSTEM = "DURABLE_ANY_FILE_SYSTEM"
 """The environment variable whose value "1" lets a file lie on any of them."""
-# What is no whole number is of no version; it may be text that does not even read.
-_ASK_ADOPTED = """
-SELECT CASE typeof(value) WHEN 'integer' THEN value ELSE -1 END
-  FROM durable_meta
- WHERE name = 'version'
-"""
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
@@ -130,12 +126,23 @@ class Connection(apsw.Connection):
         if guard is None:
             super().close(force)
             return
-        is_whole = self.is_accepted and (self.log is None or not self.log.is_lost())
-        copy = partial(_copy_log, self.filename) if is_whole else _nothing
+        copy = partial(_copy_log, self.filename) if self._may_copy_log() else _nothing
         guard.leave(partial(super().close, force), copy)
         log, self.log = self.log, None
         if log is not None:
             log.close()
+
+    def leave_log(self) -> None:
+        """Let closing leave the log beside the file, though nobody else has it open."""
+        self.is_accepted = False
+
+    def _may_copy_log(self) -> bool:
+        """Say whether the file is ours, and file and log are those that others open by now."""
+        if not self.is_accepted or (self.log is not None and self.log.is_lost()):
+            return False
+        with contextlib.suppress(apsw.Error):
+            return not moved_probe(self)()
+        return True
 
 
 def _copy_log(path: str) -> None:
@@ -232,7 +239,7 @@ def _open(name: str, flags: int, *, may_be_empty: bool, may_be_foreign: bool = F
     try:
         # The guard decides when the log is copied. Where there is none, closing a file that is not
         # ours removes the empty one that reading made.
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(_has_log(connection.filename)))
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(has_log(connection.filename)))
         for setting in _SETTINGS:
             setting(connection)
         # One snapshot: between two looks another process may be making its tables, and a file
@@ -256,7 +263,8 @@ def _nothing() -> None:
     pass
 
 
-def _has_log(path: str) -> bool:
+def has_log(path: str) -> bool:
+    """Say whether there is anything in a log beside a database."""
     try:
         return Path(path + "-wal").stat().st_size > 0
     except OSError:
@@ -405,7 +413,7 @@ def find_version(connection: apsw.Connection) -> int | None:
         return _checked_version(connection.pragma("user_version"), connection.filename)
     if not connection.execute("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'durable_meta'").get:
         return None
-    adopted = connection.execute(_ASK_ADOPTED).get
+    adopted = connection.execute(QUERIES["get_adopted_version"].text).get
     return None if adopted is None else _checked_version(adopted, connection.filename)
 
 

@@ -1,7 +1,7 @@
 """Runs whose time is over are deleted: a chunk a transaction, along the times when they ended.
 
 A run that somebody still needs stays, and is looked at again on the next walk: one whose parent or
-child is open, one from which an open run goes on, and one whose end its parent has not taken yet.
+child is open, and one from which an open run goes on.
 """
 
 from __future__ import annotations

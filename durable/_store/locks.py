@@ -155,9 +155,7 @@ class LockFile:
 
     def is_held(self, worker: int) -> bool:
         """Ask whether the worker lives, without touching its lock."""
-        if (
-            not 0 < worker < _WRITE_BYTE
-        ):  # Of a row that was changed by hand: there is no such byte.
+        if not 0 < worker < _WRITE_BYTE:  # Of a row changed by hand: there is no such byte.
             return False
         with _guard:
             if worker in self._held:

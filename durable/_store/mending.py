@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 
 import apsw
+import attrs
 
 from durable._store.connection import explain
 from durable._store.queries import QUERIES
@@ -30,15 +31,26 @@ def mend(connection: apsw.Connection, path: str) -> None:
         StoreError: It cannot be written to.
     """
     try:
-        for find, wrong, make, meaning in _FACTS:
-            if wrong(connection.execute(QUERIES[find].text, _NAMES[make]).fetchall()):
-                logger.error("%s: %s", path, meaning)
-                connection.execute(QUERIES[make].text, _NAMES[make])
+        for fact in _FACTS:
+            if fact.is_wrong(connection.execute(QUERIES[fact.find].text, fact.values).fetchall()):
+                logger.error("%s: %s", path, fact.meaning)
+                connection.execute(QUERIES[fact.make].text, fact.values)
     except apsw.Error as error:
         raise explain(error, path) from error
 
 
 Rows = list[tuple[object, ...]]
+
+
+@attrs.frozen
+class _Fact:
+    """One of them: how it is found, whether that is wrong, how it is made anew, what that means."""
+
+    find: str
+    is_wrong: Callable[[Rows], bool]
+    make: str
+    values: dict[str, object]
+    meaning: str
 
 
 def _is_no_secret(rows: Rows) -> bool:
@@ -58,32 +70,22 @@ _ANSWERS_LOST = (
     "the secret that tokens are keyed with was missing or changed by hand; there is a new one, and "
     "the tokens that were handed out open nothing any more"
 )
-_FACTS: tuple[tuple[str, Callable[[Rows], bool], str, str], ...] = (
-    (
-        "get_meta", _is_no_secret, "renew_secret",
-        _ANSWERS_LOST,
-    ),
-    (
-        "get_meta", _is_no_number, "make_generation",
+_FACTS = (
+    _Fact("get_meta", _is_no_secret, "renew_secret", {"name": "secret"}, _ANSWERS_LOST),
+    _Fact(
+        "get_meta", _is_no_number, "make_generation", {"name": "generation"},
         "the number that tells it from its copies was missing or changed by hand; it has another",
     ),
-    (
-        "get_meta", _is_no_count, "make_logs",
+    _Fact(
+        "get_meta", _is_no_count, "make_logs", {"name": "logs"},
         "the count of its logs was missing or changed by hand; it begins again",
     ),
-    (
-        "list_impossible_workers", bool, "delete_impossible_workers",
+    _Fact(
+        "list_impossible_workers", bool, "delete_impossible_workers", {"most": WORKER_MAX},
         "the number of a worker was changed by hand to one that none can have; its row was deleted",
     ),
-    (
-        "find_impossible_sequence", bool, "reset_worker_sequence",
+    _Fact(
+        "find_impossible_sequence", bool, "reset_worker_sequence", {"most": WORKER_MAX},
         "the numbers of workers were changed by hand; they go on from the newest",
     ),
 )  # fmt: skip
-_NAMES: dict[str, dict[str, object]] = {
-    "renew_secret": {"name": "secret"},
-    "make_generation": {"name": "generation"},
-    "make_logs": {"name": "logs"},
-    "delete_impossible_workers": {"most": WORKER_MAX},
-    "reset_worker_sequence": {"most": WORKER_MAX},
-}

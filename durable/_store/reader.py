@@ -80,10 +80,7 @@ class Reader:
             leaves_log: Whether the log stays beside the file though nobody else has it open.
         """
         if leaves_log:
-            self._connection.is_accepted = False
-        with contextlib.suppress(apsw.Error):
-            if self._has_moved():  # What is at its place by now has a log of its own.
-                self._connection.is_accepted = False
+            self._connection.leave_log()
         self._connection.close()
 
     def refuse_moved(self) -> None:

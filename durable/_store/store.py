@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 
 from durable._clock import SystemClock
-from durable._store.connection import connect, real_path
+from durable._store.connection import connect, has_log, real_path
 from durable._store.file_guard import Identity
 from durable._store.locks import lock_file
 from durable._store.mending import mend
@@ -18,7 +18,7 @@ from durable._store.ownership import refuse_shared
 from durable._store.reader import Reader
 from durable._store.rows import LOST_ALONE, WorkerRow
 from durable._store.wal import Synced
-from durable._store.wholeness import MISSING, find_missing, has_log, refuse_other_log
+from durable._store.wholeness import MISSING, find_missing, refuse_other_log
 from durable._store.writer import Change, Transaction, Writer
 from durable.errors import StoreError
 
@@ -72,7 +72,7 @@ class Store:
                 if after is None:  # Else nothing is committed before the log was emptied.
                     mend(connection, self.path)
             finally:
-                connection.is_accepted = False  # Its log is the writer's, which comes next.
+                connection.leave_log()  # Its log is the writer's, which comes next.
                 connection.close()
             if not self.locks.is_open:
                 self._open_locks(undo)

@@ -194,9 +194,8 @@ class WriteAheadLog:
         return self._copy(apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def _copy(self, mode: int) -> CommitUnknown | None:
-        self._connection.set_busy_handler(fair_waiting(RESTART_WAIT_S))
         try:
-            with self.turn(RESTART_WAIT_S):
+            with self._waiting(RESTART_WAIT_S):
                 in_log, copied = self._connection.wal_checkpoint(mode=mode)
         except apsw.BusyError:
             logger.debug("%s: others keep the log of %d pages in use", self._path, self._pages)
@@ -212,9 +211,17 @@ class WriteAheadLog:
             if copied == in_log:
                 self._was_copied()
             logger.debug("%s: %d of %d pages of the log copied", self._path, copied, in_log)
+        return None
+
+    @contextlib.contextmanager
+    def _waiting(self, wait_s: float) -> Iterator[None]:
+        """Have the byte of who writes, and wait so long at most: for it, and for SQLite's locks."""
+        self._connection.set_busy_handler(fair_waiting(wait_s))
+        try:
+            with self.turn(wait_s):
+                yield
         finally:
             self._connection.set_busy_handler(fair_waiting(BUSY_DEADLINE_S))
-        return None
 
     def _was_copied(self) -> None:
         self._is_new = True
@@ -233,9 +240,8 @@ class WriteAheadLog:
         Raises:
             StoreError: It could not be done; or others read it all the time.
         """
-        self._connection.set_busy_handler(fair_waiting(wait_s))
         try:
-            with self.turn(wait_s):
+            with self._waiting(wait_s):
                 # Nobody writes meanwhile; and a connection that has read nothing copies nothing.
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
@@ -245,8 +251,6 @@ class WriteAheadLog:
                 self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except apsw.Error as error:
             raise explain(error, self._path) from error
-        finally:
-            self._connection.set_busy_handler(fair_waiting(BUSY_DEADLINE_S))
         self._was_copied()
 
     def _write_again(self, synced: Synced) -> None:

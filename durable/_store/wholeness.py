@@ -10,23 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from durable._store.connection import has_log
 from durable._store.file_guard import identity
 from durable._store.locks import LockFile, Record
 from durable._store.reader import Reader
 from durable.errors import FileMoved
 
-__all__ = ["MISSING", "find_missing", "has_log", "refuse_other_log"]
+__all__ = ["MISSING", "find_missing", "refuse_other_log"]
 
 MISSING = "commits missing"
 """The verb of the audit's row that says so."""
-
-
-def has_log(path: str) -> bool:
-    """Say whether there is anything in a log beside a database."""
-    try:
-        return Path(path + "-wal").stat().st_size > 0
-    except OSError:
-        return False
 
 
 def refuse_other_log(path: str, locks: LockFile) -> None:

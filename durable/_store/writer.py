@@ -464,12 +464,10 @@ class Writer:
             self._thread = None
         if self._broken is None and self.log.is_lost():
             logger.error("%s", self.log.lost())
-        with self._guard, contextlib.suppress(apsw.Error):
-            if self._has_moved():  # What is at its place by now has a log of its own.
-                self._connection.is_accepted = False
-        if self._broken is not None:  # Whoever opens the file again writes the log once more first.
-            self._connection.is_accepted = False
-        self._connection.close()
+        with self._guard:
+            if self._broken is not None:  # Who opens the file again writes the log once more first.
+                self._connection.leave_log()
+            self._connection.close()
 
     # -- the thread ------------------------------------------------------------------------------
 
@@ -513,15 +511,11 @@ class Writer:
                 self._on_foreign_commit()
 
     def _checkpoint(self) -> None:
-        trouble = self.log.checkpoint()
-        if trouble is not None:
-            self._broken = trouble
+        self._broken = self._broken or self.log.checkpoint()
 
     def settle(self) -> None:
         """Let the file itself show that a worker uses it: a copy of it alone tells that."""
-        trouble = self.log.copy_some()
-        if trouble is not None:
-            self._broken = trouble
+        self._broken = self._broken or self.log.copy_some()
 
     def _shrink(self) -> None:
         """Give some free pages back to the disk, after runs were deleted.

@@ -19,11 +19,11 @@ from durable._clock import Clock, SystemClock, steady_s
 from durable._core.events import Kind
 from durable._core.summaries import summary
 from durable._store import pages
-from durable._store.connection import real_path
+from durable._store.connection import has_log, real_path
 from durable._store.filtering import Sort, compiled
 from durable._store.locks import lock_file
 from durable._store.reader import Reader
-from durable._store.wholeness import find_missing, has_log, refuse_other_log
+from durable._store.wholeness import find_missing, refuse_other_log
 from durable.errors import DurableError, FileCorrupt, RunNotFound, StoreError, UsageError
 from durable.filters import STATUSES, And, Filter, Term, Value, parse
 from durable.inspection._events import RUNNING, Told, abandoned_step, damaged, pending_step

@@ -5,8 +5,9 @@ SELECT CASE WHEN typeof(value) <> 'text' THEN value END AS value
  WHERE name = :name
 
 -- :name get_adopted_version
--- The version of our tables in a file that another program made.
-SELECT value
+-- The version of our tables in a file that another program made. What is no whole number is of no
+-- version; it may be text that does not even read.
+SELECT CASE typeof(value) WHEN 'integer' THEN value ELSE -1 END
   FROM durable_meta
  WHERE name = 'version'
 
@@ -17,19 +18,13 @@ UPDATE durable_meta
  WHERE name = 'logs'
 RETURNING value
 
--- :name renew_generation
--- A copy is another file.
-UPDATE durable_meta
-   SET value = random()
- WHERE name = 'generation'
-
 -- :name renew_secret
 -- The file's secret was lost, or changed by hand: tokens are keyed with another from now on.
 INSERT OR REPLACE INTO durable_meta
 VALUES (:name, randomblob(32))
 
 -- :name make_generation
--- The file's number was lost, or changed by hand.
+-- A copy is another file; or the file's number was lost, or changed by hand.
 INSERT OR REPLACE INTO durable_meta
 VALUES (:name, random())
 
