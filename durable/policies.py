@@ -214,6 +214,19 @@ def edited(policy: ActivityPolicy, changes: Mapping[str, Any]) -> ActivityPolicy
 _PROCESSORS = os.cpu_count() or 1
 
 
+def _ages_us(ages: Mapping[str, Duration | None]) -> dict[str, int | None]:
+    return {
+        name: None if age is None else duration_us(age, f"the retention of {name}")
+        for name, age in ages.items()
+    }
+
+
+def _ages_by_state(retention: Retention) -> dict[str, int | None]:
+    states = ("completed", "failed", "cancelled", "terminated")
+    ages = _ages_us({name: getattr(retention, name) for name in states})
+    return {**ages, "continued": ages["completed"]}
+
+
 @attrs.frozen(kw_only=True)
 class Retention:
     """How long runs stay that have ended; then they are deleted with all they have.
@@ -241,24 +254,20 @@ class Retention:
     terminated: Duration | None = None
     workflows: Mapping[str, Duration | None] = attrs.field(factory=dict[str, Duration | None])
     tags: Mapping[str, Duration | None] = attrs.field(factory=dict[str, Duration | None])
-    _by_state: Mapping[str, int | None] = attrs.field(init=False)
-    _by_workflow: Sequence[tuple[str, int | None]] = attrs.field(init=False)
-    _by_tag: Mapping[str, int | None] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        states = ("completed", "failed", "cancelled", "terminated")
-        ages = {name: _age_us(getattr(self, name), name) for name in states}
-        object.__setattr__(self, "_by_state", {**ages, "continued": ages["completed"]})
-        found = [(name, _age_us(age, name)) for name, age in self.workflows.items()]
-        object.__setattr__(self, "_by_workflow", found)
-        tags = {name: _age_us(age, name) for name, age in self.tags.items()}
-        object.__setattr__(self, "_by_tag", tags)
+    _by_state: Mapping[str, int | None] = attrs.field(
+        init=False, default=attrs.Factory(_ages_by_state, takes_self=True)
+    )
+    _by_workflow: Mapping[str, int | None] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _ages_us(self.workflows), takes_self=True)
+    )
+    _by_tag: Mapping[str, int | None] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _ages_us(self.tags), takes_self=True)
+    )
 
     def ages_us(self) -> Sequence[int]:
         """Return every age that is named, the shortest first."""
-        named = [*self._by_state.values(), *self._by_tag.values()]
-        named += [age for _, age in self._by_workflow]
-        return sorted({age for age in named if age is not None})
+        rules = (self._by_state, self._by_workflow, self._by_tag)
+        return sorted({age for rule in rules for age in rule.values() if age is not None})
 
     def age_us(self, state: str, workflow: str, labels: str | None) -> int | None:
         """Return how long a run stays after its end; None: for ever.
@@ -272,14 +281,10 @@ class Retention:
             for name, age in self._by_tag.items():
                 if _has_tag(labels, name):
                     return age
-        for pattern, age in self._by_workflow:
+        for pattern, age in self._by_workflow.items():
             if fnmatchcase(workflow, pattern):
                 return age
         return self._by_state.get(state)
-
-
-def _age_us(age: Duration | None, what: str) -> int | None:
-    return None if age is None else duration_us(age, f"the retention of {what}")
 
 
 def _has_tag(labels: str, tag: str) -> bool:

@@ -53,14 +53,12 @@ def command(
         raise click.UsageError(
             "say which runs: a filter, or --older-than 30d; all that has ended is status:closed"
         )
-    terms = ["status:closed", "superseded:any"]
-    if older_than is not None:
-        terms.append(f"finished:>{max(1, round(seconds_of(older_than, '--older-than')))}s")
-    if text.strip():
-        terms.append(f"({text})")
 
     async def many(client: Client, meant: str) -> Job:
         return await client.remove_all(meant, children=children, reason=reason)
 
+    from durable.client import ended_before
+
+    age = None if older_than is None else seconds_of(older_than, "--older-than")
     words = Words("rm", "is deleted", "are deleted")
-    act_on_many(" ".join(terms), words, many, yes=yes, dry_run=dry_run)
+    act_on_many(ended_before(text, age), words, many, yes=yes, dry_run=dry_run)

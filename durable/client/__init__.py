@@ -1,7 +1,7 @@
 """Clients and run handles: the verbs, without executing anything; async and for plain functions."""
 
 from durable.client._blocking import BlockingClient, BlockingRun
-from durable.client._bulk import Job
+from durable.client._bulk import Job, ended_before
 from durable.client._client import Client
 from durable.client._new_file import import_into_new
 from durable.client._run import HistoryEvent, Item, Run
@@ -16,6 +16,7 @@ __all__ = [
     "Job",
     "Run",
     "conflict",
+    "ended_before",
     "import_into_new",
     "new_start",
 ]

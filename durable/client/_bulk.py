@@ -30,9 +30,24 @@ if TYPE_CHECKING:
     from durable.inspection import HoldView, JobView
     from durable.messages import Signal
 
-__all__ = ["Bulk", "Job"]
+__all__ = ["Bulk", "Job", "ended_before"]
 
 T = TypeVar("T")
+
+
+def ended_before(query: str, older_than: Duration | None) -> str:
+    """Return the filter of runs that have ended: those a filter means, or that ended so long ago.
+
+    Raises:
+        UsageError: ``older_than`` is no duration.
+    """
+    terms = ["status:closed", "superseded:any"]
+    if older_than is not None:
+        seconds = max(1, round(duration_us(older_than, "older_than") / 1e6))
+        terms.append(f"finished:>{seconds}s")
+    if query.strip():
+        terms.append(f"({query})")
+    return " ".join(terms)
 
 
 class Job:
@@ -207,13 +222,8 @@ class Bulk:
                 "prune deletes runs: say which, by a filter or by older_than; all that has ended "
                 'is prune("status:closed")'
             )
-        terms = ["status:closed", "superseded:any"]
-        if older_than is not None:
-            seconds = max(1, round(duration_us(older_than, "older_than") / 1e6))
-            terms.append(f"finished:>{seconds}s")
-        if query.strip():
-            terms.append(f"({query})")
-        return await self.remove_all(" ".join(terms), children=children, reason=reason)
+        meant = ended_before(query, older_than)
+        return await self.remove_all(meant, children=children, reason=reason)
 
     async def skip_all(self, query: str, step: str, output: object, *, reason: str = "") -> Job:
         """Let a pending step of every run that a filter means end with a result; see `Run.skip`.
