@@ -726,6 +726,11 @@ class Worker:
             self._loop.call_later(IDLE_S, self._jump, self._progress)
 
     @property
+    def is_writing(self) -> bool:
+        """Whether changes are with the writer, or committed and not yet acted on."""
+        return self._in_flight > 0
+
+    @property
     def _computes(self) -> bool:
         """Whether bodies run that do not just wait on the loop."""
         places = self.activities.places  # A thread is busy for a moment longer than its body.

@@ -125,7 +125,14 @@ class Harness:
         return await self.finish(await self.start(workflow, *args, **kwargs))
 
     async def again(self, handle: Run[R]) -> Run[R]:
-        """Return a handle of the engine that is open now; one that vanished is opened again."""
+        """Return a handle of the engine that is open now; one that vanished is opened again.
+
+        What was committed before this call has been acted on: with ``restart`` the engine that the
+        handle belongs to does not vanish for an event that the file already has.
+        """
+        if self.mode == "restart":
+            while self.engine._worker is not None and self.engine._worker.is_writing:
+                await asyncio.sleep(0)
         if self.engine._worker is None:
             await self.engine.__aexit__(None, None, None)
             self.engine = self._make_engine()
