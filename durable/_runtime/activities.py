@@ -452,7 +452,8 @@ class Activities:
         try:
             if len(payload) > self._payload_bytes_max:
                 check_size(payload, self._payload_bytes_max, f"result of {step.name}")
-            value = step.decode(payload)
+            decoded = attempt.decoded
+            value = step.decode(payload) if decoded is None else decoded[0]
         except PayloadError as error:
             self._end_failed(pending, error, [self._attempt_row(attempt, error)], attempt)
             return

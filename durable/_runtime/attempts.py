@@ -125,6 +125,7 @@ class Attempt:
         asks_later: Its code asked to be completed by its token; what it returns does not count.
         has_intent: The file says that it was about to begin.
         pool: Whose thread or process comes with its place, or None.
+        decoded: Its large result as the run gets it, or None: the loop's thread decodes it.
     """
 
     state = AttemptState.WAITING
@@ -138,6 +139,7 @@ class Attempt:
     asks_later = False
     has_intent = False
     pool: Pool | None = None
+    decoded: tuple[Any] | None = None
     _items: dict[str, int] | None = None
     """By stream: how many items it has appended."""
     _info: AttemptInfo | None = None
@@ -169,6 +171,15 @@ class Attempt:
         """Whether its body is a plain function's, and has a thread of this process."""
         activity = self.pending.activity
         return not (activity.is_async or activity.in_transaction or self.needs_process)
+
+    def decode_if_large(self, payload: bytes, bytes_max: int) -> None:
+        """Decode a large result on the thread that has made it, instead of the loop's.
+
+        Raises:
+            PayloadError: It does not fit the type of the result.
+        """
+        if INLINE_BYTES_MAX < len(payload) <= bytes_max and not self.asks_later:
+            self.decoded = (self.pending.step.decode(payload),)
 
     @property
     def is_current(self) -> bool:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from durable._clock import new_salt
 from durable._core import context
@@ -34,7 +34,7 @@ from durable._runtime.threads import Threads
 from durable._store import messages
 from durable._store.writer import Change, Transaction
 from durable.errors import StoreError
-from durable.payloads import check_size, checksum_of_two, seems_large
+from durable.payloads import INLINE_BYTES_MAX, check_size, checksum_of_two, seems_large
 
 if TYPE_CHECKING:
     from durable._runtime.activities import Activities
@@ -44,12 +44,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Execution"]
 
+R = TypeVar("R")
+
 logger = logging.getLogger("durable.activity")
 
 _BODY_BEGINS = ATTEMPT.facts["body begins"]
 _SMALL = {int, float, bool, NoneType}
-# Threads that encode large results of async activities: plain functions that hang do not hold them.
-ENCODING_THREADS = 4
+# Threads that encode and decode what is large: plain functions that hang do not hold them.
+CODING_THREADS = 4
 
 
 class _NotWanted(Exception):
@@ -66,7 +68,7 @@ class Execution:
         self._loop = loop
         self._activities = activities
         self._payload_bytes_max = worker.limits.payload_bytes_max
-        self._encoding = Threads(ENCODING_THREADS)
+        self._coding = Threads(CODING_THREADS)
         self._turns: dict[LiveRun, deque[Attempt]] = {}
         """Transactions by run: the first has its turn, the others wait for theirs."""
 
@@ -109,10 +111,14 @@ class Execution:
         activity = pending.activity
         codec = activity.codec
         try:
-            args, kwargs = codec.decode(pending.step.arguments)
+            arguments = pending.step.arguments
+            if len(arguments) > INLINE_BYTES_MAX:
+                args, kwargs = await self._elsewhere(partial(codec.decode, arguments))
+            else:
+                args, kwargs = codec.decode(arguments)
             value = await activity.fn(*args, **kwargs)
             if value.__class__ not in _SMALL and seems_large(value):
-                payload = await self._encoded(partial(codec.result.encode, value))
+                payload = await self._elsewhere(partial(self._encode, attempt, value))
             else:
                 payload = codec.result.encode(value)
         except BaseException as error:  # noqa: BLE001  an activity may raise anything
@@ -139,8 +145,14 @@ class Execution:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             asyncio_tasks._unregister_task(task)
 
-    async def _encoded(self, work: Callable[[], bytes]) -> bytes:
-        future: asyncio.Future[bytes] = self._loop.create_future()
+    def _encode(self, attempt: Attempt, value: Any) -> bytes:
+        """Encode a result; what is large is decoded too, on this thread: the run gets that."""
+        payload: bytes = attempt.activity.codec.result.encode(value)
+        attempt.decode_if_large(payload, self._payload_bytes_max)
+        return payload
+
+    async def _elsewhere(self, work: Callable[[], R]) -> R:
+        future: asyncio.Future[R] = self._loop.create_future()
 
         def job() -> None:
             try:
@@ -150,7 +162,7 @@ class Execution:
             else:
                 self._worker.call_from_thread(_set_result, future, value)
 
-        self._encoding.run(job)
+        self._coding.run(job)
         return await future
 
     # -- on a thread -----------------------------------------------------------------------------
@@ -163,7 +175,7 @@ class Execution:
             self._worker.call_from_thread(activities.watch_body, attempt)
         try:
             args, kwargs = activity.codec.decode(attempt.pending.step.arguments)
-            payload = activity.codec.result.encode(activity.fn(*args, **kwargs))
+            payload = self._encode(attempt, activity.fn(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001  an activity may raise anything
             self._worker.call_from_thread(activities.body_ends, attempt, None, error)
         else:
@@ -276,11 +288,11 @@ def record(transaction: Transaction, run: LiveRun, event: Event) -> None:
     transaction.rows("delete_step", [(pk, event.step)])
 
 
-def _set_result(future: asyncio.Future[bytes], value: bytes) -> None:
+def _set_result(future: asyncio.Future[R], value: R) -> None:
     if not future.done():
         future.set_result(value)
 
 
-def _set_exception(future: asyncio.Future[bytes], error: Exception) -> None:
+def _set_exception(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

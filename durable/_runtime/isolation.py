@@ -23,7 +23,7 @@ from durable._core.failures import rebuild_exception
 from durable._runtime.process_wire import Closed
 from durable._runtime.processes import LOOK_S, READY_S_MAX
 from durable.definitions import Activity
-from durable.errors import DefinitionError, ProcessDied
+from durable.errors import DefinitionError, PayloadError, ProcessDied
 from durable.payloads import decode_document
 
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ class Performance:
             found = self._try(self._call)
             payload, error = (found, None) if isinstance(found, bytes) else (None, found)
         self._let_go(error)
+        if payload is not None:
+            try:
+                attempt.decode_if_large(payload, self._worker.limits.payload_bytes_max)
+            except PayloadError as misfit:
+                payload, error = None, misfit
         if begins:
             self._worker.call_from_thread(activities.body_ends, attempt, payload, error)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -651,27 +652,33 @@ class Reader:
         Raises:
             PayloadError: The blob is missing or damaged, or the checksum is another.
         """
-        payload = self._payload(stored)
-        if check is not None and checksum(payload) != check:
-            raise PayloadError(
-                "the payload does not match its checksum: the file was changed or damaged"
-            )
-        return payload
+        return self.unpack(stored, check)()
 
-    def _payload(self, stored: str | int | None) -> bytes:
+    def unpack(self, stored: str | int | None, check: int | None = None) -> Callable[[], bytes]:
+        """Read a payload column as `payload` does; return what unpacks it, on any thread."""
+        size, data = None, b""
         match stored:
             case str():
-                return stored.encode()
+                data = stored.encode()
             case None:
-                return b""
+                pass
             case int():
                 rows = self._all("get_blob", id=stored)
                 if not rows:
                     raise PayloadError(f"blob {stored} is missing from the file")
                 size, data = rows[0]
-                return decompress(data, size)
             case _:
                 raise PayloadError(f"a payload is text or the number of a blob, not {stored!r:.80}")
+        return partial(_unpacked, size, data, check)
+
+
+def _unpacked(size: int | None, data: bytes, check: int | None) -> bytes:
+    payload = data if size is None else decompress(data, size)
+    if check is not None and checksum(payload) != check:
+        raise PayloadError(
+            "the payload does not match its checksum: the file was changed or damaged"
+        )
+    return payload
 
 
 def _as_name(name: bytes) -> str:

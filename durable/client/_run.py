@@ -140,7 +140,13 @@ class Run(Repairs, Generic[R_co]):
             RunTerminated: It was terminated.
         """
         row = await self._client._wait_closed(self._pk)
-        return self._outcome(row)  # type: ignore[no-any-return]
+        unpack = self._client._reader.unpack(row.result, row.result_checksum)
+        if isinstance(row.result, str):
+            return self._outcome(row, unpack)  # type: ignore[no-any-return]
+        from anyio import to_thread
+
+        # Large: the caller's loop goes on meanwhile.
+        return await to_thread.run_sync(self._outcome, row, unpack)
 
     async def wait(self) -> RunSummary:
         """Wait until the run has ended, however it did, and return its last ordinal's summary.
@@ -153,8 +159,8 @@ class Run(Repairs, Generic[R_co]):
         client = self._client
         return client._viewer.summary_of(await client._wait_closed(self._pk))
 
-    def _outcome(self, row: RunRow) -> Any:
-        payload = self._client._reader.payload(row.result, row.result_checksum)
+    def _outcome(self, row: RunRow, unpack: Callable[[], bytes]) -> Any:
+        payload = unpack()
         match row.state:
             case "completed":
                 return self._decode(payload)

@@ -26,6 +26,7 @@ from durable.payloads._json import (
     parse_non_finite,
 )
 from durable.payloads._members import SCALARS
+from durable.payloads._parts import PART_BYTES
 
 # Calls of more positional arguments are decoded one by one; a decoder for each would never pay off.
 ARITIES_CACHED_MAX = 32
@@ -109,7 +110,9 @@ class ArgumentsCodec:
                 raise self._misfit(str(error)) from error
             return self._convert_call(parsed[0])
         args = self._decode_array(bytes(call.args), is_complete=False)
-        kwargs = {key: self._codec_by_name(key).decode(raw) for key, raw in call.kwargs.items()}
+        kwargs = {
+            key: self._codec_by_name(key).decode(bytes(raw)) for key, raw in call.kwargs.items()
+        }
         self._check_fit(args, kwargs)
         return args, kwargs
 
@@ -192,7 +195,7 @@ class ArgumentsCodec:
 
     def _decode_array(self, data: bytes | str, *, is_complete: bool = True) -> tuple[Any, ...]:
         decoder = self._decoders.get(self._arity)
-        if decoder is not None:
+        if decoder is not None and len(data) <= PART_BYTES:
             try:
                 args: tuple[Any, ...] = decoder(data)
             except Exception:  # noqa: BLE001, S110 - another count, NaN or a misfit: the slow way tells
@@ -211,7 +214,7 @@ class ArgumentsCodec:
                 raise self._misfit(str(error)) from error
             args = self._convert_array(parsed[0])
         else:
-            args = tuple(self._codec_at(i).decode(raw) for i, raw in enumerate(raws))
+            args = tuple(self._codec_at(i).decode(bytes(raw)) for i, raw in enumerate(raws))
             self._remember(len(args))
         if is_complete:
             self._check_fit(args, {})

@@ -6,6 +6,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from durable.payloads._json import NON_FINITE, as_builtins, encode_sorted
@@ -57,26 +58,38 @@ def encode_canonical(value: Any, encoded: bytes) -> bytes:
 
 
 def _is_hard_to_sort(value: Any) -> bool:
-    kind = type(value)
-    if kind in SCALARS:
-        return False
+    # Layer by layer, not member by member: of a list of 200,000 dicts this takes half the time.
+    layer = [value]
+    while layer:
+        below: list[Any] = []
+        for kind in set(map(type, layer)) - SCALARS:
+            same = [one for one in layer if type(one) is kind]
+            members = _members_of_all(kind, same)
+            if members is None:
+                return True
+            below += members
+        layer = below
+    return False
+
+
+def _members_of_all(kind: type[Any], values: list[Any]) -> Iterable[Any] | None:
+    """Return what values of one kind hold, but for scalars alone; None if they are hard to sort."""
     if kind is dict:
-        if not set(map(type, value)) <= {str}:
-            return True
-        members: Iterable[Any] = value.values()
-    elif kind is list or kind is tuple:
-        members = value
-    elif kind is set or kind is frozenset:
-        return len(value) > 1 and frozenset(map(type, value)) not in _SORTABLE
-    elif is_model(kind) or isinstance(value, Mapping):
-        return True
-    elif (children := members_of(value)) is None:
-        return False
-    else:
-        return any(_is_hard_to_sort(member) for _, member in children)
-    if set(map(type, members)) <= SCALARS:
-        return False
-    return any(_is_hard_to_sort(member) for member in members)
+        if not set(map(type, chain.from_iterable(values))) <= {str}:
+            return None
+        if set(map(type, chain.from_iterable(map(dict.values, values)))) <= SCALARS:
+            return ()
+        return chain.from_iterable(map(dict.values, values))
+    if kind is list or kind is tuple:
+        if set(map(type, chain.from_iterable(values))) <= SCALARS:
+            return ()
+        return chain.from_iterable(values)
+    if kind is set or kind is frozenset:
+        sortable = (len(one) < 2 or frozenset(map(type, one)) in _SORTABLE for one in values)
+        return () if all(sortable) else None
+    if is_model(kind) or issubclass(kind, Mapping):
+        return None
+    return [member for one in values for _, member in members_of(one) or ()]
 
 
 def _canonical(value: Any) -> Any:

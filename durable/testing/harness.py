@@ -131,7 +131,7 @@ class Harness:
         handle belongs to does not vanish for an event that the file already has.
         """
         if self.mode == "restart":
-            while self.engine._worker is not None and self.engine._worker.is_writing:
+            while self.engine._worker is not None and self.engine._worker.is_writing:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         if self.engine._worker is None:
             await self.engine.__aexit__(None, None, None)

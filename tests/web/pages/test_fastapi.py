@@ -43,11 +43,14 @@ def ask(port: int, path: str, method: str = "GET") -> dict[str, str]:
 def served(folder: Path, *options: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     shutil.copy(EXAMPLES / "09_in_fastapi.py", folder)
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "09_in_fastapi:app", "--port", str(port), *options],
-        cwd=folder, env={**os.environ, "ORDERS_DB": str(folder / "orders.db")},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    # What hangs tells where: see `ended`.
+    environment = {"ORDERS_DB": str(folder / "orders.db"), "PYTHONFAULTHANDLER": "1"}
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "09_in_fastapi:app", "--port", str(port), *options],
+            cwd=folder, env=os.environ | environment,
+            stdout=said, stderr=said, start_new_session=True,
+        )  # fmt: skip
     try:
         wait(port)
         yield port, process
@@ -55,6 +58,19 @@ def served(folder: Path, *options: str) -> Iterator[tuple[int, subprocess.Popen[
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def ended(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a service ends; one that does not fails the test with the stacks of its threads.
+
+    The faults are dumped by SIGABRT, which ends each process of the service.
+    """
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGABRT)
+        process.wait()
+        pytest.fail("the service did not end:\n" + (folder / "said").read_text(errors="replace"))
 
 
 def wait(port: int) -> None:
@@ -104,7 +120,7 @@ def test_sigterm_ends_the_service_within_two_seconds_with_the_page_open(
 
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        ended(tmp_path, process)
 
         # The budget that the service promises its operators, not a measurement.
         assert time.monotonic() - began < 2
