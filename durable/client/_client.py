@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 import msgspec
@@ -402,23 +403,27 @@ class Client(Bulk, Keeping):
             self._rehearses = False
 
     async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
-        from anyio import to_thread
-
         if self._rehearses:
             operation = _undone(operation)
-        return await to_thread.run_sync(self._store.writer.commit_now, Change(operation=operation))
+        change = Change(operation=operation)
+        return await self._elsewhere(partial(self._store.writer.commit_now, change))
+
+    @staticmethod
+    async def _elsewhere(work: Callable[[], T]) -> T:
+        """Do it on a thread; the caller's loop goes on meanwhile."""
+        from anyio import to_thread
+
+        return await to_thread.run_sync(work)
 
     async def _look(self, look: Callable[[Viewer], T]) -> T:
         """Look at the file on a thread, through a reader of its own."""
-        from anyio import to_thread
-
         store, clock = self._store, self._clock
 
         def looking() -> T:
             with contextlib.closing(Reader(store.path)) as reader:
                 return look(Viewer(reader, store.locks.is_held, clock))
 
-        return await to_thread.run_sync(looking)
+        return await self._elsewhere(looking)
 
     async def _note(self, run: Run[Any], verb: str, **details: object) -> None:
         """Write down who said something to a run: what leaves no row of its own in the audit."""
@@ -575,9 +580,7 @@ class Client(Bulk, Keeping):
         check_size(payload, self._payload_bytes_max, what)
         if len(payload) <= INLINE_BYTES_MAX:
             return messages.pack(payload, 0)
-        from anyio import to_thread
-
-        return await to_thread.run_sync(messages.pack, payload, new_salt())
+        return await self._elsewhere(partial(messages.pack, payload, new_salt()))
 
     async def _wait_answer(self, pk: int, key: str) -> tuple[str, bytes]:
         asked = self._get_row(pk)

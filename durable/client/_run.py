@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 import attrs
@@ -143,10 +144,7 @@ class Run(Repairs, Generic[R_co]):
         unpack = self._client._reader.unpack(row.result, row.result_checksum)
         if isinstance(row.result, str):
             return self._outcome(row, unpack)  # type: ignore[no-any-return]
-        from anyio import to_thread
-
-        # Large: the caller's loop goes on meanwhile.
-        return await to_thread.run_sync(self._outcome, row, unpack)
+        return await self._client._elsewhere(partial(self._outcome, row, unpack))
 
     async def wait(self) -> RunSummary:
         """Wait until the run has ended, however it did, and return its last ordinal's summary.
