@@ -9,7 +9,9 @@ opens the file again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
@@ -123,6 +125,17 @@ class Harness:
     async def run(self, workflow: Workflow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Start a run, drive it to its end, and return its result."""
         return await self.finish(await self.start(workflow, *args, **kwargs))
+
+    @contextlib.contextmanager
+    def clock_held(self) -> Iterator[None]:
+        """Within, the clock does not jump: what is to come before a timer comes before it."""
+        before, self.clock.jumps = self.clock.jumps, False
+        try:
+            yield
+        finally:
+            self.clock.jumps = before
+            if self.engine._worker is not None:
+                self.engine._worker.look_idle()
 
     async def again(self, handle: Run[R]) -> Run[R]:
         """Return a handle of the engine that is open now; one that vanished is opened again.

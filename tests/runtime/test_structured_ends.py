@@ -186,8 +186,9 @@ async def test_a_handler_that_raises_cancels_the_main_function_as_a_task_group_d
 
 
 async def test_a_cancel_ends_a_run_that_only_waits_for_its_handlers(harness):
-    run = await harness.start(ends_slowly.options(id="x"))
-    await insist(harness, run, lambda one: one.signal(item, 1, id="1"))
+    with harness.clock_held():
+        run = await harness.start(ends_slowly.options(id="x"))
+        await insist(harness, run, lambda one: one.signal(item, 1, id="1"))
     await reach(harness, run, lambda kinds: "fired" in kinds)
 
     await insist(harness, run, cancelled_once)
