@@ -29,8 +29,10 @@ __all__ = [
     "message_id_option",
     "reason_option",
     "run_argument",
+    "say",
     "seconds_of",
     "settings",
+    "tell",
     "timeout_option",
     "value_of",
 ]
@@ -289,3 +291,17 @@ def whole_options(function: Decorated) -> Decorated:
         "--queue", metavar="NAME", help="A task queue as a whole: what is started later too."
     )
     return run(workflow(queue(function)))
+
+
+def tell(runs: Viewer) -> None:
+    """Say on stderr what the file seems to lack, and why a worker cannot write to it."""
+    for text in (runs.missing, runs.trouble):
+        if text:
+            say(text)
+
+
+def say(text: str) -> None:
+    """Say something on stderr."""
+    screen = Screen(sys.stderr, settings().color)
+    screen.line(clean(text))
+    screen.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,7 +10,7 @@ import attrs
 import durable
 from durable.inspection import CLOSED, duration
 from durable_cli._errors import FAILED, OPEN_STILL, STOPPED
-from durable_cli._options import find_run, settings
+from durable_cli._options import find_run, say, settings
 from durable_cli._output import Cell, Screen, clean
 
 if TYPE_CHECKING:
@@ -20,7 +19,17 @@ if TYPE_CHECKING:
     from durable import Client, Run, RunDetails, RunSummary
     from durable.inspection import StepView
 
-__all__ = ["Asked", "ask", "code_of_end", "ended", "look", "look_at", "tell_why", "write_end"]
+__all__ = [
+    "Asked",
+    "ask",
+    "code_of_end",
+    "ended",
+    "look",
+    "look_at",
+    "tell_trouble",
+    "tell_why",
+    "write_end",
+]
 
 # What was said to a run is no step of it.
 SAID = frozenset({"signal", "update", "cancel", "run_timeout", "patch"})
@@ -121,14 +130,23 @@ async def ended(handle: Run[Any], run: RunSummary) -> dict[str, Any]:
     return fields
 
 
-async def tell_why(handle: Run[Any]) -> None:
-    """After a second of waiting, say on stderr that a run is queued, and why."""
+async def tell_why(handle: Run[Any], path: str) -> None:
+    """After a second of waiting, say on stderr that a run is queued, and why; or `tell_trouble`."""
     await asyncio.sleep(QUIET_S)
     found = await handle.details()
     if found.status == "queued":
-        screen = Screen(sys.stderr, settings().color)
-        screen.line(f"{clean(found.id)} is queued: {clean(found.why)}")
-        screen.flush()
+        say(f"{clean(found.id)} is queued: {clean(found.why)}")
+    await tell_trouble(path)
+
+
+async def tell_trouble(path: str) -> None:
+    """While something is waited for, say once on stderr that a worker cannot write to the file."""
+    while True:
+        await asyncio.sleep(QUIET_S)
+        with durable.view(path) as runs:
+            if runs.trouble:
+                say(runs.trouble)
+                return
 
 
 def ask(text: str, verb: Callable[[Run[Any]], Awaitable[Run[Any]]]) -> Asked:

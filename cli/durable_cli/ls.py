@@ -9,7 +9,14 @@ import click
 
 import durable
 from durable.inspection import LIST_LIMIT_MAX, SORTS, duration
-from durable_cli._options import color_option, file_option, json_option, settings, watch_option
+from durable_cli._options import (
+    color_option,
+    file_option,
+    json_option,
+    settings,
+    tell,
+    watch_option,
+)
 from durable_cli._output import Cell, Screen, age, clean, moment
 from durable_cli._watch import repeated
 
@@ -83,8 +90,7 @@ def command(
     text, columns = " ".join(query), _columns(cols)
     path, screen = settings().path(), settings().screen()
     with durable.view(path) as runs:
-        if runs.missing:
-            Screen(sys.stderr).line(clean(runs.missing))
+        tell(runs)
 
         def once() -> None:
             if only_counts:

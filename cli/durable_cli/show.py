@@ -19,6 +19,7 @@ from durable_cli._options import (
     json_option,
     run_argument,
     settings,
+    tell,
     watch_option,
 )
 from durable_cli._output import Cell, Screen, age, cells, clean, clean_lines, moment
@@ -84,6 +85,7 @@ def command(
         raise click.UsageError("--stack, --code, --step and --events exclude each other")
     path, screen = settings().path(), settings().screen()
     with durable.view(path) as runs:
+        tell(runs)
         name = find_run(runs, run)
 
         def once() -> None:

@@ -211,7 +211,7 @@ async def _start(
     async with durable.Client(path) as client:
         run: Run[Any] = await client.start(workflow, *args, **kwargs)
         if waits:
-            return await _wait(run, limit_s, as_json=as_json)
+            return await _wait(run, path, limit_s, as_json=as_json)
         screen, found = settings().screen(), await run.details()
         if as_json:
             screen.json({"id": found.id, "workflow": found.workflow, "status": found.status})
@@ -223,8 +223,8 @@ async def _start(
     return 0
 
 
-async def _wait(run: Run[Any], limit_s: float | None, *, as_json: bool) -> int:
-    telling = asyncio.ensure_future(tell_why(run))
+async def _wait(run: Run[Any], path: str, limit_s: float | None, *, as_json: bool) -> int:
+    telling = asyncio.ensure_future(tell_why(run, path))
     try:
         async with asyncio.timeout(limit_s):
             end = await run.wait()

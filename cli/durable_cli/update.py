@@ -62,7 +62,7 @@ async def _update(
     async with durable.Client(path) as client:
         handle = await client.get(run)
         asking = asyncio.ensure_future(handle.update(Update[Any, Any](name), value, id=key))
-        telling = asyncio.ensure_future(tell_why(handle))
+        telling = asyncio.ensure_future(tell_why(handle, path))
         try:
             async with asyncio.timeout(limit_s):
                 return await asking

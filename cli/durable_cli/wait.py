@@ -17,7 +17,7 @@ from durable_cli._options import (
     settings,
     timeout_option,
 )
-from durable_cli._verbs import code_of_end, ended, look_at, write_end
+from durable_cli._verbs import code_of_end, ended, look_at, tell_trouble, write_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +54,7 @@ async def _wait(
     async with durable.Client(path) as client:
         handles = [await client.get(name) for name in names]
         following = _first(handles) if any_ else _each(handles)
+        telling = asyncio.ensure_future(tell_trouble(path))
         try:
             async with asyncio.timeout(limit_s):
                 async for handle, end in following:
@@ -66,6 +67,8 @@ async def _wait(
                     ends[handle] = await handle.details()
                     if not as_json:
                         write_end(screen, ends[handle])
+        finally:
+            telling.cancel()
         if as_json:
             screen.json([await ended(handle, end) for handle, end in ends.items()])
     code = code_of_end([*ends.values()])

@@ -60,6 +60,8 @@ SQLITE_VERSION_MIN = 3_051_003
 # apsw keeps 100 prepared statements; we have about 100 in up to four sizes each.
 STATEMENT_CACHE_ENTRIES = 400
 BUSY_DEADLINE_S = 30.0
+# A wait that a person notices. No commit of ours takes so long; those of others should not.
+TELL_BUSY_S = 2.0
 # File systems of networks and clusters, whose locks or shared memory are not those of one host.
 _NETWORK = {
     "nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "ceph", "glusterfs", "afs", "lustre",
@@ -481,21 +483,30 @@ def _create_private(path: str) -> None:
 # -- settings, each with its why ----------------------------------------------------------------
 
 
-def fair_waiting(deadline_s: float) -> Callable[[int], bool]:
+def fair_waiting(
+    deadline_s: float, tell: Callable[[float], None] | None = None
+) -> Callable[[int], bool]:
     """Return a busy handler that waits at most so long.
 
     SQLite's own ``busy_timeout`` starves one of two writers (16,371 transactions against 1). Short
     waits of random length share the lock evenly at the same throughput.
+
+    Args:
+        deadline_s: How long, in seconds.
+        tell: Called once in a wait of over `TELL_BUSY_S`, with the seconds waited.
     """
-    started = 0.0
+    started, is_told = 0.0, tell is None
 
     def wait(tries: int) -> bool:
-        nonlocal started
+        nonlocal started, is_told
         now = time.perf_counter()
         if tries == 0:
-            started = now
+            started, is_told = now, tell is None
         if now - started > deadline_s:
             return False
+        if not is_told and tell is not None and now - started > TELL_BUSY_S:
+            is_told = True
+            tell(now - started)
         time.sleep(uniform(0.0001, 0.0006) if tries < 50 else uniform(0.0002, 0.002))
         return True
 

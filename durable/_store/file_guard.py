@@ -55,6 +55,7 @@ SET_LOCK: int = fcntl.F_SETLK if _SET is None else _SET
 _GET: int | None = getattr(fcntl, "F_OFD_GETLK", None)
 # os_unix.c: PENDING_BYTE + 2, and SHARED_SIZE; os_unix.c: UNIX_SHM_DMS.
 _SHARED = (0x40000002, 510)
+_WRITE_LOCK = 120
 _SOMEBODY_IS_HERE = (128, 1)
 # Far behind everything that SQLite locks; each process has its own byte from there on.
 _CANARY_FROM = 1 << 40
@@ -189,6 +190,21 @@ class FileGuard:
                 _set(self._shm, fcntl.F_RDLCK, *_SOMEBODY_IS_HERE)
                 self._arm()
             return OpenLog.at(self._path + "-wal")
+
+    def pid_of_writer(self) -> int | None:
+        """Return which other process has SQLite's write lock; None if that is not known.
+
+        Source: sqlite.org/walformat.html, "WAL Locks": byte 120 of ``-shm``.
+        """
+        if self._shm < 0:
+            return None
+        try:
+            answer = fcntl.fcntl(self._shm, fcntl.F_GETLK, flock(fcntl.F_WRLCK, _WRITE_LOCK, 1))
+        except OSError:
+            return None
+        fields = struct.unpack(_FLOCK, answer)
+        pid: int = fields[2] if sys.platform == "darwin" else fields[4]
+        return pid if kind_of(answer) != fcntl.F_UNLCK and pid > 0 else None
 
     def leave(self, close: Callable[[], None], copy_log: Callable[[], None]) -> None:
         """Close a connection; with the last one everything is given back.

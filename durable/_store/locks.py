@@ -10,9 +10,9 @@ byte is held; workers of this process are told apart in memory.
 The byte of who writes is a second layer under SQLite's own write lock: two processes of ours never
 write at once, whatever has become of SQLite's locks.
 
-The file holds one record: of which database it is, how many logs of it were begun, and which files
-the database and its log were then. A database whose log is missing, or that is another than the log
-beside it belongs to, is known by it.
+The file holds two records. One says of which database it is, how many logs of it were begun, and
+which files the database and its log were then. A database whose log is missing, or that is another
+than the log beside it belongs to, is known by it. The other says why a worker cannot write.
 
 Source: fcntl(2), "Advisory record locking" and "Open file description locks"; tried by experiment.
 """
@@ -33,7 +33,7 @@ from durable._clock import steady_s
 from durable._store.file_guard import SET_LOCK, Identity, flock, identity, kind_of, set_lock
 from durable._store.ownership import create_private, lock_mode
 
-__all__ = ["LockFile", "Record", "lock_file"]
+__all__ = ["LockFile", "Record", "Trouble", "lock_file"]
 
 # Ids of workers are rows' keys, and never come near it.
 _WRITE_BYTE = 1 << 62
@@ -42,6 +42,9 @@ _TAKE = flock(fcntl.F_WRLCK, _WRITE_BYTE, 1)
 _GIVE = flock(fcntl.F_UNLCK, _WRITE_BYTE, 1)
 _RECORD = struct.Struct("=8sqqQQQQ")
 _MAGIC = b"durable1"
+_TROUBLE = struct.Struct("=qqH")
+# Behind the record, and with it in the first block of the file: a full disk takes it too.
+_TROUBLE_AT, _TROUBLE_BYTES_MAX = 256, 1024
 # Each worker looks once a second whether its lock file is at its place; twice that, and some.
 NEW_S = 2.5
 
@@ -64,6 +67,21 @@ class Record:
     logs: int
     file: Identity
     log: Identity
+
+
+@attrs.frozen
+class Trouble:
+    """Why a worker cannot write, for people.
+
+    Attributes:
+        worker: Which worker; who reads this asks whether it lives.
+        since_us: Since when, by the wall clock, in microseconds since the epoch.
+        text: What is wrong.
+    """
+
+    worker: int
+    since_us: int
+    text: str
 
 
 class LockFile:
@@ -234,6 +252,31 @@ class LockFile:
         data = _RECORD.pack(_MAGIC, record.generation, record.logs, *record.file, *record.log)
         with contextlib.suppress(OSError):
             os.pwrite(self._fd, data, 0)
+
+    def find_trouble(self) -> Trouble | None:
+        """Return why a worker cannot write, as it says; None if it says nothing."""
+        size = _TROUBLE.size
+        data = os.pread(self._fd, size + _TROUBLE_BYTES_MAX, _TROUBLE_AT) if self._fd >= 0 else b""
+        if len(data) < size:
+            return None
+        worker, since_us, length = _TROUBLE.unpack_from(data)
+        if worker <= 0 or since_us <= 0 or length > len(data) - size:
+            return None
+        return Trouble(worker, since_us, data[size : size + length].decode("utf-8", "replace"))
+
+    def write_trouble(self, trouble: Trouble) -> None:
+        """Say why a worker cannot write; of several workers the last one counts."""
+        text = trouble.text.encode("utf-8", "replace")[:_TROUBLE_BYTES_MAX]
+        data = _TROUBLE.pack(trouble.worker, trouble.since_us, len(text)) + text
+        with contextlib.suppress(OSError):
+            os.pwrite(self._fd, data, _TROUBLE_AT)
+
+    def clear_trouble(self, worker: int) -> None:
+        """A worker can write again: what it said counts no more."""
+        found = self.find_trouble()
+        if found is not None and found.worker == worker:
+            with contextlib.suppress(OSError):
+                os.pwrite(self._fd, bytes(_TROUBLE.size), _TROUBLE_AT)
 
 
 def _open(path: str) -> tuple[int, bool]:

@@ -167,7 +167,7 @@ class Store:
             for one in held:
                 self.locks.release(one)
             raise
-        self.writer.worker = worker
+        self.writer.serve(worker)
         return worker
 
     def free_orphans(self) -> None:

@@ -28,6 +28,7 @@ from durable._store.connection import BUSY_DEADLINE_S, Connection, explain, fair
 from durable._store.file_guard import FileGuard, Identity, identity
 from durable._store.locks import LockFile, Record
 from durable._store.queries import QUERIES
+from durable._store.trouble import TroubleOfWriter
 from durable.errors import CommitUnknown, LogLost
 
 __all__ = ["Synced", "WriteAheadLog"]
@@ -71,6 +72,7 @@ class WriteAheadLog:
     Attributes:
         generation: Which database this is.
         runs: The newest event, by its seq, of each run that only the log may have.
+        trouble: What keeps its writer from committing.
     """
 
     def __init__(self, path: str, connection: Connection, locks: LockFile) -> None:
@@ -91,7 +93,9 @@ class WriteAheadLog:
         self._checkpoint_at = CHECKPOINT_PAGES
         self.runs: dict[int, int] = {}
         self.checkpoints = 0
+        self.trouble = TroubleOfWriter(path, self._guard, locks)
         connection.set_wal_hook(self._note_pages)
+        self._wait_for_others()
 
     def _note_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self._pages = pages
@@ -114,7 +118,7 @@ class WriteAheadLog:
         """Take the byte of who writes; see `turn`."""
         if self._locks.take_turn():
             return
-        wait, tries = fair_waiting(wait_s), 0
+        wait, tries = fair_waiting(wait_s, self.trouble.is_locked_out), 0
         while not self._locks.take_turn():
             if not wait(tries):
                 raise apsw.BusyError("another process writes")
@@ -221,7 +225,11 @@ class WriteAheadLog:
             with self.turn(wait_s):
                 yield
         finally:
-            self._connection.set_busy_handler(fair_waiting(BUSY_DEADLINE_S))
+            self._wait_for_others()
+
+    def _wait_for_others(self) -> None:
+        waiting = fair_waiting(BUSY_DEADLINE_S, self.trouble.is_locked_out)
+        self._connection.set_busy_handler(waiting)
 
     def _was_copied(self) -> None:
         self._is_new = True

@@ -592,7 +592,7 @@ class Writer:
         if not forever or self._closing.is_set() or isinstance(explained, FileMoved):
             self._fail(batch, explained)
             return False
-        logger.error("%s; nothing is lost, trying again", explained)
+        self.log.trouble.fails(str(explained))
         self._closing.wait(wait_s)
         return True
 
@@ -627,6 +627,10 @@ class Writer:
             else:
                 change.error = refused
         return kept
+
+    def serve(self, worker: int) -> None:
+        """Be the writer of a worker: its row is the fence, and what troubles it is told of it."""
+        self.worker = self.log.trouble.worker = worker
 
     def take_again(self, run: int) -> None:
         """Take a run's events again, after one was refused: its owner has dropped the others."""
@@ -691,6 +695,8 @@ class Writer:
             )
             raise self._broken from error
         self.commits += 1
+        if self.log.trouble.is_told:
+            self.log.trouble.ends()
         self._remember(batch)
         if logs is not None:
             self.log.note(logs)

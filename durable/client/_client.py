@@ -23,6 +23,7 @@ from durable._store.repairs import By
 from durable._store.restarts import Plan
 from durable._store.rows import OPEN_STATES, RunRow
 from durable._store.store import Store
+from durable._store.trouble import find_trouble
 from durable._store.wal import Synced
 from durable._store.writer import Change, Transaction
 from durable.client._bulk import Bulk
@@ -133,7 +134,7 @@ class Client(Bulk, Keeping):
 
     @property
     def _viewer(self) -> Viewer:
-        return Viewer(self._reader, self._store.locks.is_held, self._clock, self._row_now)
+        return _viewer(self._store, self._reader, self._clock, self._row_now)
 
     def _row_now(self, row: RunRow) -> RunRow:
         """Return a run's row as it is now: an engine knows what has just begun to wait."""
@@ -421,7 +422,7 @@ class Client(Bulk, Keeping):
 
         def looking() -> T:
             with contextlib.closing(Reader(store.path)) as reader:
-                return look(Viewer(reader, store.locks.is_held, clock))
+                return look(_viewer(store, reader, clock))
 
         return await self._elsewhere(looking)
 
@@ -714,3 +715,13 @@ def _undone(operation: Callable[[Transaction], Any]) -> Callable[[Transaction], 
         raise _Rehearsed
 
     return rehearse
+
+
+def _viewer(
+    store: Store,
+    reader: Reader,
+    clock: Clock,
+    row_now: Callable[[RunRow], RunRow] = lambda row: row,
+) -> Viewer:
+    trouble = partial(find_trouble, store.locks)
+    return Viewer(reader, store.locks.is_held, clock, row_now, trouble)

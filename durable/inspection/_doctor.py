@@ -34,6 +34,7 @@ def look_over(
     workers: Callable[[], Sequence[WorkerView]],
     counts: Callable[[], Mapping[str, int]],
     missing: str,
+    trouble: str,
     now_us: int,
     *,
     is_quick: bool,
@@ -45,6 +46,7 @@ def look_over(
         workers: Returns those whose rows say that they live.
         counts: Returns runs by shown status.
         missing: What the file seems to lack, or an empty text.
+        trouble: What keeps a worker from writing, or an empty text.
         now_us: This moment.
         is_quick: Leave out what reads every row twice.
     """
@@ -58,6 +60,7 @@ def look_over(
         ("log", lambda: _log(path)),
         ("locks", _locks),
         ("disk", lambda: _room(path)),
+        ("writing", lambda: _written(trouble)),
         ("workers", lambda: _served(workers(), counts())),
         ("blocked", lambda: _stuck(counts())),
     ]
@@ -80,6 +83,11 @@ def _commits(reader: Reader, missing: str) -> CheckView:
         text = f"{why} (found at {time_of(at_us):%Y-%m-%d %H:%M})"
         return CheckView(name="commits", is_well=False, text=text)
     return CheckView(name="commits", is_well=True, text="none is known to be missing")
+
+
+def _written(trouble: str) -> CheckView:
+    text = trouble or "no worker says that it cannot write"
+    return CheckView(name="writing", is_well=not trouble, text=text)
 
 
 def _rows(reader: Reader, now_us: int) -> CheckView:

@@ -17,7 +17,7 @@ from durable.inspection._doctor import look_over
 from durable.inspection._family import Family, root_of
 from durable.inspection._log import EventLog
 from durable.inspection._stats import StatsView, stats_of
-from durable.inspection._texts import check_limit, time_of
+from durable.inspection._texts import check_limit, duration, time_of
 from durable.policies import Duration, duration_us
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from durable._clock import Clock
     from durable._store.filtering import Selection
+    from durable._store.locks import Trouble
     from durable._store.reader import Reader
     from durable._store.rows import RunRow
     from durable.inspection._views import (
@@ -61,7 +62,21 @@ class Looks:
     _reader: Reader
     _is_alive: Callable[[int], bool]
     _clock: Clock
+    _find_trouble: Callable[[], Trouble | None]
     missing: str
+
+    @property
+    def trouble(self) -> str:
+        """Why a living worker cannot write to the file, and since when, for people; else empty."""
+        found = self._find_trouble()
+        if found is None:
+            return ""
+        since = time_of(found.since_us)
+        ago = duration(max(0, self._clock.wall_us() - found.since_us) / 1e6)
+        return (
+            f"the store waits since {since:%H:%M:%S}Z ({ago}): {found.text}; worker {found.worker} "
+            "tries again, nothing is lost"
+        )
 
     def get_row(self, run_id: str) -> RunRow:
         """Return the row of an id, or of ``id#n``."""
@@ -180,6 +195,7 @@ class Looks:
             self.workers,
             self.count,
             self.missing,
+            self.trouble,
             self._clock.wall_us(),
             is_quick=quick,
         )

@@ -9,6 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,8 +22,9 @@ from durable._core.summaries import summary
 from durable._store import pages
 from durable._store.connection import has_log, real_path
 from durable._store.filtering import Sort, compiled
-from durable._store.locks import lock_file
+from durable._store.locks import Trouble, lock_file
 from durable._store.reader import Reader
+from durable._store.trouble import find_trouble
 from durable._store.wholeness import find_missing, refuse_other_log
 from durable.errors import DurableError, FileCorrupt, RunNotFound, StoreError, UsageError
 from durable.filters import STATUSES, And, Filter, Term, Value, parse
@@ -88,6 +90,7 @@ class Viewer(Groups, Pages, Looks):
         is_alive: Says whether a worker lives.
         clock: Time, for "in how long".
         row_now: Returns the row of a run as its worker in this process would write it now.
+        trouble: Returns what keeps a worker from writing, if it says something.
     """
 
     def __init__(
@@ -96,11 +99,13 @@ class Viewer(Groups, Pages, Looks):
         is_alive: Callable[[int], bool],
         clock: Clock | None = None,
         row_now: Callable[[RunRow], RunRow] = lambda row: row,
+        trouble: Callable[[], Trouble | None] = lambda: None,
     ) -> None:
         super().__init__(reader, is_alive, clock or SystemClock())
         self._row_now = row_now
         self.missing = ""
         """What the file seems to lack, for people; empty if nothing."""
+        self._find_trouble = trouble
 
     def now(self) -> dt.datetime:
         """Return this moment, UTC: ages are counted to it."""
@@ -112,7 +117,7 @@ class Viewer(Groups, Pages, Looks):
         return self._reader.path
 
     def version(self) -> str:
-        """Return a text that changes with each commit, and when a worker begins or dies.
+        """Return a text that changes with each commit, and with what is told of workers.
 
         It is of this viewer: another one has others.
 
@@ -122,7 +127,9 @@ class Viewer(Groups, Pages, Looks):
         self._reader.refuse_moved()
         alive = [one.id for one in self._reader.live_workers() if self._is_alive(one.id)]
         self._known = None  # Who lives is asked anew.
-        return f"{self._reader.data_version()}.{'-'.join(map(str, alive))}"
+        trouble = self._find_trouble()
+        since_us = 0 if trouble is None else trouble.since_us
+        return f"{self._reader.data_version()}.{'-'.join(map(str, alive))}.{since_us}"
 
     def mark(self) -> int:
         """Return a number that changes with each commit, for `wait`."""
@@ -667,7 +674,8 @@ class view:  # noqa: N801  reads as a verb: `with view(path) as runs`
         # A file of somebody else's: whether workers live cannot be asked, so none is shown so.
         is_held = self._locks.is_held if self._has_locks else _is_not
         record = self._locks.find_record() if self._has_locks else None
-        viewer = Viewer(self._reader, is_held)
+        trouble = partial(find_trouble, self._locks) if self._has_locks else _nothing
+        viewer = Viewer(self._reader, is_held, trouble=trouble)
         with contextlib.suppress(StoreError):  # Of a damaged file something is shown all the same.
             viewer.missing = find_missing(self._reader, record, is_held, had_log=self._had_log)
         return viewer
@@ -686,6 +694,10 @@ class view:  # noqa: N801  reads as a verb: `with view(path) as runs`
 
 def _is_not(_worker: int) -> bool:
     return False
+
+
+def _nothing() -> None:
+    return None
 
 
 def _difference(row: RunRow) -> DifferenceView | None:

@@ -277,6 +277,7 @@ class Meta:
         workers: How many live.
         issues: How many groups of like failures are open, at most 100.
         jobs: How many acts on many runs are under way.
+        trouble: Why a worker cannot write to the file, and since when; empty if all can.
     """
 
     file: str
@@ -286,6 +287,7 @@ class Meta:
     workers: int
     issues: int
     jobs: int
+    trouble: str
 
 
 @attrs.frozen(kw_only=True)
@@ -523,6 +525,7 @@ def meta(asked: Asked) -> Meta:
         workers=sum(one.is_alive for one in viewer.workers()),
         issues=viewer.count_issues(),
         jobs=viewer.count_running_jobs(),
+        trouble=viewer.trouble,
     )
 
 

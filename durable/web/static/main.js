@@ -122,7 +122,7 @@ function Frame() {
 			<${Button} class="quiet" onClick=${openPalette} title="Ctrl-K" aria-label="Go to (Ctrl-K)">⌘<//>
 			<${Button} class=${"quiet live " + (paused.value ? "paused" : connection.value)} aria-pressed=${paused.value} onClick=${() => { paused.value = !paused.value; }} title="Stop or go on following the file">${paused.value ? "‖ paused" : connection.value === "ok" ? "● live" : "○ lost"}<//>
 			<${Button} class="quiet" onClick=${turn} aria-label=${`Colours: ${THEME_WORDS[current]}`} title="Colours">${THEME_WORDS[current].slice(0, 1)}<//></header>
-		<main id="main" tabindex="-1"><${Lost} /><${Page} /></main><${Dialogs} />`;
+		<main id="main" tabindex="-1"><${Lost} />${meta?.trouble && html`<div class="banner bad" role="alert">${meta.trouble}</div>`}<${Page} /></main><${Dialogs} />`;
 }
 
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); document.getElementById("main")?.focus(); });
