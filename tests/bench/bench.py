@@ -27,8 +27,10 @@ sys.path[:0] = [str(Path(__file__).parent)]
 import apsw  # noqa: E402
 import cores  # noqa: E402
 import floor  # noqa: E402
+import large  # noqa: E402
 import million  # noqa: E402
 import pages  # noqa: E402
+import parked  # noqa: E402
 import talk  # noqa: E402
 
 import durable  # noqa: E402
@@ -503,11 +505,28 @@ def bench_t():
     return cores.threads_against_processes(REPEATS, folder)
 
 
+def bench_u(count=parked.COUNT):
+    """Opening, one run, closing and taking over with a million parked runs, against none."""
+    empty, full = parked.measure(0), parked.measure(count)
+    times = {name: round(full[name] / empty[name], 2) for name in full}
+    return {
+        **{f"{name[:-3]}_times": one for name, one in times.items()},
+        **full,
+        "target": "each at most 1.5 times, and 1 s",
+        "ok": max(times.values()) <= 1.5 and max(full.values()) <= 1_000,
+    }
+
+
+def bench_v():
+    """The loop's longest stop while 10 and 50 MB pass from step to step, against encoding them."""
+    return large.stops(folder)
+
+
 BENCHES = {
     "a": bench_a, "b": bench_b, "c": bench_c, "d": bench_d, "e": bench_e, "f": bench_f,
     "g": bench_g, "h": bench_h, "i": bench_i, "j": bench_j, "k": bench_k, "l": bench_l,
     "m": bench_m, "n": bench_n, "o": bench_o, "p": bench_p, "q": bench_q, "r": bench_r,
-    "s": bench_s, "t": bench_t,
+    "s": bench_s, "t": bench_t, "u": bench_u, "v": bench_v,
 }  # fmt: skip
 
 
