@@ -6,12 +6,23 @@ move time by hand, and what keeps replays free of the host's clock.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import random
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "Random", "SystemClock", "new_id", "new_salt", "steady_s", "uniform"]
+__all__ = [
+    "Clock",
+    "Random",
+    "SystemClock",
+    "moment",
+    "new_id",
+    "new_salt",
+    "since_epoch_us",
+    "steady_s",
+    "uniform",
+]
 
 Random = random.Random
 uniform = random.uniform
@@ -19,6 +30,23 @@ uniform = random.uniform
 # CLOCK_BOOTTIME goes on while the machine is suspended, CLOCK_MONOTONIC does not (Linux).
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def moment(at_us: int) -> dt.datetime:
+    """Return microseconds since the epoch as a moment, UTC.
+
+    Raises:
+        OverflowError: It is before year 1, or after year 9999.
+    """
+    return _EPOCH + dt.timedelta(microseconds=at_us)
+
+
+def since_epoch_us(at: dt.datetime) -> int:
+    """Return a moment, which has a zone, as microseconds since the epoch."""
+    return (at - _EPOCH) // dt.timedelta(microseconds=1)
 
 
 def wall_s() -> float:

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from durable._core import context
 from durable.errors import NotInWorkflow
 from durable.payloads import encode_document
+from durable.run_name import run_name
 
 __all__ = ["ChildRun"]
 
@@ -30,7 +31,7 @@ class ChildRun(Generic[R_co]):
     @property
     def name(self) -> str:
         """The id as people write it: with the ordinal from the second on."""
-        return self.id if self.ordinal == 1 else f"{self.id}#{self.ordinal}"
+        return run_name(self.id, self.ordinal)
 
     async def result(self) -> R_co:
         """Wait for the child's end, and return its result; cancelling the wait leaves it alone.

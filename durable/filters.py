@@ -28,6 +28,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
+from durable._clock import since_epoch_us
 from durable.errors import FilterError, UsageError
 from durable.policies import duration_us
 
@@ -295,14 +296,9 @@ def interval_of(text: str, now_us: int, *, ahead: bool = False) -> tuple[int, in
                 length = dt.timedelta(seconds=1 if text.count(":") > 1 else 60)
         else:
             return None
-        return _us(at), _us(at + length)
+        return since_epoch_us(at), since_epoch_us(at + length)
     except (ValueError, OverflowError):  # The 31st of February; or the end of all years.
         return None
-
-
-def _us(at: dt.datetime) -> int:
-    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    return (at - epoch) // dt.timedelta(microseconds=1)
 
 
 # -- parsing ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from durable._clock import Random
+from durable._clock import Random, moment
 from durable._core.commands import AppendItem, SetValue
 from durable._core.context import AttemptInfo, WorkflowInfo
 from durable._core.driver import ContinueAsNew
@@ -32,14 +32,7 @@ if TYPE_CHECKING:
     from durable._store.rows import RunRow
     from durable.definitions import Activity, Workflow
 
-__all__ = ["InWorkflow", "attempt_info", "moment"]
-
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
-
-def moment(at_us: int) -> dt.datetime:
-    """Return microseconds since the epoch as a moment, UTC."""
-    return _EPOCH + dt.timedelta(microseconds=at_us)
+__all__ = ["InWorkflow", "attempt_info"]
 
 
 class InWorkflow:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import logging
 import sys
 import threading
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from durable import _isolation
+from durable._clock import since_epoch_us
 from durable._core.failures import rebuild_exception
 from durable._runtime.process_wire import Closed
 from durable._runtime.processes import LOOK_S, READY_S_MAX
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from durable._runtime.worker import Worker
 
 __all__ = ["Performance"]
-
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Performance:
@@ -175,8 +173,8 @@ class Performance:
                 "activity": info.activity,
                 "number": info.number,
                 "idempotency_key": info.idempotency_key,
-                "started": _us(info.started),
-                "deadline": None if info.deadline is None else _us(info.deadline),
+                "started": since_epoch_us(info.started),
+                "deadline": None if info.deadline is None else since_epoch_us(info.deadline),
                 "details": info.details,
                 "headers": dict(info.headers),
                 "last_failure": info.last_failure,
@@ -249,10 +247,6 @@ class _Patience:
             raise ProcessDied(
                 f"the process of {self._name} had not imported its module after {READY_S_MAX:g} s"
             )
-
-
-def _us(moment: dt.datetime) -> int:
-    return (moment - _EPOCH) // dt.timedelta(microseconds=1)
 
 
 def _check_found(fn: Callable[..., Any]) -> None:

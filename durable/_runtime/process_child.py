@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import fcntl
 import importlib
 import inspect
@@ -32,6 +31,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from durable import _isolation
+from durable._clock import moment
 from durable._core import context
 from durable._core.context import AttemptInfo
 from durable._core.failures import record_exception
@@ -55,7 +55,6 @@ TERMINATED = 128 + signal.SIGTERM
 # The name under which spawn imports the main module, so that its guard keeps it from running.
 _MP_MAIN = "__mp_main__"
 _MP_MAIN_OF = f"{_MP_MAIN}:"
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 here: socket.socket | None = None
 """This process's end of the connection; None in any other process."""
@@ -119,7 +118,7 @@ class _Call:
         if self._info is None:
             about = dict(self._about)
             for name in ("started", "deadline"):
-                about[name] = None if about[name] is None else _moment(about[name])
+                about[name] = None if about[name] is None else moment(about[name])
             self._info = AttemptInfo(**about)
         return self._info
 
@@ -157,10 +156,6 @@ class _Call:
             f'{self._about["activity"]} runs in another one (isolation="process"): open what it '
             "needs in the function, or once per process in a variable of its module"
         )
-
-
-def _moment(at_us: int) -> dt.datetime:
-    return _EPOCH + dt.timedelta(microseconds=at_us)
 
 
 class _ToEngine(logging.Handler):

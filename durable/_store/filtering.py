@@ -29,6 +29,7 @@ from durable.filters import (
     span_of,
 )
 from durable.payloads import encode_document
+from durable.run_name import RunName
 
 __all__ = [
     "COLUMNS", "Selection", "Sort", "Source", "as_bytes", "compiled", "select", "select_sorted"
@@ -363,7 +364,7 @@ def _asks_for_older(term: Term) -> bool:
         case "status":
             return "continued" in texts
         case "id":
-            return any("#" in text for text in texts)
+            return any(RunName.parse(text).ordinal is not None for text in texts)
         case _:
             return False
 
@@ -468,9 +469,9 @@ class _Compiler:
         )
 
     def _id(self, value: Value) -> str:
-        base, mark, number = value.text.rpartition("#")
-        if mark and number.isdecimal() and len(number) < 10:
-            return self._bound("run.id = ? AND run.ordinal = ?", base, int(number))
+        name = RunName.parse(value.text)
+        if name.ordinal is not None:
+            return self._bound("run.id = ? AND run.ordinal = ?", *name)
         return self._text("run.id", value)
 
     def _label(self, name: str, value: Value) -> str:
@@ -659,7 +660,7 @@ class _Compiler:
             case "workflow":
                 return [_by("workflow", "durable_run_workflow", name) for name in self._names(term)]
             case "id" if not any(value.is_pattern for value in term.values):
-                ids = {one.rpartition("#")[0] if "#" in one else one for one in texts}
+                ids = {RunName.parse(one).id for one in texts}
                 along = _along("sqlite_autoindex_durable_run_1")
                 return [Source(along, "run.id = ?", (one,), is_range=True) for one in sorted(ids)]
             case "issue":
@@ -756,10 +757,8 @@ def _issue(text: str) -> tuple[str, object]:
 
 
 def _named(name: str) -> Sequence[object]:
-    base, mark, number = name.rpartition("#")
-    if mark and number.isdecimal() and len(number) < 10:
-        return base, int(number), int(number)
-    return name, 0, 0
+    run_id, ordinal = RunName.parse(name)
+    return run_id, ordinal or 0, ordinal or 0
 
 
 def _glob(text: str) -> str:

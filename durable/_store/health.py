@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from durable._store.asking import ask
 from durable._store.wholeness import MISSING
+from durable.run_name import RunName
 
 if TYPE_CHECKING:
     from durable._store.reader import Reader
@@ -41,7 +42,7 @@ def tampered(reader: Reader, now_us: int, limit: int) -> Sequence[str]:
     """Return runs with rows that this library does not write, each with what is odd."""
     rows = [row for name in _TAMPERED for row in reader.all(name, limit=limit)]
     rows += reader.all("list_times_to_come", limit=limit, now_us=now_us)
-    return [f"{run}#{ordinal} {what}" for run, ordinal, what in rows]
+    return [f"{RunName(run, ordinal)} {what}" for run, ordinal, what in rows]
 
 
 def miscounted_blobs(reader: Reader, limit: int) -> Sequence[int]:

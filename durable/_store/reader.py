@@ -40,6 +40,7 @@ from durable._store.rows import (
 )
 from durable.errors import FileCorrupt, ForkedEngine, PayloadError
 from durable.payloads import checksum, decompress, encode_document
+from durable.run_name import RunName, run_name
 
 if TYPE_CHECKING:
     from durable._store.filtering import Selection, Sort
@@ -198,6 +199,12 @@ class Reader:
         """Return exactly one ordinal of an id."""
         rows = self._all("find_ordinal", id=run_id, ordinal=ordinal)
         return RunRow(*rows[0]) if rows else None
+
+    def find_named(self, name: RunName) -> RunRow | None:
+        """Return the newest run of an id, or exactly the ordinal that the name has."""
+        if name.ordinal is None:
+            return self.find_newest(name.id)
+        return self.find_ordinal(name.id, name.ordinal)
 
     def select(
         self,
@@ -412,7 +419,7 @@ class Reader:
     def place_holders(self, worker: int, limit: int) -> list[PlaceHolder]:
         """Return the slow steps that a worker's attempts have begun, oldest first."""
         return [
-            PlaceHolder(run if ordinal == 1 else f"{run}#{ordinal}", name, started_us)
+            PlaceHolder(run_name(run, ordinal), name, started_us)
             for run, ordinal, name, started_us in self._all(
                 "list_place_holders", worker=worker, limit=limit
             )

@@ -13,6 +13,7 @@ from durable._store.rows import LOST_ALONE, RunRow
 from durable._store.writer import Transaction
 from durable.errors import RunClosed, RunNotFound
 from durable.payloads import INLINE_BYTES_MAX, checksum, compress, encode_document
+from durable.run_name import RunName
 
 __all__ = [
     "cancel",
@@ -45,11 +46,11 @@ def find_named(transaction: Transaction, name: str) -> RunRow:
     Raises:
         RunNotFound: There is none.
     """
-    base, _, number = name.rpartition("#")
-    if number.isdecimal() and base:
-        found = transaction.one("find_ordinal", id=base, ordinal=int(number))
+    run_id, ordinal = RunName.parse(name)
+    if ordinal is None:
+        found = transaction.one("find_newest", id=run_id)
     else:
-        found = transaction.one("find_newest", id=name)
+        found = transaction.one("find_ordinal", id=run_id, ordinal=ordinal)
     if found is None:
         raise RunNotFound(f"no run {name!r} is in the file")
     return RunRow(*found)

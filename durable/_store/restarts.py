@@ -27,6 +27,7 @@ from durable._store.rows import RunRow, new_run
 from durable._store.writer import Transaction
 from durable.errors import WrongState
 from durable.payloads import checksum, checksum_of_two, decompress, fingerprint
+from durable.run_name import run_name
 
 __all__ = ["Plan", "find_place", "refuse", "require_newest", "restarted", "retried", "rewind"]
 
@@ -69,7 +70,8 @@ def require_newest(transaction: Transaction, run: RunRow) -> None:
     ordinal = _newest(transaction, run).ordinal
     if ordinal != run.ordinal:
         raise WrongState(
-            f"run {run.name} goes on as {run.id}#{ordinal} already, the newest of its id; name that"
+            f"run {run.name} goes on as {run_name(run.id, ordinal)} already, the newest of its id; "
+            "name that"
         )
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from durable.errors import StoreError
 from durable.payloads import decode_document
+from durable.run_name import run_name
 
 __all__ = [
     "LOST_ALONE",
@@ -97,7 +98,7 @@ class RunRow:
     @property
     def name(self) -> str:
         """The id as people write it: with the ordinal from the second on."""
-        return self.id if self.ordinal == 1 else f"{self.id}#{self.ordinal}"
+        return run_name(self.id, self.ordinal)
 
     def deadline_again_us(self, now_us: int) -> int | None:
         """Return the limit of an ordinal that follows now: each has the whole time, or None."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 import attrs
 
-from durable._clock import new_id
+from durable._clock import moment, new_id
 from durable._core.events import Kind
 from durable._store import messages
 from durable._store.rows import RunRow
@@ -27,6 +27,7 @@ from durable.errors import (
 from durable.inspection import EventLog, EventView, RunDetails, RunSummary
 from durable.messages import message_id
 from durable.payloads import codec_for, decode_document
+from durable.run_name import run_name
 
 if TYPE_CHECKING:
     from durable.client._client import Client
@@ -50,7 +51,6 @@ EVENTS_PAGE = 500
 _REQUIRED: Any = object()
 # What a handle without types returns, and what the history shows.
 _plain = codec_for(Any, "what is stored")
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @attrs.frozen(kw_only=True)
@@ -127,7 +127,7 @@ class Run(Repairs, Generic[R_co]):
     @property
     def name(self) -> str:
         """The id as people write it: with the ordinal from the second on."""
-        return self.id if self.ordinal == 1 else f"{self.id}#{self.ordinal}"
+        return run_name(self.id, self.ordinal)
 
     async def result(self) -> R_co:
         """Wait until the run has ended, and return what it returned.
@@ -200,7 +200,7 @@ class Run(Repairs, Generic[R_co]):
                 name=event.name,
                 arguments=_plain.decode(event.arguments) if event.arguments else None,
                 result=_plain.decode(event.result) if event.result else None,
-                at=_EPOCH + dt.timedelta(microseconds=zero_us + event.at_us),
+                at=moment(zero_us + event.at_us),
                 took=dt.timedelta(microseconds=event.took_us),
             )
             for event in self._client._reader.events(self._pk)
@@ -373,7 +373,7 @@ class Run(Repairs, Generic[R_co]):
                     step=one.step,
                     attempt=one.attempt,
                     index=one.number,
-                    at=_EPOCH + dt.timedelta(microseconds=one.at_us),
+                    at=moment(one.at_us),
                 )
             if page:
                 continue

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
+from durable import _clock
 from durable._core.summaries import summary
 from durable.errors import UsageError
 from durable.payloads import decode_document
 
 PREVIEW_BYTES_MAX = 64 * 1024
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _TIME_MIN = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
 _TIME_MAX = dt.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC)
 
@@ -36,7 +36,7 @@ def moment(at_us: int | None) -> dt.datetime | None:
 def time_of(at_us: int) -> dt.datetime:
     """Return a stored time, UTC."""
     try:
-        return _EPOCH + dt.timedelta(microseconds=at_us)
+        return _clock.moment(at_us)
     except OverflowError:  # A damaged number is shown as the end, or the beginning, of all time.
         return _TIME_MAX if at_us > 0 else _TIME_MIN
 

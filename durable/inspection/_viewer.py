@@ -55,6 +55,7 @@ from durable.inspection._views import (
     ValueView,
 )
 from durable.payloads import decode_document
+from durable.run_name import RunName
 
 if TYPE_CHECKING:
     from durable._store.filtering import Selection
@@ -152,11 +153,7 @@ class Viewer(Groups, Pages, Looks):
         Raises:
             RunNotFound: There is none; the message tells how to look.
         """
-        base, mark, number = run_id.rpartition("#")
-        if mark and number.isdecimal() and number.isascii() and len(number) < 10:
-            row = self._reader.find_ordinal(base, int(number))
-        else:
-            row = self._reader.find_newest(run_id)
+        row = self._reader.find_named(RunName.parse(run_id))
         if row is None:
             raise RunNotFound(f"no run {run_id!r} is in the file; `durable ls` lists them")
         return row
@@ -176,25 +173,18 @@ class Viewer(Groups, Pages, Looks):
             newest = self.list(f"workflow:{pattern or '*'}", limit=1)
             if newest:
                 return newest[0].id
-        base, mark, number = text.rpartition("#")
-        is_numbered = bool(mark) and number.isdecimal() and number.isascii() and len(number) < 10
-        base = base if is_numbered else text
-        row = (
-            self._reader.find_ordinal(base, int(number))
-            if is_numbered
-            else self._reader.find_newest(text)
-        )
-        if row is not None:
+        name = RunName.parse(text)
+        if self._reader.find_named(name) is not None:
             return text
-        if len(base) < SUFFIX_CHARACTERS_MIN:
+        if len(name.id) < SUFFIX_CHARACTERS_MIN:
             return None
-        ids = self._reader.find_ids_by_end(base, SUFFIXES_SHOWN + 1)
+        ids = self._reader.find_ids_by_end(name.id, SUFFIXES_SHOWN + 1)
         if len(ids) > 1:
             more = ", ..." if len(ids) > SUFFIXES_SHOWN else ""
             raise RunNotFound(
                 f"several ids end with {text!r}: {', '.join(ids[:SUFFIXES_SHOWN])}{more}"
             )
-        return f"{ids[0]}{mark}{number}" if ids and is_numbered else ids[0] if ids else None
+        return str(name._replace(id=ids[0])) if ids else None
 
     def get(self, run_id: str) -> RunDetails:
         """Return everything about one run.

@@ -30,6 +30,7 @@ from durable._store.reader import Reader
 from durable._store.rows import RunRow, StepRow
 from durable.errors import FileCorrupt, PayloadError, RunNotFound, StoreError
 from durable.payloads import checksum_of_two, decode_document
+from durable.run_name import run_name
 
 __all__ = ["ExportView", "Portion", "export"]
 
@@ -208,7 +209,7 @@ def _look_over(
 def _name_of(reader: Reader, pk: int) -> str:
     (found,) = reader.rows("get_name_as_found", pk=pk)
     name, ordinal = found[0].decode("utf-8", "backslashreplace"), found[1]
-    return name if ordinal == 1 else f"{name}#{ordinal}"
+    return run_name(name, ordinal)
 
 
 def _chosen(reader: Reader, portion: Portion) -> set[int]:

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from durable.run_name import run_name
+
 __all__ = [
     "FORMAT", "VERSION", "AcceptedLine", "AnswerLine", "AttemptLine", "AuditLine", "CodeLine",
     "EndLine", "EventLine", "Footer", "Header", "ItemLine", "LetterLine", "Line", "OnceLine",
@@ -78,7 +80,7 @@ class RunLine(msgspec.Struct, tag="run", tag_field="kind", kw_only=True):
     @property
     def name(self) -> str:
         """The id as people write it."""
-        return self.id if self.ordinal == 1 else f"{self.id}#{self.ordinal}"
+        return run_name(self.id, self.ordinal)
 
     @property
     def is_open(self) -> bool:

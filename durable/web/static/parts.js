@@ -15,7 +15,7 @@ export const route = signal(read());
 addEventListener("hashchange", () => { route.value = read(); });
 
 // Exactly this run: an id alone is the newest of its ordinals.
-export const exactly = (id) => (/#\d+$/.test(id) ? id : id + "#1");
+export const exactly = (id) => (/#[1-9]\d{0,8}$/.test(id) ? id : id + "#1");
 
 // A value of a filter, whatever it holds.
 export const quoted = (text) => `"${text.replace(/["\\]/g, "\\$&")}"`;
