@@ -33,6 +33,7 @@ from durable import definitions
 from durable._clock import Clock, SystemClock, new_salt
 from durable._core import context
 from durable._runtime.alerts import Hook
+from durable._runtime.first_run import first_run
 from durable._runtime.stopping import stopping_on_signals
 from durable._runtime.waits import row_now
 from durable._runtime.worker import Worker
@@ -42,7 +43,7 @@ from durable._store.cursor import Cursor
 from durable._store.migrate import adopt as adopt_now
 from durable._store.rows import AlertRow, RunRow
 from durable._store.writer import Transaction
-from durable.client import Client, conflict, new_start
+from durable.client import Client, conflict
 from durable.definitions import Activity, Workflow, register
 from durable.errors import (
     Blocked,
@@ -617,9 +618,12 @@ class EngineTransaction:
         if parcel.text is None:
             rows.append(("insert_blob", (parcel.blob, 1, parcel.size, parcel.data)))
         arguments = parcel.blob if parcel.text is None else parcel.text
-        values = new_start(workflow, args, kwargs, encoded, arguments, self._now_us, new_salt())
+        run = first_run(
+            workflow, args, kwargs, encoded,
+            arguments=arguments, salt=new_salt(), now_us=self._now_us,
+        )  # fmt: skip
         with self._transaction.unguarded():
-            pk, is_new, _ = starts.start(values, rows)(self._transaction)
+            pk, is_new, _ = starts.start(run, rows)(self._transaction)
             row = requests.get(self._transaction, pk)
             # The ordinal whose arguments count is the first; later ones may go on with others.
             first = self._transaction.one("find_ordinal", id=row.id, ordinal=1)

@@ -14,7 +14,7 @@ from durable._core.failures import failure_json, summary
 from durable._core.machines import RunState
 from durable._store import messages, requests, restarts
 from durable._store.repairs import Pausing
-from durable._store.rows import new_run
+from durable._store.rows import NewRun
 from durable._store.writer import Change
 from durable.errors import PayloadError
 from durable.payloads import check_size, checksum, decode_document, encode_document
@@ -102,7 +102,7 @@ def _end_rows(run: LiveRun, rows: Rows, now_us: int) -> None:
         rows.append(("wake_parents", pk))
 
 
-def _continuing(run: LiveRun, values: tuple[Any, ...]) -> Callable[[Transaction], int]:
+def _continuing(run: LiveRun, following: NewRun) -> Callable[[Transaction], int]:
     """Return the operation that makes the next ordinal, and moves unreceived signals along."""
     old, now_us = run.row.pk, run.worker.now_us()
     letters = [
@@ -111,7 +111,7 @@ def _continuing(run: LiveRun, values: tuple[Any, ...]) -> Callable[[Transaction]
     ]
 
     def operation(transaction: Transaction) -> int:
-        pk = transaction.insert_runs([values])[0][0]
+        pk = transaction.insert_run(following)
         for name, key, payload, blob in letters:
             stored = messages.pack(payload, blob).store(transaction)
             requests.put(transaction, pk, "signal", name, key, stored, now_us)
@@ -144,12 +144,12 @@ def _pausing(
 
 def _next_ordinal(
     run: LiveRun, args: tuple[Any, ...], kwargs: dict[str, Any], rows: Rows
-) -> tuple[Any, ...]:
+) -> NewRun:
     encoded = run.workflow.codec.encode(args, kwargs)
     stored = run.worker.stored(encoded, rows)
     mark = run.workflow.codec.fingerprint(args, kwargs, encoded)
     row, now_us = run.row, run.worker.now_us()
-    return new_run(
+    return NewRun(
         id=row.id,
         ordinal=row.ordinal + 1,
         workflow=row.workflow,
@@ -163,7 +163,7 @@ def _next_ordinal(
         checksum=checksum(encoded),
         cause="continued",
         code=run.workflow.fingerprint,
-        now_us=now_us,
+        created_us=now_us,
         started_us=now_us,
         clock_us=now_us,
         root_pk=row.root_pk,

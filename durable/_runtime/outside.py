@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from durable._core.events import Kind
 from durable._core.failures import failure_json
 from durable._runtime.runs import LiveRun, Rows
 from durable._runtime.specs import Act, ChildCall
 from durable._store import messages, requests, restarts
-from durable._store.rows import RunRow, new_run, row_of
+from durable._store.rows import NewRun, RunRow
 from durable._store.writer import Change, Transaction
 from durable.errors import IdConflict, UsageError
 from durable.payloads import checksum, decode_document, encode_document
@@ -67,7 +69,7 @@ class Outside:
                 self._child_is_there(run, step, known)
                 return
         rows: Rows = []
-        values = self._values(run, step, call, rows)
+        child = self._new_child(run, step, call, rows)
         run.uncommitted += 1
 
         def done(change: Change) -> None:
@@ -76,13 +78,13 @@ class Outside:
                 return
             run.uncommitted -= 1
             if change.value is None:  # The id is taken: by an earlier ordinal's child, perhaps.
-                self._take_child(run, step, call, values)
+                self._take_child(run, step, call, child)
                 return
             if not change.is_held:
-                worker.begin_started(row_of(change.value, values), call.workflow)
+                worker.begin_started(child.row(change.value), call.workflow)
             self._child_is_there(run, step, change.value)
 
-        worker.submit(Change(rows, done, None, values))
+        worker.submit(Change(rows, done, start=child))
 
     def _tells_its_end(self, run: LiveRun, call: ChildCall, pk: int) -> bool:
         """Say whether a child's end comes in by itself: it is open, or its end is in the inbox.
@@ -96,9 +98,7 @@ class Outside:
             for one in reader.inbox_of_run(run.row.pk)
         )
 
-    def _values(
-        self, run: LiveRun, step: Step, call: ChildCall, rows: Rows, ordinal: int = 1
-    ) -> tuple[Any, ...]:
+    def _new_child(self, run: LiveRun, step: Step, call: ChildCall, rows: Rows) -> NewRun:
         worker, workflow, parent = self._worker, call.workflow, run.row
         options, now_us = workflow.start_options, worker.now_us()
         delayed = options.start_delay_us > 0
@@ -106,9 +106,9 @@ class Outside:
         limits = [] if run.deadline_us is None else [run.deadline_us]
         if options.run_timeout_us is not None:
             limits.append(begins_us + options.run_timeout_us)
-        return new_run(
+        return NewRun(
             id=call.run_id or child_id(parent, step.step_id),
-            ordinal=ordinal,
+            ordinal=1,
             workflow=workflow.name,
             state="parked" if delayed else "ready",
             worker_id=None if delayed else worker.id,
@@ -126,7 +126,7 @@ class Outside:
             checksum=checksum(step.arguments),
             cause="started",
             code=workflow.fingerprint,
-            now_us=now_us,
+            created_us=now_us,
             started_us=None if delayed else now_us,
             clock_us=None if delayed else now_us,
             root_pk=parent.root_pk or parent.pk,
@@ -138,9 +138,7 @@ class Outside:
             labels=options.labels,
         )
 
-    def _take_child(
-        self, run: LiveRun, step: Step, call: ChildCall, values: tuple[Any, ...]
-    ) -> None:
+    def _take_child(self, run: LiveRun, step: Step, call: ChildCall, child: NewRun) -> None:
         """The id is taken: go on with that run if it is ours, else say so."""
         worker, now_us = self._worker, self._worker.now_us()
         run.uncommitted += 1
@@ -156,7 +154,7 @@ class Outside:
                 worker.look_soon()
 
         is_alive = worker.store.locks.is_held
-        operation = partial(_take_over_child, run.row, call, values, now_us, is_alive)
+        operation = partial(_take_over_child, run.row, call, child, now_us, is_alive)
         worker.submit(Change((), done, None, None, operation))
 
     def _child_is_there(self, run: LiveRun, step: Step, pk: int) -> None:
@@ -214,7 +212,7 @@ class Outside:
 def _take_over_child(
     parent: RunRow,
     call: ChildCall,
-    values: tuple[Any, ...],
+    new: NewRun,
     now_us: int,
     is_alive: Callable[[int], bool],
     transaction: Transaction,
@@ -229,9 +227,9 @@ def _take_over_child(
     Raises:
         IdConflict: The id is somebody else's, or its run was started with other arguments.
     """
-    found = transaction.one("find_newest", id=values[0])
+    found = transaction.one("find_newest", id=new.id)
     if found is None:  # It was deleted a moment ago.
-        return transaction.insert_runs([values])[0][0]
+        return transaction.insert_run(new)
     child = RunRow(*found)
     above = None
     if child.parent_pk is not None:
@@ -249,14 +247,14 @@ def _take_over_child(
     elif above.salt != parent.salt or not parent.adopts:
         if child.is_open and above.is_open:
             raise conflict
-        return _begin_anew(transaction, parent, child, values, now_us, is_alive)
-    if child.workflow == values[2] and child.fingerprint != values[11]:
+        return _begin_anew(transaction, parent, child, new, now_us, is_alive)
+    if child.workflow == new.workflow and child.fingerprint != new.fingerprint:
         raise IdConflict(
             f"the child run {child.id} of {parent.name} cannot start: {child.name} was started "
             "with other arguments. Restart its parent with --children again to have a new one, or "
             "choose another id"
         )
-    if child.workflow != values[2]:
+    if child.workflow != new.workflow:
         raise conflict
     return _go_on_with(transaction, parent, call.end_step, child, now_us)
 
@@ -265,7 +263,7 @@ def _begin_anew(
     transaction: Transaction,
     parent: RunRow,
     child: RunRow,
-    values: tuple[Any, ...],
+    new: NewRun,
     now_us: int,
     is_alive: Callable[[int], bool],
 ) -> int:
@@ -273,8 +271,7 @@ def _begin_anew(
     if child.is_open and parent.cause != "continued":
         why = f"{parent.name} has begun it anew"
         requests.terminate(child.pk, why, now_us, is_alive)(transaction)
-    again = (values[0], child.ordinal + 1, *values[2:4], None, *values[5:])
-    return transaction.insert_runs([again])[0][0]
+    return transaction.insert_run(replace(new, ordinal=child.ordinal + 1, worker_id=None))
 
 
 def _go_on_with(

@@ -15,7 +15,7 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from durable._clock import Clock, new_id, new_salt
+from durable._clock import Clock, new_salt
 from durable._core.machines import RunState
 from durable._runtime import issues, logs
 from durable._runtime.activities import Activities
@@ -24,6 +24,7 @@ from durable._runtime.beginnings import Beginnings
 from durable._runtime.claims import Claims
 from durable._runtime.collecting import Collecting
 from durable._runtime.expiry import Expiry
+from durable._runtime.first_run import first_run
 from durable._runtime.inbox import Inbox, may_end
 from durable._runtime.jobs import Jobs
 from durable._runtime.keeping import Keeper
@@ -37,7 +38,7 @@ from durable._runtime.timers import TimerHandle, Timers
 from durable._runtime.waits import waits_of
 from durable._runtime.watchdog import Watchdog
 from durable._store.connection import real_path
-from durable._store.rows import RunRow, row_of
+from durable._store.rows import RunRow
 from durable._store.store import Store
 from durable._store.writer import PLAIN_BLOB, Change, Transaction, is_large
 from durable.errors import (
@@ -46,7 +47,7 @@ from durable.errors import (
     RowRefused,
     StoreError,
 )
-from durable.payloads import INLINE_BYTES_MAX, checksum, encode_document
+from durable.payloads import INLINE_BYTES_MAX, encode_document
 
 if TYPE_CHECKING:
     from durable.definitions import Workflow
@@ -460,23 +461,10 @@ class Worker:
     ) -> RunRow | None:
         """Store a new run and begin it; return it, or None if the id is taken."""
         rows: Rows = []
-        options, now_us = workflow.start_options, self.now_us()
-        delayed = options.start_delay_us > 0
-        run_id = new_id(now_us) if options.id is None else options.id
-        salt = new_salt()
-        stored = self.stored(encoded, rows)
-        headers = encode_document(options.headers).decode() if options.headers else None
-        mark = workflow.codec.fingerprint(args, kwargs, encoded)
-        wake_at_us = now_us + options.start_delay_us if delayed else None
-        begins_us = now_us + options.start_delay_us
-        limit_us = options.run_timeout_us
-        values = (
-            run_id, 1, workflow.name, "parked" if delayed else "ready",
-            None if delayed else self.id, wake_at_us, options.queue, options.priority, headers,
-            salt, stored, mark, checksum(encoded), "started", workflow.fingerprint, now_us,
-            None if delayed else now_us, None if delayed else now_us, None, None, None, None,
-            None if limit_us is None else begins_us + limit_us, None, None, 1, limit_us,
-            options.labels,
+        run = first_run(
+            workflow, args, kwargs, encoded,
+            arguments=self.stored(encoded, rows), salt=new_salt(), now_us=self.now_us(),
+            worker_id=self.id,
         )  # fmt: skip
         future: asyncio.Future[RunRow | None] = self._loop.create_future()
 
@@ -488,17 +476,17 @@ class Worker:
                     self.commit_failed(change.error)
                 return
             pk: int | None = change.value
-            row = None if pk is None else row_of(pk, values)
+            row = None if pk is None else run.row(pk)
             if change.is_held:
                 pass  # It begins when somebody resumes its workflow or queue.
-            elif row is not None and delayed:
-                self.parked_cold(wake_at_us, change)
+            elif row is not None and run.state == "parked":
+                self.parked_cold(run.wake_at_us, change)
             elif row is not None:
                 self.begin_started(row, workflow)
             if not future.done():
                 future.set_result(row)
 
-        self.submit(Change(rows, done, None, values))
+        self.submit(Change(rows, done, start=run))
         return await future
 
     def begin_started(self, row: RunRow, workflow: Workflow[Any, Any]) -> None:

@@ -23,7 +23,7 @@ import msgspec
 
 from durable._clock import new_salt
 from durable._store.requests import packed
-from durable._store.rows import RunRow, new_run
+from durable._store.rows import NewRun, RunRow
 from durable._store.writer import Transaction
 from durable.errors import WrongState
 from durable.payloads import checksum, checksum_of_two, decompress, fingerprint
@@ -245,36 +245,33 @@ def _next(
         stored = packed(transaction, payload)
         mark, check = fingerprint(payload), checksum(payload)
     newest = _newest(transaction, run)
-    inserted = transaction.insert_runs(
-        [
-            new_run(
-                id=run.id,
-                ordinal=newest.ordinal + 1,
-                workflow=run.workflow,
-                queue=run.queue,
-                priority=run.priority,
-                headers=run.headers,
-                salt=new_salt() if is_anew else run.salt,
-                arguments=stored,
-                fingerprint=mark,
-                checksum=check,
-                cause=cause,
-                code=None if is_anew else run.code,
-                now_us=now_us,
-                clock_us=None if is_anew else run.clock_us,
-                root_pk=run.root_pk,
-                parent_pk=run.parent_pk,
-                on_parent_close=run.on_parent_close,
-                deadline_us=run.deadline_again_us(now_us),
-                run_timeout_us=run.run_timeout_us,
-                source_pk=run.pk,
-                redo_seq=redo_seq,
-                adopts=int(plan.keeps_children),
-                labels=run.labels,
-            )
-        ],
+    to = transaction.insert_run(
+        NewRun(
+            id=run.id,
+            ordinal=newest.ordinal + 1,
+            workflow=run.workflow,
+            queue=run.queue,
+            priority=run.priority,
+            headers=run.headers,
+            salt=new_salt() if is_anew else run.salt,
+            arguments=stored,
+            fingerprint=mark,
+            checksum=check,
+            cause=cause,
+            code=None if is_anew else run.code,
+            created_us=now_us,
+            clock_us=None if is_anew else run.clock_us,
+            root_pk=run.root_pk,
+            parent_pk=run.parent_pk,
+            on_parent_close=run.on_parent_close,
+            deadline_us=run.deadline_again_us(now_us),
+            run_timeout_us=run.run_timeout_us,
+            source_pk=run.pk,
+            redo_seq=redo_seq,
+            adopts=int(plan.keeps_children),
+            labels=run.labels,
+        )
     )
-    to = inserted[0][0]
     if not is_edited and isinstance(run.arguments, int):
         transaction.all("share_blob", id=run.arguments)
     transaction.all("copy_events", run=run.pk, to=to, before=redo_seq + 1)

@@ -26,14 +26,13 @@ __all__ = [
     "ItemRow",
     "JobRow",
     "LetterRow",
+    "NewRun",
     "RunRow",
     "StepRow",
     "ValueRow",
     "WorkerRow",
     "checked_secret",
     "is_secret",
-    "new_run",
-    "row_of",
 ]
 
 SECRET_BYTES_MIN = 16
@@ -361,57 +360,51 @@ class WorkerRow:
     workflows: str
 
 
-def new_run(
-    *,
-    id: str,
-    ordinal: int,
-    workflow: str,
-    salt: int,
-    arguments: str | int,
-    fingerprint: int,
-    checksum: int,
-    cause: str,
-    code: str | None,
-    now_us: int,
-    state: str = "ready",
-    worker_id: int | None = None,
-    wake_at_us: int | None = None,
-    queue: str = "default",
-    priority: int = 0,
-    headers: str | None = None,
-    started_us: int | None = None,
-    clock_us: int | None = None,
-    root_pk: int | None = None,
-    parent_pk: int | None = None,
-    parent_step: str | None = None,
-    on_parent_close: str | None = None,
-    deadline_us: int | None = None,
-    source_pk: int | None = None,
-    redo_seq: int | None = None,
-    adopts: int = 1,
-    run_timeout_us: int | None = None,
-    labels: str | None = None,
-) -> tuple[Any, ...]:
-    """Return the values of ``insert_run``, in its order."""
-    return (
-        id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
-        arguments, fingerprint, checksum, cause, code, now_us, started_us, clock_us, root_pk,
-        parent_pk, parent_step, on_parent_close, deadline_us, source_pk, redo_seq, adopts,
-        run_timeout_us, labels,
-    )  # fmt: skip
+class NewRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A run to be stored: the columns of ``insert_run``, in its order.
 
+    Attributes as of `RunRow`, but for what a run has not at its beginning.
+    """
 
-def row_of(pk: int, values: tuple[Any, ...]) -> RunRow:
-    """Return the row that ``insert_run`` made of its values."""
-    (
-        run_id, ordinal, workflow, state, worker_id, wake_at_us, queue, priority, headers, salt,
-        arguments, fingerprint, checksum, cause, code, created_us, started_us, clock_us, *family,
-    ) = values  # fmt: skip
-    return RunRow(
-        pk, run_id, ordinal, workflow, state, worker_id, wake_at_us, None, 0, queue, priority,
-        headers, salt, arguments, fingerprint, checksum, cause, code, created_us, started_us,
-        clock_us, None, None, None, None, *family,
-    )  # fmt: skip
+    id: str
+    ordinal: int
+    workflow: str
+    state: str = "ready"
+    worker_id: int | None = None
+    wake_at_us: int | None = None
+    queue: str = "default"
+    priority: int = 0
+    headers: str | None = None
+    salt: int
+    arguments: str | int
+    fingerprint: int
+    checksum: int
+    cause: str
+    code: str | None
+    created_us: int
+    started_us: int | None = None
+    clock_us: int | None = None
+    root_pk: int | None = None
+    parent_pk: int | None = None
+    parent_step: str | None = None
+    on_parent_close: str | None = None
+    deadline_us: int | None = None
+    source_pk: int | None = None
+    redo_seq: int | None = None
+    adopts: int = 1
+    run_timeout_us: int | None = None
+    labels: str | None = None
+
+    def values(self) -> tuple[Any, ...]:
+        """Return the values of ``insert_run``."""
+        return msgspec.structs.astuple(self)
+
+    def row(self, pk: int) -> RunRow:
+        """Return the row that it became."""
+        return RunRow(
+            pk=pk, waits=None, lost=0, closed_us=None, result=None, result_checksum=None,
+            origin=None, **msgspec.structs.asdict(self),
+        )  # fmt: skip
 
 
 def is_secret(row: Sequence[Any] | None) -> bool:

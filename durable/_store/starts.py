@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from durable._store.rows import RunRow
+from durable._store.rows import NewRun, RunRow
 from durable._store.writer import Transaction
 from durable.errors import RunClosed
 
@@ -24,14 +24,14 @@ def _hears(transaction: Transaction, pk: int, letter: Letter) -> bool:
 
 
 def start(
-    values: tuple[object, ...],
+    run: NewRun,
     rows: list[tuple[str, tuple[object, ...]]],
     letter: Letter | None = None,
 ) -> Callable[[Transaction], tuple[int, bool, bool]]:
     """Return the operation that starts a run nobody holds yet, or finds the newest of its id.
 
     Args:
-        values: Those of ``insert_run``.
+        run: The run, if its id is free.
         rows: What goes with it: the blob of large arguments.
         letter: A first message; to an open run of that id if there is one.
 
@@ -41,13 +41,13 @@ def start(
     """
 
     def operation(transaction: Transaction) -> tuple[int, bool, bool]:
-        found = transaction.one("find_newest", id=values[0])
+        found = transaction.one("find_newest", id=run.id)
         if found is not None:
-            run = RunRow(*found)
-            return run.pk, False, letter is not None and _hears(transaction, run.pk, letter)
+            pk = RunRow(*found).pk
+            return pk, False, letter is not None and _hears(transaction, pk, letter)
         for name, row in rows:
             transaction.rows(name, [row])
-        pk = transaction.insert_runs([values])[0][0]
+        pk = transaction.insert_run(run)
         if letter is not None:
             letter(transaction, pk)
         return pk, True, letter is not None

@@ -47,6 +47,7 @@ from durable._store.connection import (
 from durable._store.cursor import Cursor, Guard, UserError
 from durable._store.locks import LockFile
 from durable._store.queries import QUERIES, SETUP, batches
+from durable._store.rows import NewRun
 from durable._store.wal import WriteAheadLog
 from durable.errors import (
     CommitUnknown,
@@ -68,8 +69,6 @@ T = TypeVar("T")
 
 logger = logging.getLogger("durable.store")
 
-# Where the labels stand in a row of insert_run.
-LABELS_AT = 27
 # The user's code in a transaction keeps everybody from writing: longer than this is warned of.
 TRANSACTION_WARN_S = 1.0
 # What one transaction takes at most: it bounds the memory and the time of a commit.
@@ -190,11 +189,17 @@ class Transaction:
             found += self._connection.execute(text, values).fetchall()
         return found
 
-    def insert_runs(self, rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, int]]:
+    def insert_run(self, run: NewRun) -> int:
+        """Store a new run whose id is free; return its key."""
+        ((pk, _),) = self.insert_runs([run])
+        return pk
+
+    def insert_runs(self, runs: Sequence[NewRun]) -> list[tuple[int, int]]:
         """Store new runs, with their labels; return (key, salt) of those whose id was free."""
+        rows = [run.values() for run in runs]
         found = [(pk, salt) for pk, salt in self.rows("insert_run", rows)]
         self.held = self.hold([pk for pk, _ in found])
-        labelled = {row[9] for row in rows if row[LABELS_AT] is not None}
+        labelled = {run.salt for run in runs if run.labels is not None}
         if labelled:
             self.rows("insert_labels", [(pk,) for pk, salt in found if salt in labelled])
         return found
@@ -300,7 +305,7 @@ class Change(msgspec.Struct, gc=False):
         rows: Pairs of a statement's name and one row for it.
         done: Called on the owner's thread after the commit, or with ``error`` set.
         context: Whatever ``done`` wants to find again.
-        start: A row for ``insert_run``; ``value`` becomes its key, or None if the id was taken.
+        start: A run to be stored; ``value`` becomes its key, or None if the id was taken.
         operation: Runs inside the transaction after all rows, those that belong to rows first;
             ``value`` becomes what it returns. What it raises is rolled back alone and becomes
             ``error``.
@@ -312,7 +317,7 @@ class Change(msgspec.Struct, gc=False):
     rows: Any = ()
     done: Callable[[Change], None] | None = None
     context: Any = None
-    start: tuple[Any, ...] | None = None
+    start: NewRun | None = None
     operation: Callable[[Transaction], Any] | None = None
     soft: bool = False
     value: Any = None
@@ -802,11 +807,11 @@ class Writer:
 
     def _insert_runs(self, starts: list[Change]) -> None:
         # A salt is 53 bits of chance: it tells two starts of one id in one transaction apart.
-        rows = [change.start for change in starts if change.start is not None]
-        keys = {salt: pk for pk, salt in self._transaction.insert_runs(rows)}
+        runs = [change.start for change in starts if change.start is not None]
+        keys = {salt: pk for pk, salt in self._transaction.insert_runs(runs)}
         for change in starts:
             assert change.start is not None
-            change.value = keys.get(change.start[9])
+            change.value = keys.get(change.start.salt)
             change.is_held = change.value in self._transaction.held
 
     def _operate(self, change: Change) -> None:

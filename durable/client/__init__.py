@@ -5,7 +5,7 @@ from durable.client._bulk import Job, ended_before
 from durable.client._client import Client
 from durable.client._new_file import import_into_new
 from durable.client._run import HistoryEvent, Item, Run
-from durable.client._starts import conflict, new_start
+from durable.client._starts import conflict
 
 __all__ = [
     "BlockingClient",
@@ -18,5 +18,4 @@ __all__ = [
     "conflict",
     "ended_before",
     "import_into_new",
-    "new_start",
 ]

@@ -16,6 +16,7 @@ import msgspec
 
 from durable import definitions
 from durable._clock import Clock, SystemClock, new_id, new_salt
+from durable._runtime.first_run import first_run
 from durable._store import messages, repairs, restarts, starts
 from durable._store.messages import Parcel
 from durable._store.reader import Reader
@@ -30,7 +31,7 @@ from durable.client._bulk import Bulk
 from durable.client._keep import Keeping
 from durable.client._repair import reason_text, user_name
 from durable.client._run import Run
-from durable.client._starts import conflict, new_start
+from durable.client._starts import conflict
 from durable.definitions import OnClosed, Workflow
 from durable.errors import (
     IdConflict,
@@ -514,10 +515,11 @@ class Client(Bulk, Keeping):
         if parcel.text is None:
             rows.append(("insert_blob", (parcel.blob, 1, parcel.size, parcel.data)))
         arguments = parcel.blob if parcel.text is None else parcel.text
-        values = new_start(
-            workflow, args, kwargs, encoded, arguments, self._clock.wall_us(), new_salt()
-        )
-        pk, is_new, is_told = await self._commit(starts.start(values, rows, letter))
+        run = first_run(
+            workflow, args, kwargs, encoded,
+            arguments=arguments, salt=new_salt(), now_us=self._clock.wall_us(),
+        )  # fmt: skip
+        pk, is_new, is_told = await self._commit(starts.start(run, rows, letter))
         return self._get_row(pk), is_new, is_told
 
     async def _existing(

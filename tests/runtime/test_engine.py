@@ -15,6 +15,7 @@ import pytest
 import durable
 from durable import Retry, activity, workflow
 from durable._store import requests
+from durable._store.rows import NewRun
 from durable._store.store import Store
 from durable._store.writer import Change
 from durable.testing import Harness, ManualClock
@@ -333,11 +334,11 @@ async def test_two_functions_of_one_name_block_the_run_and_say_where(tmp_path):
     async with Harness(tmp_path / "app.db", functions=[one]) as harness:
         harness.engine._given["twin"].append(two)  # As two modules may define them.
         await harness.engine._commit(
-            lambda t: t.rows(
-                "insert_run",
-                [("t", 1, "twin", "ready", None, None, "default", 0, None, 1, "[]", 0, 0,
-                  "started", None, 1, None, None, None, None, None, None, None, None, None, 1,
-                  None, None)],
+            lambda t: t.insert_run(
+                NewRun(
+                    id="t", ordinal=1, workflow="twin", salt=1, arguments="[]", fingerprint=0,
+                    checksum=0, cause="started", code=None, created_us=1,
+                )
             )
         )  # fmt: skip
         handle = await harness.engine.get("t")

@@ -1,11 +1,12 @@
 """Rows as the runtime makes them."""
 
+from durable._store.rows import NewRun
+
 
 def run_row(run_id, salt=7):
-    return (
-        run_id, 1, "work", "ready", None, None, "default", 0, None, salt, "[[],{}]", 1, 1,
-        "started", None, 1, 1, 1, None, None, None, None, None, None, None, 1, None,
-        None,
+    return NewRun(
+        id=run_id, ordinal=1, workflow="work", salt=salt, arguments="[[],{}]", fingerprint=1,
+        checksum=1, cause="started", code=None, created_us=1, started_us=1, clock_us=1,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from durable._clock import new_salt
 from durable._store.filtering import Selection, Sort, _sources_of, compiled
-from durable._store.rows import RunRow, new_run
+from durable._store.rows import NewRun, RunRow
 from durable._store.writer import Change, Transaction
 from durable.errors import FilterError, UsageError
 from durable.filters import (
@@ -275,14 +275,14 @@ def plant(store) -> None:
     def operation(transaction: Transaction) -> None:
         for one in RUNS:
             labels = msgspec.json.encode(one.labels).decode() if one.labels else None
-            row = new_run(
+            row = NewRun(
                 id=one.id, ordinal=one.ordinal, workflow=one.workflow, salt=new_salt(),
                 arguments=msgspec.json.encode(one.arguments).decode(), fingerprint=0, checksum=0,
-                cause="started", code="c0de", now_us=us(one.created) or 0, queue=one.queue,
+                cause="started", code="c0de", created_us=us(one.created) or 0, queue=one.queue,
                 priority=one.priority, started_us=us(one.started),
                 parent_pk=keys.get(one.parent), labels=labels,
             )  # fmt: skip
-            keys[one.name] = pk = transaction.insert_runs([row])[0][0]
+            keys[one.name] = pk = transaction.insert_run(row)
             transaction.select(
                 "UPDATE durable_run SET state = ?, worker_id = ?, wake_at_us = ?, waits = ?, "
                 "closed_us = ?, result = ?, error = ? WHERE pk = ?",

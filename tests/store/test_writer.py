@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -15,6 +16,8 @@ import durable
 from durable import activity, workflow
 from durable._store.connection import connect, real_path
 from durable._store.locks import lock_file
+from durable._store.queries import QUERIES
+from durable._store.rows import NewRun
 from durable._store.store import Store
 from durable._store.writer import Change, Writer
 from durable.errors import (
@@ -572,3 +575,19 @@ def test_nobody_else_writes_between_what_a_transaction_reads_and_writes(path, ma
 
     other.execute("CREATE TABLE theirs (n)")
     other.close()
+
+
+def test_a_new_run_has_the_columns_of_the_statement_in_its_order() -> None:
+    listed = re.search(r"INTO durable_run \((.*?)\)", QUERIES["insert_run"].text, re.DOTALL)
+    assert listed is not None
+
+    assert tuple(listed[1].replace(",", " ").split()) == NewRun.__struct_fields__
+
+
+def test_a_new_run_becomes_the_row_that_is_read(path, make_store):
+    store = make_store(path)
+    run = run_row("second", salt=8)
+    change = Change(start=run)
+    store.writer.commit_now(change)
+
+    assert store.reader.find_run(change.value) == run.row(change.value)
