@@ -19,7 +19,7 @@ import attrs
 import msgspec
 
 from durable._core.commands import Command, MarkPatch
-from durable._core.events import BEFORE_BEGIN, Event, Kind
+from durable._core.events import BEFORE_BEGIN, STEP_ENDS, SUCCESSES, Event, Kind
 from durable._core.failures import rebuild_exception
 from durable._core.loop import Step, WorkflowLoop
 from durable._core.mailbox import Mailbox
@@ -50,12 +50,6 @@ EARLY = ""
 UNDECODED: Any = object()
 """In place of a value: the driver is to decode it."""
 
-# The kind of a step, by the kinds of the events that end it: well, or in failure.
-_SUCCESSES = {
-    int(kind): int(kind)
-    for kind in (Kind.COMPLETED, Kind.CHILD_COMPLETED, Kind.ACTED, Kind.RESOLVED)
-}
-_ENDS_OF_STEPS = _SUCCESSES | {kind + 1: kind for kind in _SUCCESSES}
 _ANSWERS = {int(Kind.RESOLVED), int(Kind.REJECTED)}
 _FIRED, _CANCEL_REQUESTED = int(Kind.FIRED), int(Kind.CANCEL_REQUESTED)
 _PATCHED, _RECEIVED = int(Kind.PATCHED), int(Kind.RECEIVED)
@@ -194,7 +188,7 @@ class Driver:
             )
         loop.advance_clock(event.at_us)
         # The numbers are compared as such: a look-up of an enum's member costs as much as a match.
-        if kind in _ENDS_OF_STEPS:
+        if kind in STEP_ENDS:
             step = loop.steps.get(event.step)
             if step is None:
                 self._unasked(event)
@@ -374,10 +368,10 @@ class Driver:
             )
 
     def _end_step(self, step: Step, event: Event, value: Any) -> None:
-        if step.name != (event.name or step.name) or step.kind != _ENDS_OF_STEPS[event.kind]:
+        if step.name != (event.name or step.name) or step.kind != STEP_ENDS[event.kind]:
             was, now = event.name, step.name
             if was == now:
-                was = f"{_WORDS[_ENDS_OF_STEPS[event.kind]]} {was}"
+                was = f"{_WORDS[STEP_ENDS[event.kind]]} {was}"
                 now = f"{_WORDS[step.kind]} {now}"
             where = self.loop.where(step)
             raise Blocked(
@@ -404,7 +398,7 @@ class Driver:
                 ),
             )
         del self.loop.steps[event.step]
-        if event.kind in _SUCCESSES:
+        if event.kind in SUCCESSES:
             if value is UNDECODED:
                 try:
                     value = step.decode(event.result)

@@ -10,7 +10,7 @@ import enum
 
 import msgspec
 
-__all__ = ["BEFORE_BEGIN", "Event", "Kind"]
+__all__ = ["BEFORE_BEGIN", "FAILURES", "STEP_ENDS", "SUCCESSES", "Event", "Kind"]
 
 BEFORE_BEGIN = 1
 """``took_us`` of a signal that was there before the run's code began: its first drain sees it."""
@@ -47,6 +47,29 @@ class Kind(enum.IntEnum):
     """A promise was rejected from outside; ``result`` is the record of the error."""
     TIMED_OUT = 14
     """The run's ``run_timeout`` is over."""
+
+    @property
+    def failure(self) -> Kind:
+        """The kind of the event that ends in failure what this one ends well."""
+        return _FAILURE_OF[self]
+
+
+# The kinds of the events that end a step well, each with the one that ends it in failure.
+_FAILURE_OF = {
+    Kind.COMPLETED: Kind.FAILED,
+    Kind.CHILD_COMPLETED: Kind.CHILD_FAILED,
+    Kind.ACTED: Kind.REFUSED,
+    Kind.RESOLVED: Kind.REJECTED,
+}
+# By number, for the hot path and for numbers that a damaged file may hold.
+SUCCESSES = frozenset(map(int, _FAILURE_OF))
+"""The kinds of the events that end a step well."""
+FAILURES = frozenset(map(int, _FAILURE_OF.values()))
+"""The kinds of those that end one in failure: their ``result`` is the record of an exception."""
+STEP_ENDS = {one: one for one in SUCCESSES} | {
+    int(bad): int(good) for good, bad in _FAILURE_OF.items()
+}
+"""The kind of a step, by the kinds of the events that end it: their arguments are compared."""
 
 
 class Event(msgspec.Struct, gc=False):

@@ -199,7 +199,7 @@ class Outside:
     # -- ends ------------------------------------------------------------------------------------
 
     def _refuse(self, run: LiveRun, step: Step, error: BaseException) -> None:
-        self._end(run, step, Kind(step.kind + 1), failure_json(error))
+        self._end(run, step, Kind(step.kind).failure, failure_json(error))
 
     def _end(self, run: LiveRun, step: Step, kind: Kind, result: bytes) -> None:
         if run.is_over or step.done():

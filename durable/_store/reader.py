@@ -37,6 +37,7 @@ from durable._store.rows import (
     ValueRow,
     WorkerRow,
     checked_secret,
+    continuation,
 )
 from durable.errors import FileCorrupt, ForkedEngine, PayloadError
 from durable.payloads import checksum, decompress, encode_document
@@ -199,6 +200,10 @@ class Reader:
         """Return exactly one ordinal of an id."""
         rows = self._all("find_ordinal", id=run_id, ordinal=ordinal)
         return RunRow(*rows[0]) if rows else None
+
+    def find_continuation(self, row: RunRow) -> RunRow | None:
+        """Return the ordinal that a run went on as; None if it did not, or that was deleted."""
+        return continuation(row, self.find_ordinal)
 
     def find_named(self, name: RunName) -> RunRow | None:
         """Return the newest run of an id, or exactly the ordinal that the name has."""
@@ -494,7 +499,9 @@ class Reader:
         """Return whether an update of this id was ever sent to a run, or to its line."""
         first, last = self._line(run)
         values = {"id": run.id, "first": first, "last": last, "key": key}
-        return bool(self._all("find_message", **values, kind="update", event_kind=7))
+        return bool(
+            self._all("find_message", **values, kind="update", event_kind=int(Kind.UPDATE_ACCEPTED))
+        )
 
     def _line(self, run: RunRow) -> tuple[int, int]:
         """Return the first and last of the ordinals that go on from each other, with this one."""

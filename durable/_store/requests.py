@@ -7,9 +7,10 @@ inbox, which its owner turns into an event (law 3).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from durable._clock import new_salt
-from durable._store.rows import LOST_ALONE, RunRow
+from durable._store.rows import LOST_ALONE, RunRow, continuation
 from durable._store.writer import Transaction
 from durable.errors import RunClosed, RunNotFound
 from durable.payloads import INLINE_BYTES_MAX, checksum, compress, encode_document
@@ -47,13 +48,19 @@ def find_named(transaction: Transaction, name: str) -> RunRow:
         RunNotFound: There is none.
     """
     run_id, ordinal = RunName.parse(name)
-    if ordinal is None:
-        found = transaction.one("find_newest", id=run_id)
+    if ordinal is not None:
+        run = _find_ordinal(transaction, run_id, ordinal)
     else:
-        found = transaction.one("find_ordinal", id=run_id, ordinal=ordinal)
-    if found is None:
+        newest = transaction.one("find_newest", id=run_id)
+        run = None if newest is None else RunRow(*newest)
+    if run is None:
         raise RunNotFound(f"no run {name!r} is in the file")
-    return RunRow(*found)
+    return run
+
+
+def _find_ordinal(transaction: Transaction, run_id: str, ordinal: int) -> RunRow | None:
+    row = transaction.one("find_ordinal", id=run_id, ordinal=ordinal)
+    return None if row is None else RunRow(*row)
 
 
 def get_open(transaction: Transaction, pk: int, what: str) -> RunRow:
@@ -63,11 +70,8 @@ def get_open(transaction: Transaction, pk: int, what: str) -> RunRow:
         RunClosed: It has ended.
     """
     run = get(transaction, pk)
-    while run.state == "continued":
-        row = transaction.one("find_ordinal", id=run.id, ordinal=run.ordinal + 1)
-        if row is None:
-            break
-        run = RunRow(*row)
+    while (following := continuation(run, partial(_find_ordinal, transaction))) is not None:
+        run = following
     if not run.is_open:
         raise RunClosed(f"run {run.name} is {run.state}; {what}")
     return run

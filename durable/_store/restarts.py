@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import msgspec
 
 from durable._clock import new_salt
+from durable._core.events import Kind
 from durable._store.requests import packed
 from durable._store.rows import NewRun, RunRow
 from durable._store.writer import Transaction
@@ -205,12 +206,12 @@ def _shown_ids(events: list[tuple[int, int, str, str]]) -> Iterator[tuple[int, s
     received = Counter[str]()
     for seq, kind, step, name in events:
         match kind:
-            case 3:
+            case Kind.FIRED:
                 yield seq, step
-            case 6:
+            case Kind.RECEIVED:
                 received[name] += 1
                 yield seq, f"signal:{name}#{received[name]}"
-            case 7:
+            case Kind.UPDATE_ACCEPTED:
                 yield seq, f"update:{step}"
 
 

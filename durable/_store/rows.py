@@ -32,6 +32,7 @@ __all__ = [
     "ValueRow",
     "WorkerRow",
     "checked_secret",
+    "continuation",
     "is_secret",
 ]
 
@@ -110,6 +111,11 @@ class RunRow:
     def waits_for(self) -> dict[str, Any]:
         """Return why it waits, decoded; a damaged value reads as unknown."""
         return decoded_waits(self.waits)
+
+
+def continuation(row: RunRow, find_ordinal: Callable[[str, int], RunRow | None]) -> RunRow | None:
+    """Return the ordinal that a run went on as; None if it did not, or that was deleted."""
+    return find_ordinal(row.id, row.ordinal + 1) if row.state == "continued" else None
 
 
 def shown_status(

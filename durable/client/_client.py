@@ -597,9 +597,8 @@ class Client(Bulk, Keeping):
                 # Its end is a commit that answers what is open: look once more, then it is lost.
                 found = self._reader.find_answer(asked, key)
                 return ("abandoned", b"null") if found is None else (found[0], found[2])
-            if row.state == "continued":
-                following = self._reader.find_ordinal(row.id, row.ordinal + 1)
-                pk = pk if following is None else following.pk
+            following = self._reader.find_continuation(row)
+            pk = pk if following is None else following.pk
             await self._wait_change(pk, version)
 
     async def _query(self, pk: int, name: str, encoded: bytes) -> bytes:
@@ -672,11 +671,9 @@ class Client(Bulk, Keeping):
                 await self._wait_change(pk, version)
                 continue
             row = self._get_row(pk)
-            if row.state == "continued":
-                following = self._reader.find_ordinal(row.id, row.ordinal + 1)
-                if following is not None:
-                    pk = following.pk
-                    continue
+            if (following := self._reader.find_continuation(row)) is not None:
+                pk = following.pk
+                continue
             if row.state not in OPEN_STATES:
                 return row
             await self._wait_change(pk, version)

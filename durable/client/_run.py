@@ -377,11 +377,9 @@ class Run(Repairs, Generic[R_co]):
                 )
             if page:
                 continue
-            if row.state == "continued":
-                following = client._reader.find_ordinal(row.id, row.ordinal + 1)
-                if following is not None:
-                    pk, position = following.pk, 0
-                    continue
+            if (following := client._reader.find_continuation(row)) is not None:
+                pk, position = following.pk, 0
+                continue
             if not row.is_open:
                 return
             await client._wait_change(pk, version)
@@ -410,11 +408,9 @@ class Run(Repairs, Generic[R_co]):
                 yield one
             if page:
                 continue
-            if row.state == "continued":
-                following = client._reader.find_ordinal(row.id, row.ordinal + 1)
-                if following is not None:
-                    row, log = following, EventLog(client._reader, following.pk)
-                    continue
+            if (following := client._reader.find_continuation(row)) is not None:
+                row, log = following, EventLog(client._reader, following.pk)
+                continue
             if not row.is_open:
                 return
             await client._wait_commit(version)
@@ -432,10 +428,7 @@ class Run(Repairs, Generic[R_co]):
     def _newest(self) -> RunRow:
         """Return the run's row, or of what it continued as."""
         row = self._client._get_row(self._pk)
-        while row.state == "continued":
-            following = self._client._reader.find_ordinal(row.id, row.ordinal + 1)
-            if following is None:
-                break
+        while (following := self._client._reader.find_continuation(row)) is not None:
             row = following
         return row
 

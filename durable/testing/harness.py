@@ -163,7 +163,7 @@ class Harness:
             again = await self.again(handle)
             row = self.engine._get_row(handle._pk)
             if row.state == "continued":
-                following = self.engine._reader.find_ordinal(row.id, row.ordinal + 1)
+                following = self.engine._reader.find_continuation(row)
                 assert following is not None
                 handle = Run(self.engine, following, handle._decode)
                 continue

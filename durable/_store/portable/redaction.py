@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from durable._core.events import FAILURES, STEP_ENDS
 from durable._store.portable.known import HIDDEN, Known, bare_error, bare_traceback
 from durable._store.portable.lines import (
     AcceptedLine,
@@ -43,10 +44,6 @@ __all__ = ["Redactor"]
 THE_RUN = ""
 PATHS_MAX = 100
 PATH_CHARACTERS_MAX = 200
-# Of kinds of events: those whose arguments a replay compares, and those whose results are records
-# of exceptions.
-_CHECKED = frozenset({1, 2, 8, 9, 10, 11, 12, 13})
-_FAILURES = frozenset({2, 9, 11, 13})
 
 
 class Redactor:
@@ -178,13 +175,13 @@ class Redactor:
         line.step = self._name(line.step)
         before = line.arguments
         line.arguments = self._payload(before)
-        line.result = self._payload(line.result, is_record=line.what in _FAILURES)
+        line.result = self._payload(line.result, is_record=line.what in FAILURES)
         line.checksum = checksum_of_two(line.arguments.encode(), line.result.encode())
         is_changed = line.arguments != before
         if is_changed:
             line.fingerprint = fingerprint(line.arguments.encode())
         yield line
-        if is_changed and line.what in _CHECKED:
+        if is_changed and line.what in STEP_ENDS:
             yield AcceptedLine(step=line.step)
 
     def _step(self, line: StepLine) -> Iterator[Line]:
