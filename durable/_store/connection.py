@@ -41,9 +41,11 @@ __all__ = [
     "Connection",
     "connect",
     "explain",
+    "explain_place",
     "fair_waiting",
     "find_version",
     "has_log",
+    "has_no_room",
     "moved",
     "moved_probe",
     "real_path",
@@ -60,6 +62,8 @@ SQLITE_VERSION_MIN = 3_051_003
 # apsw keeps 100 prepared statements; we have about 100 in up to four sizes each.
 STATEMENT_CACHE_ENTRIES = 400
 BUSY_DEADLINE_S = 30.0
+# The index of the log grows by 32 KiB at once, and what is asked of the disk needs some more.
+ROOM_BYTES = 64 * 1024
 # File systems of networks and clusters, whose locks or shared memory are not those of one host.
 _NETWORK = {
     "nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "ceph", "glusterfs", "afs", "lustre",
@@ -284,11 +288,42 @@ def explain(error: apsw.Error, path: str) -> StoreError:
         case apsw.BusyError() | apsw.LockedError():
             return StoreBusy(f"{path} stayed locked for {BUSY_DEADLINE_S:.0f} s by other processes")
         case apsw.FullError():
-            return StoreError(f"{path}: the disk is full; nothing is lost, make room")
+            return _full(path)
+        # What the log's index, or the name of a new file, has no room for is none of SQLite's.
+        case apsw.IOError() | apsw.CantOpenError() if has_no_room(path):
+            return _full(path)
         case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError():
             return StoreError(f"{path} cannot be opened ({error}); check its permissions")
         case _:
             return StoreError(f"{path}: {type(error).__name__}: {error}")
+
+
+def has_no_room(path: str) -> bool:
+    """Say whether the disk of a file has no room for as little as SQLite takes at once."""
+    try:
+        disk = os.statvfs(Path(path).parent)
+    except OSError:
+        return False
+    no_files = disk.f_files > 0 and disk.f_favail == 0  # Some file systems count none.
+    return no_files or disk.f_bavail * disk.f_frsize < ROOM_BYTES
+
+
+def explain_place(error: OSError, path: str, what: str) -> StoreError:
+    """Translate what the system says of a file that is to be made, or opened, beside SQLite.
+
+    Args:
+        error: What it raised.
+        path: The file.
+        what: Which verb failed, as in "cannot be created".
+    """
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return _full(path)
+    reason = errno.errorcode.get(error.errno or 0, "")
+    return StoreError(f"{path} cannot be {what}: {error.strerror} ({reason})")
+
+
+def _full(path: str) -> StoreError:
+    return StoreError(f"{path}: the disk is full; nothing is lost, make room")
 
 
 def moved_probe(connection: apsw.Connection) -> Callable[[], bool]:
@@ -474,8 +509,7 @@ def _create_private(path: str) -> None:
     except FileExistsError:
         return  # Another process was faster: it is its file as much as ours.
     except OSError as error:
-        reason = errno.errorcode.get(error.errno or 0, "")
-        raise StoreError(f"{path} cannot be created: {error.strerror} ({reason})") from error
+        raise explain_place(error, path, "created") from error
 
 
 # -- settings, each with its why ----------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from durable._store import health, pages
+from durable._store.connection import has_no_room
 from durable._store.file_guard import has_ofd_locks
 from durable.errors import DurableError
 from durable.inspection._texts import time_of
@@ -124,6 +125,8 @@ def _log(path: str) -> CheckView:
 def _room(path: str) -> CheckView:
     free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free  # noqa: PTH100, PTH120
     text = f"{free / MIB:,.0f} MiB are free on its disk"
+    if has_no_room(path):
+        text = "the disk is full; nothing is lost, make room: what waits for it goes on by itself"
     return CheckView(name="disk", is_well=free >= FREE_BYTES_MIN, text=text)
 
 

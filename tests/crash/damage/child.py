@@ -1,0 +1,213 @@
+"""The processes of the campaigns; each prints one line of JSON, or fails.
+
+child.py mounts                  say whether this host lets a process mount things of its own
+child.py die FOLDER SIZE        live through half a plan, and die with a log beside the file
+child.py fill FOLDER WAY FROM TO STEP BUG   let the disk be full after so many pages, and live
+child.py look-at-full FOLDER    look at a file on a disk that is full
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+import durable
+from durable._store import writer
+from tests.crash.damage import mounts
+from tests.crash.damage.full import PAGE_BYTES, ROOM_BYTES, FullDisk, PlayedDisk, RealDisk
+from tests.crash.power import workload
+from tests.crash.power.child import checkpoint_often, close_quietly, judge_end
+from tests.crash.power.faults import Life
+from tests.crash.power.recorder import Recorder
+
+# Where a bug is planted, a life may have no end.
+LIFE_S_MAX, LIFE_WITH_BUG_S = 20, 3
+
+
+def may_mount() -> dict[str, Any]:
+    """Say why this host lets no process mount what nobody else sees; empty if it does."""
+    try:
+        mounts.leave_mounts()
+        with tempfile.TemporaryDirectory() as folder:
+            mounts.mount_memory(Path(folder), PAGE_BYTES)
+            mounts.unmount(Path(folder))
+    except OSError as error:
+        return {"why_not": str(error)}
+    return {"why_not": ""}
+
+
+# -- a file whose engine died -------------------------------------------------------------------
+
+
+def die(folder: str, size: str) -> dict[str, Any]:
+    """Live through half a plan, begin the other half, and die; the log is left beside the file.
+
+    What the outside has mended then stands in a file beside it.
+    """
+    checkpoint_often()
+    runs = workload.plan(int(size))
+    path = f"{folder}/app.db"
+    asyncio.run(workload.live(path, "full", runs[::2]))
+
+    async def half() -> None:
+        async with durable.Engine(path, grace=0) as engine:
+            driver = workload.Driver(engine, engine)
+            for one in runs[1::2]:
+                await driver.begin(one)
+            await engine.start(workload.retries.options(id="last"), 1)
+            await (await engine.get("last")).result()
+            Path(folder, "mended").write_text(json.dumps(sorted(workload.outside.mended)))
+            print(json.dumps({"log": Path(f"{path}-wal").stat().st_size}), flush=True)
+            os._exit(0)
+
+    asyncio.run(half())
+    raise AssertionError
+
+
+# -- a full disk --------------------------------------------------------------------------------
+
+
+def fill(folder: str, way: str, first: str, last: str, step: str, bug: str = "") -> dict[str, Any]:
+    """Live through a plan on disks that have room for so many pages of 4 KiB, from the first on.
+
+    Args:
+        folder: Where the disks are. What is in ``base`` is on each of them, and needs no room.
+        way: ``real``; ``files``, with so many files and no others; or ``played``, where this host
+            lets nobody mount anything.
+        first: So many pages in the first life.
+        last: So many at most; once a life needs no more there are no others.
+        step: So many more in each next life.
+        bug: What is planted.
+    """
+    recorder = Recorder()
+    checkpoint_often()
+    close_quietly()
+    if bug:
+        BUGS_OF_FULL[bug]()
+    if way != "played":
+        mounts.leave_mounts()
+    wrong: dict[str, list[str]] = {}
+    total: Counter[str] = Counter()
+    for room in range(int(first), int(last) + 1, int(step)):
+        place = Path(folder) / str(room)
+        place.mkdir()
+        disk = make_disk(way, place, room, Path(folder) / "base", recorder)
+        found = live_on(place / "app.db", disk, LIFE_WITH_BUG_S if bug else LIFE_S_MAX, total)
+        if found:
+            wrong[f"{way} {room}"] = found
+        disk.close()
+        recorder.remove()
+        shutil.rmtree(place)
+        if not disk.failed:
+            break
+    return {"total": dict(total), "wrong": wrong}
+
+
+def make_disk(way: str, place: Path, room: int, base: Path, recorder: Recorder) -> FullDisk:
+    """Make a disk that has so much room beside what is on it."""
+    old = sorted(base.glob("app.db*")) if base.exists() else []
+    used = used_pages(old)
+    disk: FullDisk
+    if way == "real":
+        disk = RealDisk(place, used + room)
+    elif way == "files":
+        # The folder itself is one of them.
+        disk = RealDisk(place, ROOM_BYTES // PAGE_BYTES, files_max=1 + len(old) + room)
+    else:
+        recorder.install()
+        disk = PlayedDisk(place, used + room, recorder)
+    for one in old:
+        shutil.copy2(one, place)
+    return disk
+
+
+def look_at_full(folder: str) -> dict[str, Any]:
+    """Look at a file whose engine died on a disk that is full, and on one that was filled later."""
+    mounts.leave_mounts()
+    base, place = Path(folder) / "base", Path(folder) / "place"
+    disk = make_disk("real", place, 0, base, Recorder())
+    said = {}
+    try:
+        with durable.view(place / "app.db"):
+            pass
+    except durable.StoreError as error:
+        said["opening"] = str(error)
+    disk.make_room()
+    with durable.view(place / "app.db") as runs:
+        mounts.resize_memory(place, used_pages(place.glob("*")) * PAGE_BYTES)
+        (said["doctor"],) = (one.text for one in runs.doctor() if one.name == "disk")
+        said["runs"] = str(len(runs.list()))
+    return said
+
+
+def used_pages(files: Iterable[Path]) -> int:
+    """Return how many pages of a disk some files take."""
+    return sum(-(-one.stat().st_size // PAGE_BYTES) for one in files)
+
+
+def live_on(path: Path, disk: FullDisk, life_s_max: float, total: Counter[str]) -> list[str]:
+    """Live through a plan on a disk; return what was wrong."""
+    workload.outside.begun.clear()
+    workload.outside.mended.clear()
+    mended = path.parent.parent / "base" / "mended"
+    if mended.exists():
+        workload.outside.mended.update(json.loads(mended.read_text()))
+    log = logging.getLogger("durable")
+    log.addHandler(disk)
+    try:
+        outcome = Life(path, disk, life_s_max=life_s_max).live(workload.plan(1))
+    finally:
+        log.removeHandler(disk)
+    total.update(lives=1, full=disk.failed, said=len(disk.said), renewed=outcome.renewed)
+    total.update(outcome.raised)
+    if not outcome.wrong:
+        outcome.wrong += judge_end(path)
+    return [
+        *outcome.wrong,
+        *(f"raw: {one}" for one in outcome.raw),
+        *(f"blocked: {one}" for one in outcome.blocked),
+        *disk.wrong_words(),
+    ]
+
+
+def refuse_what_is_full() -> None:
+    """Take a full disk for something that no second try can mend."""
+    passing = tuple(kind for kind in writer._PASSING if kind is not apsw.FullError)
+    writer._PASSING = passing  # type: ignore[assignment]
+
+
+def forget_what_is_full() -> None:
+    """Take what was not written, because there was no room, for written."""
+    commit = writer.Writer._try_commit
+
+    def careless(self: writer.Writer, batch: list[writer.Change]) -> None:
+        with contextlib.suppress(apsw.FullError):
+            commit(self, batch)
+
+    writer.Writer._try_commit = careless  # type: ignore[method-assign]
+
+
+BUGS_OF_FULL: dict[str, Callable[[], None]] = {
+    "refuse": refuse_what_is_full,
+    "forget": forget_what_is_full,
+}
+
+
+if __name__ == "__main__":
+    verbs: dict[str, Callable[..., dict[str, Any]]] = {
+        "mounts": may_mount,
+        "die": die,
+        "fill": fill,
+        "look-at-full": look_at_full,
+    }
+    print(json.dumps(verbs[sys.argv[1]](*sys.argv[2:])))
