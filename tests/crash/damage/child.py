@@ -3,6 +3,7 @@
 child.py mounts                  say whether this host lets a process mount things of its own
 child.py die FOLDER SIZE        live through half a plan, and die with a log beside the file
 child.py fill FOLDER WAY FROM TO STEP BUG   let the disk be full after so many pages, and live
+child.py read-alone DIED FOLDER WHERE BUG   do everything with files that cannot be written to
 child.py look-at-full FOLDER    look at a file on a disk that is full
 """
 
@@ -22,8 +23,8 @@ from typing import Any
 import apsw
 
 import durable
-from durable._store import writer
-from tests.crash.damage import mounts
+from durable._store import connection, writer
+from tests.crash.damage import mounts, read_only
 from tests.crash.damage.full import PAGE_BYTES, ROOM_BYTES, FullDisk, PlayedDisk, RealDisk
 from tests.crash.power import workload
 from tests.crash.power.child import checkpoint_often, close_quietly, judge_end
@@ -203,11 +204,54 @@ BUGS_OF_FULL: dict[str, Callable[[], None]] = {
 }
 
 
+# -- a place for reading alone -------------------------------------------------------------------
+
+
+def read_alone(died: str, folder: str, where: str, bug: str = "") -> dict[str, Any]:
+    """Do everything with files that cannot be written to, with every log; say what was wrong.
+
+    Args:
+        died: A folder with a file whose engine died.
+        folder: Where the others are put.
+        where: See `read_only.place`.
+        bug: ``blind``: a log that cannot be read is passed over.
+    """
+    other = Path(folder) / "other"
+    other.mkdir()
+    other.chmod(0o777)
+    if where == "mount":
+        mounts.leave_mounts()
+    with tempfile.TemporaryDirectory() as copy:
+        # Modules are loaded while this process may still read them.
+        read_only.try_all(Path(shutil.copy2(Path(died) / "app.db", copy)), Path(copy))
+    paths = {
+        log: read_only.place(Path(died), Path(folder) / log.replace(" ", "-"), where, log)
+        for log in read_only.LOGS
+    }
+    if bug == "blind":
+        connection.has_log = lambda path: False
+    if where != "mount":
+        read_only.become_nobody(paths.values(), where)
+    wrong: list[str] = []
+    acts = 0
+    for log, path in paths.items():
+        before = read_only.contents(path.parent)
+        (other / log).mkdir()
+        said = read_only.try_all(path, other / log)
+        acts += len(said)
+        wrong += read_only.judge(where, log, said)
+        is_free = (where, log) == ("folder", "log and index")
+        if not is_free and read_only.contents(path.parent) != before:
+            wrong.append(f"{where}, {log}: it was changed")
+    return {"acts": acts, "wrong": wrong}
+
+
 if __name__ == "__main__":
     verbs: dict[str, Callable[..., dict[str, Any]]] = {
         "mounts": may_mount,
         "die": die,
         "fill": fill,
         "look-at-full": look_at_full,
+        "read-alone": read_alone,
     }
     print(json.dumps(verbs[sys.argv[1]](*sys.argv[2:])))
