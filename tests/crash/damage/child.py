@@ -4,6 +4,9 @@ child.py mounts                  say whether this host lets a process mount thin
 child.py die FOLDER SIZE        live through half a plan, and die with a log beside the file
 child.py fill FOLDER WAY FROM TO STEP BUG   let the disk be full after so many pages, and live
 child.py read-alone DIED FOLDER WHERE BUG   do everything with files that cannot be written to
+child.py cut DIED FOLDER PART PLACES LOOKS RESUMED SEED   cut a log at places by chance, and go on
+child.py cut-copied DIED FOLDER             cut a log that was copied into the file
+child.py cut-bug DIED FOLDER                let a transaction of a log seem to end early
 child.py look-at-full FOLDER    look at a file on a disk that is full
 """
 
@@ -12,11 +15,12 @@ import contextlib
 import json
 import logging
 import os
+import random
 import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +28,10 @@ import apsw
 
 import durable
 from durable._store import connection, writer
-from tests.crash.damage import mounts, read_only
+from tests.crash.damage import logs, mounts, read_only
 from tests.crash.damage.full import PAGE_BYTES, ROOM_BYTES, FullDisk, PlayedDisk, RealDisk
 from tests.crash.power import workload
-from tests.crash.power.child import checkpoint_often, close_quietly, judge_end
+from tests.crash.power.child import checkpoint_often, close_quietly, judge_end, resume_one
 from tests.crash.power.faults import Life
 from tests.crash.power.recorder import Recorder
 
@@ -55,7 +59,6 @@ def die(folder: str, size: str) -> dict[str, Any]:
 
     What the outside has mended then stands in a file beside it.
     """
-    checkpoint_often()
     runs = workload.plan(int(size))
     path = f"{folder}/app.db"
     asyncio.run(workload.live(path, "full", runs[::2]))
@@ -65,8 +68,8 @@ def die(folder: str, size: str) -> dict[str, Any]:
             driver = workload.Driver(engine, engine)
             for one in runs[1::2]:
                 await driver.begin(one)
-            await engine.start(workload.retries.options(id="last"), 1)
-            await (await engine.get("last")).result()
+            for name in ("first", "last"):
+                await (await engine.start(workload.retries.options(id=name), 1)).result()
             Path(folder, "mended").write_text(json.dumps(sorted(workload.outside.mended)))
             print(json.dumps({"log": Path(f"{path}-wal").stat().st_size}), flush=True)
             os._exit(0)
@@ -246,6 +249,112 @@ def read_alone(died: str, folder: str, where: str, bug: str = "") -> dict[str, A
     return {"acts": acts, "wrong": wrong}
 
 
+# -- a log that is cut ---------------------------------------------------------------------------
+
+
+def cut(
+    died: str, folder: str, part: str, places: str, looks: str, resumed: str, seed: str
+) -> dict[str, Any]:
+    """Cut the log of a file whose engine died; say where what is left is wrong.
+
+    Args:
+        died: A folder with that file.
+        folder: Where copies are made.
+        part: Of the log, as in ``3/10``.
+        places: So many of its bytes by chance, or ``all``; beside each end of a frame too.
+        looks: So many of these places are looked at by a view and doctor.
+        resumed: In so many an engine goes on to the end of the plan.
+        seed: Of the chance.
+    """
+    chance = random.Random(int(seed))
+    one = logs.CutLog(copied(died, Path(folder) / "cut"))
+    number, parts = map(int, part.split("/"))
+    inside = range(one.size * (number - 1) // parts, one.size * number // parts + 1)
+    ends = {0, logs.HEADER_BYTES, *(frame.end for frame in one.frames)}
+    beside = {end + n for end in ends for n in (-1, 0, 1) if end + n in inside}
+    count = len(inside) if places == "all" else min(int(places), len(inside))
+    sizes = sorted(beside.union(chance.sample(inside, count)))
+    wrong = list(one.violations(sizes))
+    for size in chance.sample(sizes, int(looks)):
+        one.cut(size)
+        path = copied(folder, Path(folder) / "looked" / str(size), "cut")
+        wrong += (f"cut at {size}: {what}" for what in look_at_cut(path))
+        shutil.rmtree(path.parent)
+    for size in chance.sample(sizes, int(resumed)):
+        one.cut(size)
+        image = copied(folder, Path(folder) / "samples" / str(size), "cut").parent
+        wrong += (f"cut at {size}: {what}" for what in go_on(Path(died), image))
+        shutil.rmtree(image)
+    return {"cuts": len(sizes), "contents": one.contents, "wrong": wrong}
+
+
+def go_on(died: Path, image: Path) -> list[str]:
+    """Let an engine go on in a file that has lost commits; return what is wrong at the end."""
+    mended = json.loads((died / "mended").read_text())
+    (image / "facts").write_text(json.dumps([("failed", [run]) for run in mended]))
+    return resume_one(image, "full", workload.plan(1))
+
+
+def copied(source: str, folder: Path, inside: str = "") -> Path:
+    """Copy a file and what is beside it but its index, as after the host died."""
+    folder.mkdir(parents=True)
+    for one in (Path(source) / inside).glob("app.db*"):
+        if not one.name.endswith("-shm"):
+            shutil.copy2(one, folder)
+    return folder / "app.db"
+
+
+def look_at_cut(path: Path) -> Iterator[str]:
+    """Look at a file whose log was cut: it is whole, and may say that commits are missing."""
+    is_gone = Path(f"{path}-wal").stat().st_size <= logs.HEADER_BYTES
+    with durable.view(path) as runs:
+        for run in runs.list():
+            runs.get(run.id)
+        for one in runs.doctor():
+            if one.name in {"integrity", "rows", "counts"} and not one.is_well:
+                yield f"{one.name}: {one.text}"
+            if one.name == "commits" and is_gone and one.is_well:
+                yield "it does not say that its log is gone"
+
+
+def cut_copied(died: str, folder: str) -> dict[str, Any]:
+    """Cut a log that was copied into the file: each content is whole, or told to be damaged."""
+    path = copied(died, Path(folder) / "cut")
+    connection = apsw.Connection(str(path))
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchall()
+    in_log, done = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    connection.close()
+    assert in_log == done > 0
+    one = logs.CutLog(copied(died, Path(folder) / "whole"))
+    whole = set(one.marks.values())
+    shutil.copy2(path, one.path)
+    found: dict[str, list[int]] = {"whole": [], "told": [], "wrong": []}
+    for end in one.ends:
+        one.cut(end)
+        found[what_is_cut(copied(folder, Path(folder) / str(end), "whole"), whole)].append(end)
+    return found
+
+
+def what_is_cut(path: Path, whole: Container[bytes]) -> str:
+    """Say how a file is whose log was cut after it was copied."""
+    try:
+        with durable.view(path) as runs:
+            if not all(one.is_well for one in runs.doctor() if one.name == "integrity"):
+                return "told"
+    except durable.StoreError:
+        return "told"
+    return "whole" if logs.mark_of(path) in whole else "wrong"
+
+
+def cut_bug(died: str, folder: str) -> dict[str, Any]:
+    """Let a transaction seem to end early."""
+    one = logs.CutLog(copied(died, Path(folder) / "cut"))
+    early = next(frame for frame in one.frames[5:] if not frame.commits)
+    log = logs.with_commit_at(Path(f"{one.path}-wal").read_bytes(), early)
+    return {"wrong": list(one.violations([early.end], log))}
+
+
 if __name__ == "__main__":
     verbs: dict[str, Callable[..., dict[str, Any]]] = {
         "mounts": may_mount,
@@ -253,5 +362,8 @@ if __name__ == "__main__":
         "fill": fill,
         "look-at-full": look_at_full,
         "read-alone": read_alone,
+        "cut": cut,
+        "cut-copied": cut_copied,
+        "cut-bug": cut_bug,
     }
     print(json.dumps(verbs[sys.argv[1]](*sys.argv[2:])))
