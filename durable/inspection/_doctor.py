@@ -47,13 +47,14 @@ def look_over(
         counts: Returns runs by shown status.
         missing: What the file seems to lack, or an empty text.
         now_us: This moment.
-        is_quick: Leave out what reads every row twice.
+        is_quick: Leave out what reads every row twice, and the payloads.
     """
     path = reader.path
     looks: list[tuple[str, Callable[[], CheckView]]] = [
         ("integrity", lambda: _whole(path, is_quick=is_quick)),
         ("commits", lambda: _commits(reader, missing)),
         ("rows", lambda: _rows(reader, now_us)),
+        *([] if is_quick else [("payloads", lambda: _payloads(reader))]),
         ("counts", lambda: _counts(reader)),
         ("journal", lambda: _mode(path)),
         ("log", lambda: _log(path)),
@@ -87,6 +88,12 @@ def _rows(reader: Reader, now_us: int) -> CheckView:
     found = health.tampered(reader, now_us, FAULTS_SHOWN)
     text = "; ".join(found[:FAULTS_SHOWN]) if found else "every row is as it is written"
     return CheckView(name="rows", is_well=not found, text=text)
+
+
+def _payloads(reader: Reader) -> CheckView:
+    found = health.damaged_payloads(reader, FAULTS_SHOWN)
+    text = "; ".join(found) + "; go back to a backup" if found else "every payload is as written"
+    return CheckView(name="payloads", is_well=not found, text=text)
 
 
 def _locks() -> CheckView:
