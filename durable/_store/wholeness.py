@@ -4,8 +4,9 @@ A database without its log is older than what was said to be durable, and nothin
 So what was promised is counted beside it: the lock file knows of which database it is and how many
 logs of it were begun, and the database knows that too, as of its newest commit.
 
-A log that cannot be read at some place ends there for SQLite, as one that a power cut has torn. But of
-a torn one only the last transaction lacks something; whole ones behind it were said to be durable.
+A log that cannot be read at some place ends there for SQLite, as one that a power cut has torn. But
+of a torn one only the last transaction lacks something; whole ones behind it were said to be
+durable.
 
 Source: sqlite.org/walformat.html; sqlite.org/fileformat2.html, "The Write-Ahead Log".
 """

@@ -12,6 +12,7 @@ child.py look-at-full FOLDER    look at a file on a disk that is full
 
 import asyncio
 import contextlib
+import faulthandler
 import json
 import logging
 import os
@@ -28,7 +29,7 @@ import apsw
 
 import durable
 from durable._store import connection, writer
-from tests.crash.damage import logs, mounts, read_only
+from tests.crash.damage import hits, logs, mounts, read_only
 from tests.crash.damage.full import PAGE_BYTES, ROOM_BYTES, FullDisk, PlayedDisk, RealDisk
 from tests.crash.power import workload
 from tests.crash.power.child import checkpoint_often, close_quietly, judge_end, resume_one
@@ -355,6 +356,64 @@ def cut_bug(died: str, folder: str) -> dict[str, Any]:
     return {"wrong": list(one.violations([early.end], log))}
 
 
+# -- what a bad disk makes of a file ---------------------------------------------------------------
+
+
+def fill_known(folder: str) -> dict[str, Any]:
+    """Make a file with runs whose ends are known, and die with a log beside it."""
+
+    async def make() -> None:
+        await hits.fill(Path(folder) / "app.db")
+        print(json.dumps({"log": (Path(folder) / "app.db-wal").stat().st_size}), flush=True)
+        os._exit(0)
+
+    asyncio.run(make())
+    raise AssertionError
+
+
+def strike(base: str, folder: str, count: str, seed: str, bug: str = "") -> dict[str, Any]:
+    """Let a disk strike a file, again and again; say what was seen, and what was wrong of it.
+
+    Args:
+        base: Where the file is.
+        folder: Where copies are made.
+        count: So often.
+        seed: Of the chance.
+        bug: What is planted.
+    """
+    faulthandler.enable()
+    if bug:
+        BUGS_OF_READING[bug]()
+    wrong: dict[str, list[str]] = {}
+    noticed: Counter[str] = Counter()
+    for number, hit in enumerate(hits.hits(Path(base), int(count), int(seed))):
+        print(f"{number}: {hit}", file=sys.stderr, flush=True)  # The last one, if this is the end.
+        place = Path(folder) / str(number)
+        seen = hits.Seen(hits.struck(Path(base), place, hit)).look()
+        if seen.wrong:
+            wrong[str(hit)] = seen.wrong
+        noticed.update(seen.noticed or {"nobody"})
+        shutil.rmtree(place)
+    return {"noticed": dict(noticed), "wrong": wrong}
+
+
+def check_nothing() -> None:
+    """Take each payload for what was written."""
+    from durable._store import reader
+
+    class Fitting:
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __hash__(self) -> int:
+            return 0
+
+    reader.checksum = lambda *payloads: Fitting()  # type: ignore[assignment, attr-defined]
+
+
+BUGS_OF_READING: dict[str, Callable[[], None]] = {"check-nothing": check_nothing}
+
+
 if __name__ == "__main__":
     verbs: dict[str, Callable[..., dict[str, Any]]] = {
         "mounts": may_mount,
@@ -365,5 +424,7 @@ if __name__ == "__main__":
         "cut": cut,
         "cut-copied": cut_copied,
         "cut-bug": cut_bug,
+        "fill-known": fill_known,
+        "strike": strike,
     }
     print(json.dumps(verbs[sys.argv[1]](*sys.argv[2:])))
