@@ -1,5 +1,7 @@
 """The log and the lock file are taken away under an engine, or the file is opened without them."""
 
+import asyncio
+import contextlib
 import logging
 import resource
 import shutil
@@ -412,6 +414,31 @@ async def test_what_no_waiting_can_mend_ends_the_engine(tmp_path, damage, caplog
             await engine.list()
         other.close()
     assert caplog.text.count("the engine has stopped") == 1
+
+
+def zero_index(path, name):
+    """Let a disk lose the pages of an index."""
+    with contextlib.closing(apsw.Connection(str(path))) as other:
+        (root,) = other.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,)
+        ).fetchone()
+    data = bytearray(path.read_bytes())
+    data[(root - 1) * 4096 : root * 4096] = bytes(4096)
+    path.write_bytes(data)
+
+
+async def test_a_damaged_page_that_no_run_can_be_claimed_by_ends_the_engine(tmp_path, caplog):
+    path = tmp_path / "app.db"
+    async with durable.Client(path, create=True) as client:
+        await client.start(adds_up.options(id="a"), 1)
+    zero_index(path, "durable_run_started")
+
+    async with durable.Engine(path, functions=[adds_up]) as engine:
+        with pytest.raises(durable.FileCorrupt, match="restore a backup"):
+            async with asyncio.timeout(10):
+                await engine._worker.reopening.failed
+
+    assert caplog.text.count("opens the file again") == 1
 
 
 async def test_a_client_refuses_a_file_that_has_become_newer(tmp_path):
