@@ -7,12 +7,15 @@ child.py read-alone DIED FOLDER WHERE BUG   do everything with files that cannot
 child.py cut DIED FOLDER PART PLACES LOOKS RESUMED SEED   cut a log at places by chance, and go on
 child.py cut-copied DIED FOLDER             cut a log that was copied into the file
 child.py cut-bug DIED FOLDER                let a transaction of a log seem to end early
+child.py fill-known FOLDER      make a file with runs whose ends are known, and die
+child.py strike BASE FOLDER COUNT SEED BUG  let a disk strike that file, look at it and serve it
 child.py look-at-full FOLDER    look at a file on a disk that is full
 """
 
 import asyncio
 import contextlib
 import faulthandler
+import itertools
 import json
 import logging
 import os
@@ -378,7 +381,7 @@ def strike(base: str, folder: str, count: str, seed: str, bug: str = "") -> dict
         base: Where the file is.
         folder: Where copies are made.
         count: So often.
-        seed: Of the chance.
+        seed: Of the chance; or ``aimed``, at recorded texts.
         bug: What is planted.
     """
     faulthandler.enable()
@@ -386,11 +389,22 @@ def strike(base: str, folder: str, count: str, seed: str, bug: str = "") -> dict
         BUGS_OF_READING[bug]()
     wrong: dict[str, list[str]] = {}
     noticed: Counter[str] = Counter()
-    for number, hit in enumerate(hits.hits(Path(base), int(count), int(seed))):
+    source = Path(base)
+    if seed == "aimed":
+        path = copied(base, Path(folder) / "whole")
+        apsw.Connection(str(path)).execute("SELECT COUNT(*) FROM sqlite_schema").fetchall()
+        source = path.parent
+        chosen = hits.aimed(source)
+    else:
+        chosen = hits.hits(source, int(count), int(seed))
+    for number, hit in enumerate(itertools.islice(chosen, int(count))):
         print(f"{number}: {hit}", file=sys.stderr, flush=True)  # The last one, if this is the end.
         place = Path(folder) / str(number)
-        seen = hits.Seen(hits.struck(Path(base), place, hit)).look()
+        seen = hits.Seen(hits.struck(source, place, hit)).look()
+        if hit.file and hit.is_before_last and "doctor before" not in seen.noticed:
+            seen.wrong.append("nobody is told that commits are missing")
         if seen.wrong:
+            print(seen.wrong, file=sys.stderr, flush=True)
             wrong[str(hit)] = seen.wrong
         noticed.update(seen.noticed or {"nobody"})
         shutil.rmtree(place)
