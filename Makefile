@@ -14,6 +14,12 @@ TALK_KILLS ?= 100
 IMAGES ?= 20000
 # How many calls below SQLite of each kind and file it lets fail.
 FAULTS ?= 40
+# At how many sizes, of 4 KiB each, it lets a disk be full.
+ROOMS ?= 400
+# At how many places it cuts a log, or all.
+CUTS ?= 20000
+# How often it lets a disk damage a file or its log.
+HITS ?= 4000
 # How many random lives of steps it plays.
 GIVE_UPS ?= 500
 # Passed on, as in: make test PYTEST="-k retry -x"
@@ -63,7 +69,7 @@ coverage: $(VENV)/test.stamp  ## show what the tests do not reach; they take twi
 	@$(BIN)/python -m coverage report
 
 crash: $(VENV)/test.stamp  ## the long campaigns: processes killed at random, IMAGES=20000 power cuts, PROGRAMS=20000 random programs replayed
-	DURABLE_KILLS=$(KILLS) DURABLE_TALK_KILLS=$(TALK_KILLS) DURABLE_IMAGES=$(IMAGES) DURABLE_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
+	DURABLE_KILLS=$(KILLS) DURABLE_TALK_KILLS=$(TALK_KILLS) DURABLE_IMAGES=$(IMAGES) DURABLE_FAULTS=$(FAULTS) DURABLE_ROOMS=$(ROOMS) DURABLE_CUTS=$(CUTS) DURABLE_HITS=$(HITS) $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
 	DURABLE_GIVE_UPS=$(GIVE_UPS) DURABLE_MANY_GIVE_UPS=10000 $(BIN)/python -m pytest tests/runtime/test_give_ups.py tests/runtime/test_many_give_ups.py $(PYTEST)
 	DURABLE_EDITS=all $(BIN)/python -m pytest tests/runtime/test_edits.py -s $(PYTEST)
 	$(BIN)/python tests/core/fuzz.py $(PROGRAMS)

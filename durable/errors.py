@@ -382,7 +382,10 @@ class StoreBusy(StoreError):
 
 
 class RowRefused(StoreError):
-    """The file refuses a row for good; nothing of its change was written."""
+    """The file refuses a row for good; nothing of its change was written.
+
+    Its ``__cause__`` is `FileCorrupt` where a page that the row belongs in is damaged.
+    """
 
 
 class CommitUnknown(StoreError):

@@ -54,7 +54,9 @@ def _show(*, quick: bool, as_json: bool) -> None:
 @click.command(
     "doctor", epilog="Example: durable doctor --quick || mail -s durable ops@example.org"
 )
-@click.option("--quick", is_flag=True, help="Do not compare indexes with their tables.")
+@click.option(
+    "--quick", is_flag=True, help="Compare no indexes with tables, nor payloads with checksums."
+)
 @json_option
 @file_option
 @color_option

@@ -12,7 +12,7 @@ from durable_cli.doctor import UNWELL, looked_over
 
 __all__ = ["command"]
 
-_OF_THE_FILE = frozenset({"integrity", "commits", "rows", "counts"})
+_OF_THE_FILE = frozenset({"integrity", "commits", "rows", "payloads", "counts"})
 
 
 @click.command("verify", epilog="Example: durable verify backup.db")

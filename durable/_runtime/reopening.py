@@ -25,6 +25,7 @@ from durable.errors import (
     LogLost,
     NotADurableFile,
     OwnershipLost,
+    RowRefused,
     StoreError,
 )
 
@@ -161,6 +162,8 @@ class Reopening:
 
     def _is_for_good(self, error: StoreError) -> bool:
         """Stop for good if no waiting can mend it; the file is touched no more."""
+        if isinstance(error, RowRefused) and isinstance(error.__cause__, FileCorrupt):
+            error = error.__cause__  # Of no run's history, which would block that run alone.
         is_other = isinstance(error, FileMoved) and self._is_other_file()
         is_row = isinstance(error.__cause__, UnicodeDecodeError)  # Of one run, not of the file.
         if not is_other and (is_row or not isinstance(error, FileTooNew | FileCorrupt)):

@@ -23,7 +23,7 @@ import apsw
 
 from durable._clock import uniform
 from durable._store.file_guard import FileGuard, OpenLog, file_guard
-from durable._store.ownership import create_private, find_database
+from durable._store.ownership import create_private, find_database, user_name
 from durable._store.queries import QUERIES
 from durable.errors import (
     FileCorrupt,
@@ -41,9 +41,11 @@ __all__ = [
     "Connection",
     "connect",
     "explain",
+    "explain_place",
     "fair_waiting",
     "find_version",
     "has_log",
+    "has_no_room",
     "moved",
     "moved_probe",
     "real_path",
@@ -62,6 +64,8 @@ STATEMENT_CACHE_ENTRIES = 400
 BUSY_DEADLINE_S = 30.0
 # A wait that a person notices. No commit of ours takes so long; those of others should not.
 TELL_BUSY_S = 2.0
+# The index of the log grows by 32 KiB at once, and what is asked of the disk needs some more.
+ROOM_BYTES = 64 * 1024
 # File systems of networks and clusters, whose locks or shared memory are not those of one host.
 _NETWORK = {
     "nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "ceph", "glusterfs", "afs", "lustre",
@@ -217,11 +221,16 @@ def _open_for_writing(path: str, *, create: bool, adopt: bool) -> Connection:
 def _open_read_only(path: str) -> Connection:
     try:
         return _open(path, apsw.SQLITE_OPEN_READONLY, may_be_empty=False)
-    except (apsw.ReadOnlyError, apsw.CantOpenError):
+    except (apsw.ReadOnlyError, apsw.CantOpenError) as error:
         # Where nothing can be written, a log that is not there cannot be made. It is not needed
         # either: everything is in the file.
-        if Path(path + "-wal").exists():
-            raise
+        if has_log(path) and _may(path, os.R_OK) and not has_no_room(path):
+            name = Path(path).name
+            raise StoreError(
+                f"{path} has newer commits in its log ({name}-wal), which cannot be read where "
+                f"nothing can be written and {name}-shm is missing: copy {name} and {name}-wal "
+                "together into a folder of your own, and look there"
+            ) from error
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         return _open(f"file:{quote(path)}?immutable=1", flags, may_be_empty=False)
 
@@ -286,11 +295,76 @@ def explain(error: apsw.Error, path: str) -> StoreError:
         case apsw.BusyError() | apsw.LockedError():
             return StoreBusy(f"{path} stayed locked for {BUSY_DEADLINE_S:.0f} s by other processes")
         case apsw.FullError():
-            return StoreError(f"{path}: the disk is full; nothing is lost, make room")
+            return _full(path)
+        # What the log's index, or the name of a new file, has no room for is none of SQLite's.
+        case apsw.IOError() | apsw.CantOpenError() if has_no_room(path):
+            return _full(path)
         case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError():
-            return StoreError(f"{path} cannot be opened ({error}); check its permissions")
+            return StoreError(_why_not_opened(error, path))
         case _:
             return StoreError(f"{path}: {type(error).__name__}: {error}")
+
+
+def _why_not_opened(error: apsw.Error, path: str) -> str:
+    """Say what keeps this process from a file, and what to do."""
+    folder, me = Path(path).parent, user_name(os.geteuid())
+    look = "`durable ls` and durable.view look at it as it is"
+    if not _may(path, os.R_OK) and Path(path).exists():
+        return f"{path} may not be read by {me}: check its permissions"
+    if _is_read_only(folder):
+        return (
+            f"{path} lies on a file system that is mounted for reading only, and nothing was "
+            f"changed; mount it for writing, or name a copy of the file elsewhere. {look}"
+        )
+    if not _may(path, os.W_OK):
+        return (
+            f"{path} may not be written to by {me}, and nothing was changed: check its permissions"
+            f". {look}"
+        )
+    if not _may(folder, os.W_OK):
+        return (
+            f"{path} needs its log beside it, and {me} may make no files in {folder}; nothing was "
+            f"changed: check the permissions of the folder. {look}"
+        )
+    return f"{path} cannot be opened ({error}); check its permissions"
+
+
+def _may(path: str | Path, what: int) -> bool:
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _is_read_only(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    return False
+
+
+def has_no_room(path: str) -> bool:
+    """Say whether the disk of a file has no room for as little as SQLite takes at once."""
+    try:
+        disk = os.statvfs(Path(path).parent)
+    except OSError:
+        return False
+    no_files = disk.f_files > 0 and disk.f_favail == 0  # Some file systems count none.
+    return no_files or disk.f_bavail * disk.f_frsize < ROOM_BYTES
+
+
+def explain_place(error: OSError, path: str, what: str) -> StoreError:
+    """Translate what the system says of a file that is to be made, or opened, beside SQLite.
+
+    Args:
+        error: What it raised.
+        path: The file.
+        what: Which verb failed, as in "cannot be created".
+    """
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return _full(path)
+    reason = errno.errorcode.get(error.errno or 0, "")
+    return StoreError(f"{path} cannot be {what}: {error.strerror} ({reason})")
+
+
+def _full(path: str) -> StoreError:
+    return StoreError(f"{path}: the disk is full; nothing is lost, make room")
 
 
 def moved_probe(connection: apsw.Connection) -> Callable[[], bool]:
@@ -476,8 +550,7 @@ def _create_private(path: str) -> None:
     except FileExistsError:
         return  # Another process was faster: it is its file as much as ours.
     except OSError as error:
-        reason = errno.errorcode.get(error.errno or 0, "")
-        raise StoreError(f"{path} cannot be created: {error.strerror} ({reason})") from error
+        raise explain_place(error, path, "created") from error
 
 
 # -- settings, each with its why ----------------------------------------------------------------

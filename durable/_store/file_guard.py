@@ -57,6 +57,8 @@ _GET: int | None = getattr(fcntl, "F_OFD_GETLK", None)
 _SHARED = (0x40000002, 510)
 _WRITE_LOCK = 120
 _SOMEBODY_IS_HERE = (128, 1)
+# sqlite.org/walformat.html, "The WAL-Index Header".
+INDEX_HEADER_BYTES = 48
 # Far behind everything that SQLite locks; each process has its own byte from there on.
 _CANARY_FROM = 1 << 40
 # The last one to leave holds the file alone while it copies a log of at most some hundred MB.
@@ -249,6 +251,11 @@ class FileGuard:
     def file(self) -> Identity | None:
         """Device and inode of the database that is open."""
         return _identity_of(self._file)
+
+    def index(self) -> bytes:
+        """Return the header of the log's index, which all share; empty where there is none."""
+        with self._lock:
+            return os.pread(self._shm, INDEX_HEADER_BYTES, 0) if self._shm >= 0 else b""
 
     def losses(self) -> int:
         """Return how often foreign closes have dropped this process's locks of ``-shm`` so far.

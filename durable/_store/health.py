@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from durable._store.asking import ask
 from durable._store.wholeness import MISSING
+from durable.errors import PayloadError
+from durable.payloads import decompress
 from durable.run_name import RunName
 
 if TYPE_CHECKING:
     from durable._store.reader import Reader
 
-__all__ = ["faults", "journal_mode", "miscounted_blobs", "once_missing", "tampered"]
+__all__ = [
+    "damaged_payloads",
+    "faults",
+    "journal_mode",
+    "miscounted_blobs",
+    "once_missing",
+    "tampered",
+]
 
 # Rows that no version of the library writes.
 _TAMPERED = (
@@ -55,3 +65,45 @@ def once_missing(reader: Reader, limit: int) -> Sequence[tuple[str, int]]:
     return [
         (why, at_us) for why, at_us in reader.all("list_audit_of_file", verb=MISSING, limit=limit)
     ]
+
+
+def damaged_payloads(reader: Reader, limit: int) -> Sequence[str]:
+    """Return payloads that are not what was written, at most so many: each is read and checked."""
+    with reader.snapshot():
+        return list(itertools.islice(_damaged_payloads(reader), limit))
+
+
+def _damaged_payloads(reader: Reader) -> Iterator[str]:
+    for pk, run_id, ordinal, *payloads in _walk(reader, "list_payloads_of_runs", 1_000):
+        name = f"{run_id}#{ordinal}"
+        yield from _damage(reader, f"the arguments of {name}", *payloads[:2])
+        yield from _damage(reader, f"the result of {name}", *payloads[2:])
+        for _, damage in reader.events_as_found(pk):
+            if damage:
+                yield f"{name}: {damage}"
+        for value, payload, check in reader.all("list_payloads_of_values", run=pk):
+            yield from _damage(reader, f"the value {value} of {name}", payload, check)
+        for stream, position, payload, check in reader.all("list_payloads_of_items", run=pk):
+            what = f"item {position} of the stream {stream} of {name}"
+            yield from _damage(reader, what, payload, check)
+    # Those of messages that wait have no checksum of their own; each carries one of zlib's.
+    for number, size, data in _walk(reader, "list_blobs", 1):
+        try:
+            decompress(data, size)
+        except PayloadError as error:
+            yield f"large payload {number}: {error}"
+
+
+def _walk(reader: Reader, statement: str, page: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a statement that begins after a key, which is its first column."""
+    after = -(1 << 63)
+    while rows := reader.all(statement, after=after, limit=page):
+        yield from rows
+        after = rows[-1][0]
+
+
+def _damage(reader: Reader, what: str, stored: Any, check: int | None) -> Iterator[str]:
+    try:
+        reader.payload(stored, check)
+    except PayloadError as error:
+        yield f"{what}: {error}"

@@ -23,6 +23,7 @@ __all__ = [
     "refuse_place",
     "refuse_shared",
     "refuse_target",
+    "user_name",
 ]
 
 logger = logging.getLogger("durable.store")
@@ -167,7 +168,7 @@ def _refuse_file(name: str, found: os.stat_result) -> None:
         )
     if found.st_uid == me:
         return
-    owner = f"{name} belongs to {_user(found.st_uid)}, and this process runs as {_user(me)}"
+    owner = f"{name} belongs to {user_name(found.st_uid)}, and this process runs as {user_name(me)}"
     if me != 0:
         raise StoreError(
             f"{owner}; its owner reads and changes every run, so it was not changed. "
@@ -184,7 +185,8 @@ def _way_out(command: str, name: str) -> str:
     )
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return how a user is called, for people."""
     try:
         return f"{pwd.getpwuid(uid).pw_name} ({uid})"
     except KeyError:  # Containers have users of no name.

@@ -86,6 +86,11 @@ class Reader:
             self._connection.leave_log()
         self._connection.close()
 
+    def log_index(self) -> bytes:
+        """Return the header of the log's index; empty where there is none."""
+        guard = self._connection.guard
+        return b"" if guard is None else guard.index()
+
     def refuse_moved(self) -> None:
         """Refuse to read on in a file that is not at its path any more.
 

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 
 from durable._clock import SystemClock
-from durable._store.connection import connect, has_log, real_path
+from durable._store.connection import connect, explain_place, has_log, real_path
 from durable._store.file_guard import Identity
 from durable._store.locks import lock_file
 from durable._store.mending import mend
@@ -111,7 +111,7 @@ class Store:
         try:
             self.locks.open()
         except OSError as error:
-            raise StoreError(f"{self.path}-lock cannot be opened: {error.strerror}") from error
+            raise explain_place(error, f"{self.path}-lock", "opened") from error
         undo.callback(self.locks.close)
 
     def _tell_missing(self, text: str) -> None:

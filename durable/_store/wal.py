@@ -209,7 +209,8 @@ class WriteAheadLog:
                 "it is on the disk is not known, so everything is read again"
             )
         except apsw.Error as error:
-            logger.warning("%s: the log cannot be copied into the file: %s", self._path, error)
+            why = explain(error, self._path)
+            logger.warning("the log cannot be copied into the file: %s", why)
         else:
             self.checkpoints += 1
             if copied == in_log:

@@ -3,10 +3,17 @@
 A database without its log is older than what was said to be durable, and nothing in it is damaged.
 So what was promised is counted beside it: the lock file knows of which database it is and how many
 logs of it were begun, and the database knows that too, as of its newest commit.
+
+A log that cannot be read at some place ends there for SQLite, as one that a power cut has torn. But
+of a torn one only the last transaction lacks something; whole ones behind it were said to be
+durable.
+
+Source: sqlite.org/walformat.html; sqlite.org/fileformat2.html, "The Write-Ahead Log".
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +21,15 @@ from durable._store.connection import has_log
 from durable._store.file_guard import identity
 from durable._store.locks import LockFile, Record
 from durable._store.reader import Reader
+from durable._store.wal import FRAME_HEADER_BYTES, HEADER_BYTES
 from durable.errors import FileMoved
 
 __all__ = ["MISSING", "find_missing", "refuse_other_log"]
+
+# Of the index's header: whether it is filled, the size of a page, how many frames are valid, salts.
+_INDEX = struct.Struct("=12x?xHI12x8s")
+# Of a frame's: how many pages the file has after the commit that it ends, or 0; salts.
+_FRAME = struct.Struct(">4xI8s")
 
 MISSING = "commits missing"
 """The verb of the audit's row that says so."""
@@ -62,6 +75,12 @@ def find_missing(
             f"{reader.path} lacks its newest commits: the log that held them is gone, or this is "
             "an older copy of it"
         )
+    if had_log and (frame := _find_hole(reader)):
+        return (
+            f"{reader.path} lacks its newest commits: {Path(reader.path).name}-wal cannot be read "
+            f"at frame {frame}, and has whole commits behind it that nothing can reach. Its disk "
+            'has damaged it; or the power failed, with durability="normal"'
+        )
     is_in_use = any(not is_held(one.id) for one in reader.live_workers())
     if record is None and is_in_use and not had_log:
         return (
@@ -69,3 +88,33 @@ def find_missing(
             f"({Path(reader.path).name}-wal); use `durable backup`"
         )
     return ""
+
+
+def _find_hole(reader: Reader) -> int:
+    """Return the frame of the log that cannot be read though commits stand behind it, or 0.
+
+    What an engine that lives writes meanwhile is no hole: then nothing is said.
+    """
+    before = reader.log_index()
+    if len(before) < _INDEX.size:
+        return 0
+    is_filled, page, frames, salts = _INDEX.unpack_from(before)
+    page_bytes = (page & 0xFE00) + ((page & 1) << 16)
+    if not is_filled or not page_bytes:
+        return 0
+    has_commit = has_later = False
+    try:
+        with Path(f"{reader.path}-wal").open("rb") as log:
+            step = FRAME_HEADER_BYTES + page_bytes
+            for at in range(HEADER_BYTES + frames * step, log.seek(0, 2), step):
+                log.seek(at)
+                head = log.read(_FRAME.size)
+                if len(head) < _FRAME.size:
+                    break
+                pages, own = _FRAME.unpack(head)
+                if own == salts:
+                    has_later = has_later or has_commit
+                    has_commit = has_commit or pages > 0
+    except OSError:
+        return 0
+    return frames + 1 if has_later and reader.log_index() == before else 0

@@ -615,7 +615,7 @@ class Writer:
             f"{self._path}: {what} was refused ({type(error).__name__}: {error}); nothing of its "
             "change was written"
         )
-        refused.__cause__ = error
+        refused.__cause__ = explain(error, self._path) if isinstance(error, _DAMAGE) else error
         change.error = refused
         if event is not None:
             self._refused[event[0]] = refused

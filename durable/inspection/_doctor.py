@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from durable._store import health, pages
+from durable._store.connection import has_no_room
 from durable._store.file_guard import has_ofd_locks
 from durable.errors import DurableError
 from durable.inspection._texts import time_of
@@ -48,13 +49,14 @@ def look_over(
         missing: What the file seems to lack, or an empty text.
         trouble: What keeps a worker from writing, or an empty text.
         now_us: This moment.
-        is_quick: Leave out what reads every row twice.
+        is_quick: Leave out what reads every row twice, and the payloads.
     """
     path = reader.path
     looks: list[tuple[str, Callable[[], CheckView]]] = [
         ("integrity", lambda: _whole(path, is_quick=is_quick)),
         ("commits", lambda: _commits(reader, missing)),
         ("rows", lambda: _rows(reader, now_us)),
+        *([] if is_quick else [("payloads", lambda: _payloads(reader))]),
         ("counts", lambda: _counts(reader)),
         ("journal", lambda: _mode(path)),
         ("log", lambda: _log(path)),
@@ -96,6 +98,12 @@ def _rows(reader: Reader, now_us: int) -> CheckView:
     return CheckView(name="rows", is_well=not found, text=text)
 
 
+def _payloads(reader: Reader) -> CheckView:
+    found = health.damaged_payloads(reader, FAULTS_SHOWN)
+    text = "; ".join(found) + "; go back to a backup" if found else "every payload is as written"
+    return CheckView(name="payloads", is_well=not found, text=text)
+
+
 def _locks() -> CheckView:
     has = has_ofd_locks()
     text = "other SQLite libraries of a process are kept from the log"
@@ -132,6 +140,8 @@ def _log(path: str) -> CheckView:
 def _room(path: str) -> CheckView:
     free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free  # noqa: PTH100, PTH120
     text = f"{free / MIB:,.0f} MiB are free on its disk"
+    if has_no_room(path):
+        text = "the disk is full; nothing is lost, make room: what waits for it goes on by itself"
     return CheckView(name="disk", is_well=free >= FREE_BYTES_MIN, text=text)
 
 

@@ -188,7 +188,7 @@ class Looks:
         in a damaged file, is not well, and says why.
 
         Args:
-            quick: Do not compare indexes with their tables: half the time.
+            quick: Do not compare indexes with their tables, nor payloads with their checksums.
         """
         return look_over(
             self._reader,

@@ -645,6 +645,7 @@ class view:  # noqa: N801  reads as a verb: `with view(path) as runs`
                 self._locks.close()
                 raise
         self._had_log = has_log(self._path)
+        self._leaves_log = False
         try:
             self._reader = Reader(self._path)
         except BaseException:
@@ -668,6 +669,8 @@ class view:  # noqa: N801  reads as a verb: `with view(path) as runs`
         viewer = Viewer(self._reader, is_held, trouble=trouble)
         with contextlib.suppress(StoreError):  # Of a damaged file something is shown all the same.
             viewer.missing = find_missing(self._reader, record, is_held, had_log=self._had_log)
+        # What is left of its log may help a person, and tells the next engine.
+        self._leaves_log = bool(viewer.missing)
         return viewer
 
     def __exit__(
@@ -676,7 +679,7 @@ class view:  # noqa: N801  reads as a verb: `with view(path) as runs`
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> Literal[False]:
-        self._reader.close()
+        self._reader.close(leaves_log=self._leaves_log)
         if self._has_locks:
             self._locks.close()
         return False

@@ -40,8 +40,13 @@ def decompress(data: bytes, size_max: int) -> bytes:
         PayloadTooLarge: It is larger than ``size_max``.
         PayloadError: The data are damaged.
     """
-    if not 0 <= size_max <= PAYLOAD_BYTES_LIMIT:
-        raise PayloadError(f"the compressed payload is damaged: it cannot have {size_max} bytes")
+    # Both stand in a row of the file, where damage may have left anything.
+    if not isinstance(size_max, int) or not 0 <= size_max <= PAYLOAD_BYTES_LIMIT:
+        raise PayloadError(
+            f"the compressed payload is damaged: it cannot have {size_max!r:.40} bytes"
+        )
+    if not isinstance(data, bytes):
+        raise PayloadError("the compressed payload is damaged: it is none")
     machine = zlib.decompressobj()
     try:
         # One byte over the limit tells "too large" from "exactly as large".

@@ -778,6 +778,12 @@ def test_a_compression_bomb_is_not_unpacked() -> None:
         decompress(bomb, 1000)
 
 
+@pytest.mark.parametrize(("data", "size"), [(b"x", "text"), (b"x", None), ("text", 10), (None, 1)])
+def test_a_row_that_is_no_compressed_payload_is_damaged(data: Any, size: Any) -> None:
+    with pytest.raises(PayloadError, match="the compressed payload is damaged"):
+        decompress(data, size)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

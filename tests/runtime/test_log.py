@@ -1,5 +1,7 @@
 """The log and the lock file are taken away under an engine, or the file is opened without them."""
 
+import asyncio
+import contextlib
 import logging
 import resource
 import shutil
@@ -250,6 +252,38 @@ async def test_a_copy_without_its_log_is_told(tmp_path, caplog):
         assert [told in one.text for one in runs.doctor() if one.name == "commits"] == [True]
 
 
+def flip(log, at):
+    """Change one bit of a log: what stands there is not valid any more, for SQLite it ends there."""
+    data = bytearray(log.read_bytes())
+    data[at] ^= 1
+    log.write_bytes(data)
+
+
+# Of the log's bytes: in the middle; and in the last page, whose commit a power cut may have torn.
+@pytest.mark.parametrize(("place", "is_told"), [(0.5, True), (-100, False)])
+async def test_a_log_that_cannot_be_read_is_told_unless_its_last_commit_alone_is_gone(
+    tmp_path, caplog, place, is_told
+):
+    path = tmp_path / "app.db"
+    async with durable.Engine(path, functions=[adds_up]) as engine:
+        for number in range(10):
+            await (await engine.start(adds_up.options(id=f"a-{number}"), 1)).result()
+        left = crashed(path, tmp_path / "crashed")
+    log = beside(left, "-wal")
+    flip(log, int(log.stat().st_size * place) if place > 0 else place)
+
+    with durable.view(left) as runs:
+        told, known = runs.missing, len(runs.list())
+    await make(left, 1, "new")
+
+    assert ("has whole commits behind it that nothing can reach" in told) == is_told
+    assert (told != "" and told in caplog.text) == is_told
+    assert (known < 10) == is_told
+    with durable.view(left) as runs:
+        (commits,) = (one for one in runs.doctor() if one.name == "commits")
+    assert commits.is_well != is_told
+
+
 async def test_a_log_that_was_deleted_after_a_crash_is_told(tmp_path, caplog):
     path = tmp_path / "app.db"
     async with durable.Engine(path, functions=[adds_up]) as engine:
@@ -380,6 +414,31 @@ async def test_what_no_waiting_can_mend_ends_the_engine(tmp_path, damage, caplog
             await engine.list()
         other.close()
     assert caplog.text.count("the engine has stopped") == 1
+
+
+def zero_index(path, name):
+    """Let a disk lose the pages of an index."""
+    with contextlib.closing(apsw.Connection(str(path))) as other:
+        (root,) = other.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,)
+        ).fetchone()
+    data = bytearray(path.read_bytes())
+    data[(root - 1) * 4096 : root * 4096] = bytes(4096)
+    path.write_bytes(data)
+
+
+async def test_a_damaged_page_that_no_run_can_be_claimed_by_ends_the_engine(tmp_path, caplog):
+    path = tmp_path / "app.db"
+    async with durable.Client(path, create=True) as client:
+        await client.start(adds_up.options(id="a"), 1)
+    zero_index(path, "durable_run_started")
+
+    async with durable.Engine(path, functions=[adds_up]) as engine:
+        with pytest.raises(durable.FileCorrupt, match="restore a backup"):
+            async with asyncio.timeout(10):
+                await engine._worker.reopening.failed
+
+    assert caplog.text.count("opens the file again") == 1
 
 
 async def test_a_client_refuses_a_file_that_has_become_newer(tmp_path):

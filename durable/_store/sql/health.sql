@@ -117,3 +117,37 @@ SELECT name
    AND name GLOB 'durable_*'
  ORDER BY name
  LIMIT 1
+
+-- :name list_payloads_of_runs
+-- :plan may turn (from one walk over all rows to another)
+-- :scan allowed (asked by hand)
+-- Arguments and results with their checksums, page by page.
+SELECT pk, id, ordinal, arguments, checksum, result, result_checksum
+  FROM durable_run
+ WHERE pk > :after
+ ORDER BY pk
+ LIMIT :limit
+
+-- :name list_payloads_of_values
+-- What a run has published, with the checksums.
+SELECT name, payload, checksum
+  FROM durable_value
+ WHERE run = :run
+ ORDER BY name
+
+-- :name list_payloads_of_items
+-- What a run and its activities have appended to streams, with the checksums.
+SELECT stream, position, payload, checksum
+  FROM durable_item
+ WHERE run = :run
+ ORDER BY stream, position
+
+-- :name list_blobs
+-- :plan may turn (from one walk over all rows to another)
+-- :scan allowed (asked by hand)
+-- Large payloads, page by page.
+SELECT id, size, data
+  FROM durable_blob
+ WHERE id > :after
+ ORDER BY id
+ LIMIT :limit

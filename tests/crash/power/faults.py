@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import apsw
 
@@ -46,6 +46,17 @@ def error_of(kind: str, *, is_full: bool) -> apsw.Error:
     code = _CODES.get(kind, apsw.SQLITE_IOERR_WRITE)
     error.extendedresult = code  # type: ignore[attr-defined]
     return error
+
+
+class Trouble(Protocol):
+    """What a life meets."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has come, and is over."""
+
+    def hear(self, text: str) -> None:
+        """Learn what a call has said of it."""
 
 
 class Fault:
@@ -83,6 +94,9 @@ class Fault:
     def is_over(self) -> bool:
         """Whether nothing fails any more."""
         return bool(self.failed) and (not self._lasts or time.monotonic() > self._until_s)
+
+    def hear(self, text: str) -> None:
+        """Learn what a call has said; it changes nothing."""
 
 
 class StatementFault(Fault):
@@ -163,7 +177,7 @@ class Life:
     """
 
     def __init__(
-        self, path: Path, fault: Fault, *, alone: bool = False, life_s_max: float = 20
+        self, path: Path, fault: Trouble, *, alone: bool = False, life_s_max: float = 20
     ) -> None:
         self._life_s_max = life_s_max
         self._path = str(path)
@@ -261,6 +275,7 @@ class Life:
         try:
             yield
         except durable.StoreError as error:
+            self._fault.hear(str(error))
             self.outcome.raised[f"{what}: {type(error).__name__}"] += 1
         except apsw.Error as error:
             frames = traceback.extract_tb(error.__traceback__)

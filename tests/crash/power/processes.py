@@ -10,13 +10,13 @@ ROOT = Path(__file__).parents[3]
 CHILD_S_MAX = 230
 
 
-def in_child(verb, *arguments):
-    """Let `child.py` do something; return what it printed.
+def in_child(verb, *arguments, of="power"):
+    """Let `child.py` of a campaign do something; return what it printed.
 
     Raises:
         RuntimeError: It failed, which no expected failure of a test stands for.
     """
-    command = [sys.executable, "-m", "tests.crash.power.child", verb, *map(str, arguments)]
+    command = [sys.executable, "-m", f"tests.crash.{of}.child", verb, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=CHILD_S_MAX,
