@@ -10,6 +10,8 @@ PROGRAMS ?= 20000
 KILLS ?= 50
 # How often it kills a process while others talk to its runs.
 TALK_KILLS ?= 100
+# How many simulated worlds it plays, with engines that die at any moment.
+WORLDS ?= 20000
 # How many images of a disk after a power cut it judges, with each durability.
 IMAGES ?= 20000
 # How many calls below SQLite of each kind and file it lets fail.
@@ -22,6 +24,8 @@ CUTS ?= 20000
 HITS ?= 4000
 # How many random lives of steps it plays.
 GIVE_UPS ?= 500
+# How many seconds a service goes on whose files, memory and descriptors must not grow.
+SOAK_S ?= 1800
 # Passed on, as in: make test PYTEST="-k retry -x"
 PYTEST ?=
 
@@ -68,8 +72,17 @@ coverage: $(VENV)/test.stamp  ## show what the tests do not reach; they take twi
 	@$(BIN)/python -m coverage run -m pytest -q -m "$(QUICK)" $(PYTEST)
 	@$(BIN)/python -m coverage report
 
-crash: $(VENV)/test.stamp  ## the long campaigns: processes killed at random, IMAGES=20000 power cuts, PROGRAMS=20000 random programs replayed
-	DURABLE_KILLS=$(KILLS) DURABLE_TALK_KILLS=$(TALK_KILLS) DURABLE_IMAGES=$(IMAGES) DURABLE_FAULTS=$(FAULTS) DURABLE_ROOMS=$(ROOMS) DURABLE_CUTS=$(CUTS) DURABLE_HITS=$(HITS) $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
+crash: export DURABLE_KILLS = $(KILLS)
+crash: export DURABLE_TALK_KILLS = $(TALK_KILLS)
+crash: export DURABLE_WORLDS = $(WORLDS)
+crash: export DURABLE_IMAGES = $(IMAGES)
+crash: export DURABLE_FAULTS = $(FAULTS)
+crash: export DURABLE_ROOMS = $(ROOMS)
+crash: export DURABLE_CUTS = $(CUTS)
+crash: export DURABLE_HITS = $(HITS)
+crash: export DURABLE_SOAK_S = $(SOAK_S)
+crash: $(VENV)/test.stamp  ## the long campaigns, for hours: kills, simulated worlds, power cuts, full disks, random programs
+	$(BIN)/python -m pytest -m "crash or long" -o faulthandler_timeout=7200 $(PYTEST)
 	DURABLE_GIVE_UPS=$(GIVE_UPS) DURABLE_MANY_GIVE_UPS=10000 $(BIN)/python -m pytest tests/runtime/test_give_ups.py tests/runtime/test_many_give_ups.py $(PYTEST)
 	DURABLE_EDITS=all $(BIN)/python -m pytest tests/runtime/test_edits.py -s $(PYTEST)
 	$(BIN)/python tests/core/fuzz.py $(PROGRAMS)

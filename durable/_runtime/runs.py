@@ -800,6 +800,8 @@ class LiveRun:
         self.park_timer = None
         if self.state not in GOING or self.is_working:
             return
+        if not self.worker.is_serving:  # What it stopped to do is done by the next worker.
+            return
         now_us = self.worker.now_us()
         wake_at_us, waits = waits_of(self)
         if wake_at_us is not None and wake_at_us - now_us <= PARK_AFTER_US:

@@ -253,7 +253,7 @@ async def test_a_copy_without_its_log_is_told(tmp_path, caplog):
 
 
 def flip(log, at):
-    """Change one bit of a log: what stands there is not valid any more, for SQLite it ends there."""
+    """Change one bit of a log: for SQLite it ends where it is not valid any more."""
     data = bytearray(log.read_bytes())
     data[at] ^= 1
     log.write_bytes(data)
