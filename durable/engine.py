@@ -42,6 +42,7 @@ from durable._store.connection import real_path
 from durable._store.cursor import Cursor
 from durable._store.migrate import adopt as adopt_now
 from durable._store.rows import AlertRow, RunRow
+from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Transaction
 from durable.client import Client, conflict
 from durable.definitions import Activity, Workflow, register
@@ -613,17 +614,13 @@ class EngineTransaction:
         encoded = workflow.codec.encode(args, kwargs)
         workflow.codec.decode(encoded)
         self._know(workflow)
-        parcel = self._pack(encoded, f"arguments of {workflow.name}")
-        rows: list[tuple[str, tuple[object, ...]]] = []
-        if parcel.text is None:
-            rows.append(("insert_blob", (parcel.blob, 1, parcel.size, parcel.data)))
-        arguments = parcel.blob if parcel.text is None else parcel.text
+        payload = self._pack(encoded, f"arguments of {workflow.name}")
         run = first_run(
             workflow, args, kwargs, encoded,
-            arguments=arguments, salt=new_salt(), now_us=self._now_us,
+            arguments=payload.column, salt=new_salt(), now_us=self._now_us,
         )  # fmt: skip
         with self._transaction.unguarded():
-            pk, is_new, _ = starts.start(run, rows)(self._transaction)
+            pk, is_new, _ = starts.start(run, payload.rows())(self._transaction)
             row = requests.get(self._transaction, pk)
             # The ordinal whose arguments count is the first; later ones may go on with others.
             first = self._transaction.one("find_ordinal", id=row.id, ordinal=1)
@@ -648,14 +645,14 @@ class EngineTransaction:
         """
         self._cursor.require_open()
         key = message_id(id or signal.message_id)
-        parcel = self._pack(signal._encode(value), f"signal {signal.name}")
+        payload = self._pack(signal._encode(value), f"signal {signal.name}")
         with self._transaction.unguarded():
             pk = requests.find_named(self._transaction, run_id).pk
-            messages.signal(pk, signal.name, parcel, key, self._now_us)(self._transaction)
+            messages.signal(pk, signal.name, payload, key, self._now_us)(self._transaction)
 
-    def _pack(self, payload: bytes, what: str) -> messages.Parcel:
+    def _pack(self, payload: bytes, what: str) -> EncodedPayload:
         check_size(payload, self._payload_bytes_max, what)
-        return messages.pack(payload, new_salt())
+        return EncodedPayload.of(payload)
 
 
 def _by_name(functions: Iterable[Workflow[..., Any]]) -> dict[str, list[Workflow[Any, Any]]]:

@@ -43,6 +43,7 @@ from durable._runtime.slow_steps import SlowSteps
 from durable._runtime.told import Told
 from durable._store.repairs import Pausing
 from durable._store.rows import LOST_ALONE, StepRow
+from durable._store.stored_payloads import column_of
 from durable._store.writer import Change
 from durable.errors import (
     ActivityError,
@@ -736,7 +737,7 @@ class Activities:
             number = attempt.next_item(name)
             run.append(name, attempt.step_id, attempt.number, number, payload, now_us, rows)
         else:
-            stored = self._worker.stored(payload, rows)
+            stored = column_of(payload, rows)
             rows.append(("upsert_value", (run.row.pk, name, stored, checksum(payload), now_us)))
 
         def done(change: Change) -> None:

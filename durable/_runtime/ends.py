@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, assert_never
 from durable._core.driver import Cancelled, Completed, Continued, Failed
 from durable._core.failures import failure_json, summary
 from durable._core.machines import RunState
-from durable._store import messages, requests, restarts
+from durable._store import requests, restarts
 from durable._store.repairs import Pausing
 from durable._store.rows import NewRun
+from durable._store.stored_payloads import EncodedPayload, column_of
 from durable._store.writer import Change
 from durable.errors import PayloadError
 from durable.payloads import check_size, checksum, decode_document, encode_document
@@ -60,7 +61,7 @@ def close(run: LiveRun, outcome: Outcome, rows: Rows) -> Change:
     if isinstance(outcome, Continued):
         values = _next_ordinal(run, outcome.args, outcome.kwargs, rows)
         operation = _continuing(run, values)
-    stored = run.worker.stored(payload, rows)
+    stored = column_of(payload, rows)
     now_us = run.ends_at_us()
     pk = run.row.pk
     if state == "failed":
@@ -83,7 +84,7 @@ def close(run: LiveRun, outcome: Outcome, rows: Rows) -> Change:
 def _bury_letters(run: LiveRun, rows: Rows, now_us: int) -> None:
     """Keep the signals that the code has not received as dead letters."""
     for one in run.driver.mailbox.unreceived():
-        stored = run.worker.stored(one.payload, rows)
+        stored = column_of(one.payload, rows)
         why = "the run ended, and its code had not received it"
         rows.append(("insert_letter", (run.row.pk, one.seq, one.name, one.id, stored, why, now_us)))
 
@@ -105,15 +106,12 @@ def _end_rows(run: LiveRun, rows: Rows, now_us: int) -> None:
 def _continuing(run: LiveRun, following: NewRun) -> Callable[[Transaction], int]:
     """Return the operation that makes the next ordinal, and moves unreceived signals along."""
     old, now_us = run.row.pk, run.worker.now_us()
-    letters = [
-        (one.name, one.id, one.payload, run.worker.new_salt())
-        for one in run.driver.mailbox.unreceived()
-    ]
+    letters = [(one.name, one.id, one.payload) for one in run.driver.mailbox.unreceived()]
 
     def operation(transaction: Transaction) -> int:
         pk = transaction.insert_run(following)
-        for name, key, payload, blob in letters:
-            stored = messages.pack(payload, blob).store(transaction)
+        for name, key, payload in letters:
+            stored = EncodedPayload.of(payload).store(transaction)
             requests.put(transaction, pk, "signal", name, key, stored, now_us)
         transaction.all("move_inbox", run=old, to=pk)
         transaction.rows("delete_inbox_of_run", [(old,)])
@@ -146,7 +144,7 @@ def _next_ordinal(
     run: LiveRun, args: tuple[Any, ...], kwargs: dict[str, Any], rows: Rows
 ) -> NewRun:
     encoded = run.workflow.codec.encode(args, kwargs)
-    stored = run.worker.stored(encoded, rows)
+    stored = column_of(encoded, rows)
     mark = run.workflow.codec.fingerprint(args, kwargs, encoded)
     row, now_us = run.row, run.worker.now_us()
     return NewRun(

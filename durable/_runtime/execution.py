@@ -23,7 +23,6 @@ from functools import partial
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from durable._clock import new_salt
 from durable._core import context
 from durable._core.events import Event, Kind
 from durable._core.machines import ATTEMPT, AttemptState
@@ -31,7 +30,7 @@ from durable._runtime.attempt_timeouts import too_slow
 from durable._runtime.isolation import Performance
 from durable._runtime.logs import about
 from durable._runtime.threads import Threads
-from durable._store import messages
+from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Change, Transaction
 from durable.errors import StoreError
 from durable.payloads import INLINE_BYTES_MAX, check_size, checksum_of_two, seems_large
@@ -273,8 +272,8 @@ _PERFORM = Execution._perform.__code__
 def record(transaction: Transaction, run: LiveRun, event: Event) -> None:
     """Write the event of a transaction's step in the very transaction."""
     pk = run.row.pk
-    arguments = messages.pack(event.arguments, new_salt()).store(transaction)
-    result = messages.pack(event.result, new_salt()).store(transaction)
+    arguments = EncodedPayload.of(event.arguments).store(transaction)
+    result = EncodedPayload.of(event.result).store(transaction)
     transaction.rows(
         "insert_event",
         [

@@ -22,6 +22,7 @@ from durable._runtime.runs import LiveRun, Rows
 from durable._store.repairs import Pausing
 from durable._store.restarts import Plan
 from durable._store.rows import InboxRow
+from durable._store.stored_payloads import column_of
 from durable._store.writer import Change
 from durable.errors import (
     DurableError,
@@ -264,7 +265,7 @@ class Inbox:
         self, run: LiveRun, request: InboxRow, rows: Rows, state: str, payload: bytes
     ) -> None:
         worker, pk = self._worker, run.row.pk
-        stored = worker.stored(payload, rows)
+        stored = column_of(payload, rows)
         values = (pk, request.key, request.name, state, stored, worker.now_us())
         rows.append(("upsert_answer", values))
         worker.submit(Change(rows, partial(_ring, worker, pk)))

@@ -18,6 +18,7 @@ from durable._runtime.runs import LiveRun, Rows
 from durable._runtime.specs import Act, ChildCall
 from durable._store import messages, requests, restarts
 from durable._store.rows import NewRun, RunRow
+from durable._store.stored_payloads import EncodedPayload, column_of
 from durable._store.writer import Change, Transaction
 from durable.errors import IdConflict, UsageError
 from durable.payloads import checksum, decode_document, encode_document
@@ -121,7 +122,7 @@ class Outside:
                 else None
             ),
             salt=worker.new_salt(),
-            arguments=worker.stored(step.arguments, rows),
+            arguments=column_of(step.arguments, rows),
             fingerprint=step.fingerprint,
             checksum=checksum(step.arguments),
             cause="started",
@@ -171,7 +172,7 @@ class Outside:
     def _begin_act(self, run: LiveRun, step: Step, act: Act) -> None:
         worker = self._worker
         now_us = worker.now_us()
-        parcel = messages.pack(act.payload, worker.new_salt())
+        parcel = EncodedPayload.of(act.payload)
         key = act.key or f"{run.row.id}/{run.row.salt:x}/{step.step_id}"
 
         def operation(transaction: Transaction) -> None:

@@ -37,6 +37,7 @@ from durable._runtime.remembered import check_remembered
 from durable._runtime.specs import ChildCall
 from durable._runtime.waits import waits_of
 from durable._store.repairs import Pausing, resume_if_asked
+from durable._store.stored_payloads import column_of
 from durable._store.writer import Change, Transaction
 from durable.errors import Blocked, PayloadError, RowRefused, RunTimedOut
 from durable.payloads import INLINE_BYTES_MAX as INLINE
@@ -443,9 +444,10 @@ class LiveRun:
             checksum_of_two(arguments, result), event.at_us, event.took_us,
         )  # fmt: skip
 
-    def _blob(self, payload: bytes, rows: Rows | None) -> int:
+    @staticmethod
+    def _blob(payload: bytes, rows: Rows | None) -> str | int:
         assert rows is not None
-        return self.worker.blob(payload, rows)
+        return column_of(payload, rows)
 
     # -- commits ---------------------------------------------------------------------------------
 
@@ -544,7 +546,7 @@ class LiveRun:
             case MarkPatch(name):
                 self._record_patch(name, rows)
             case SetValue(name, payload):
-                stored = self.worker.stored(payload, rows)
+                stored = column_of(payload, rows)
                 rows.append(("upsert_value", (pk, name, stored, checksum(payload), now_us)))
             case AppendItem(stream, step, payload):
                 self.append(stream, step, 0, 0, payload, now_us, rows)
@@ -556,7 +558,7 @@ class LiveRun:
                     )  # fmt: skip
                 rows.append(("insert_letter", (pk, seq, name, "", "null", why, now_us)))
             case AnswerUpdate(update, name, succeeded, payload):
-                stored = self.worker.stored(payload, rows)
+                stored = column_of(payload, rows)
                 state = "completed" if succeeded else "failed"
                 rows.append(("upsert_answer", (pk, update, name, state, stored, now_us)))
             case _:
@@ -574,7 +576,7 @@ class LiveRun:
         if position is None:
             position = self.worker.store.reader.next_position(self.row.pk, stream)
         self.positions[stream] = position + 1
-        stored = self.worker.stored(payload, rows)
+        stored = column_of(payload, rows)
         rows.append(
             (
                 "insert_item",

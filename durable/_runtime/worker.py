@@ -40,14 +40,15 @@ from durable._runtime.watchdog import Watchdog
 from durable._store.connection import real_path
 from durable._store.rows import RunRow
 from durable._store.store import Store
-from durable._store.writer import PLAIN_BLOB, Change, Transaction, is_large
+from durable._store.stored_payloads import column_of
+from durable._store.writer import Change, Transaction, is_large
 from durable.errors import (
     FileCorrupt,
     PayloadError,
     RowRefused,
     StoreError,
 )
-from durable.payloads import INLINE_BYTES_MAX, encode_document
+from durable.payloads import encode_document
 
 if TYPE_CHECKING:
     from durable.definitions import Workflow
@@ -420,16 +421,6 @@ class Worker:
             if row is not None and not row.is_open:
                 self.notify(pk, row.state)
 
-    def blob(self, payload: bytes, rows: Rows) -> int:
-        """Add a row for a large payload, which the writer's thread compresses; return its id."""
-        blob_id = new_salt()
-        rows.append((PLAIN_BLOB, (blob_id, 1, len(payload), payload)))
-        return blob_id
-
-    def stored(self, payload: bytes, rows: Rows) -> str | int:
-        """Return what a payload column holds: the text, or the id of its blob."""
-        return payload.decode() if len(payload) <= INLINE_BYTES_MAX else self.blob(payload, rows)
-
     @staticmethod
     def new_salt() -> int:
         """Return a new run's salt."""
@@ -463,7 +454,7 @@ class Worker:
         rows: Rows = []
         run = first_run(
             workflow, args, kwargs, encoded,
-            arguments=self.stored(encoded, rows), salt=new_salt(), now_us=self.now_us(),
+            arguments=column_of(encoded, rows), salt=new_salt(), now_us=self.now_us(),
             worker_id=self.id,
         )  # fmt: skip
         future: asyncio.Future[RunRow | None] = self._loop.create_future()

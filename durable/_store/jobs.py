@@ -15,12 +15,12 @@ import apsw
 import attrs
 import msgspec
 
-from durable._clock import new_salt
 from durable._store import messages, repairs
 from durable._store.filtering import Selection, compiled, select
 from durable._store.repairs import By
 from durable._store.restarts import Plan
 from durable._store.rows import JobRow
+from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Transaction
 from durable.errors import FilterError, RunClosed, RunNotFound, WrongState
 from durable.filters import parse
@@ -230,6 +230,4 @@ def _act_on_step(
         case "signal":
             # Said once to each, whoever does the job, and however often it is killed.
             key = f"job {by.job} of {by.who}"
-            return lambda pk: messages.signal(
-                pk, name, messages.pack(payload, new_salt()), key, by.now_us
-            )
+            return lambda pk: messages.signal(pk, name, EncodedPayload.of(payload), key, by.now_us)

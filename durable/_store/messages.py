@@ -10,60 +10,30 @@ import base64
 import hmac
 from collections.abc import Callable
 
-import attrs
-
 from durable._core.events import Kind
 from durable._store.requests import get, get_open, put
 from durable._store.rows import RunRow, checked_secret
+from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Transaction
 from durable.errors import RunClosed, TokenUnknown
 from durable.payloads import (
-    INLINE_BYTES_MAX,
     PROOF_CHARACTERS,
     TOKEN_MARK,
-    compress,
     encode_document,
     without_proofs,
 )
 
 __all__ = [
-    "Parcel",
     "answer_token",
     "ask",
     "forget_answer",
     "make_token",
-    "pack",
-    "query",
     "signal",
     "update",
 ]
 
 # Of a token: nobody guesses one, nor looks for the key (128 bits of an HMAC keyed with 256).
 PROOF_BYTES = 16
-
-
-@attrs.frozen
-class Parcel:
-    """A payload ready for the file: text, or the compressed data of a blob."""
-
-    text: str | None
-    size: int
-    data: bytes
-    blob: int
-
-    def store(self, transaction: Transaction) -> str | int:
-        """Put a large one into its blob; return what the payload column holds."""
-        if self.text is not None:
-            return self.text
-        transaction.rows("insert_blob", [(self.blob, 1, self.size, self.data)])
-        return self.blob
-
-
-def pack(payload: bytes, blob: int) -> Parcel:
-    """Prepare a payload outside the transaction: compressing 64 MiB takes a second."""
-    if len(payload) <= INLINE_BYTES_MAX:
-        return Parcel(payload.decode(), len(payload), b"", 0)
-    return Parcel(None, len(payload), compress(payload), blob)
 
 
 def _is_known(transaction: Transaction, run: RunRow, kind: str, key: str, event: Kind) -> bool:
@@ -93,7 +63,7 @@ def _hearing(transaction: Transaction, pk: int, kind: str, key: str, event: Kind
 
 
 def signal(
-    pk: int, name: str, parcel: Parcel, key: str, now_us: int
+    pk: int, name: str, payload: EncodedPayload, key: str, now_us: int
 ) -> Callable[[Transaction], bool]:
     """Return the operation that sends a signal; False if one of this id was sent before.
 
@@ -105,14 +75,14 @@ def signal(
         run = _hearing(transaction, pk, "signal", key, Kind.RECEIVED)
         if run is None:
             return False
-        put(transaction, run.pk, "signal", name, key, parcel.store(transaction), now_us)
+        put(transaction, run.pk, "signal", name, key, payload.store(transaction), now_us)
         return True
 
     return operation
 
 
 def update(
-    pk: int, name: str, parcel: Parcel, key: str, now_us: int
+    pk: int, name: str, payload: EncodedPayload, key: str, now_us: int
 ) -> Callable[[Transaction], int]:
     """Return the operation that sends an update, once for each id; its value is the run's key.
 
@@ -124,21 +94,10 @@ def update(
         run = _hearing(transaction, pk, "update", key, Kind.UPDATE_ACCEPTED)
         if run is None:
             return pk
-        put(transaction, run.pk, "update", name, key, parcel.store(transaction), now_us)
+        put(transaction, run.pk, "update", name, key, payload.store(transaction), now_us)
         return run.pk
 
     return operation
-
-
-def query(
-    pk: int, name: str, parcel: Parcel, key: str, now_us: int
-) -> Callable[[Transaction], int]:
-    """Return the operation that asks the owner of a run a question.
-
-    Raises:
-        RunClosed: The run has ended.
-    """
-    return ask("query", pk, name, parcel, key, now_us)
 
 
 def forget_answer(pk: int, key: str) -> Callable[[Transaction], None]:
@@ -153,13 +112,13 @@ def forget_answer(pk: int, key: str) -> Callable[[Transaction], None]:
 
 
 def ask(
-    kind: str, pk: int, name: str, parcel: Parcel, key: str, now_us: int
+    kind: str, pk: int, name: str, payload: EncodedPayload, key: str, now_us: int
 ) -> Callable[[Transaction], int]:
     """Return the operation that puts one request to an open run."""
 
     def operation(transaction: Transaction) -> int:
         run = get_open(transaction, pk, "nobody is there to answer")
-        put(transaction, run.pk, kind, name, key, parcel.store(transaction), now_us)
+        put(transaction, run.pk, kind, name, key, payload.store(transaction), now_us)
         return run.pk
 
     return operation
@@ -181,7 +140,7 @@ def _proof(secret: bytes, run_id: str, salt: int, step: str) -> str:
 
 
 def answer_token(
-    token: str, parcel: Parcel, now_us: int, *, rejects: bool
+    token: str, payload: EncodedPayload, now_us: int, *, rejects: bool
 ) -> Callable[[Transaction], int]:
     """Return the operation that answers a token; its value is the run's key.
 
@@ -209,7 +168,7 @@ def answer_token(
         if known:
             raise TokenUnknown(f"step {step} of run {run.name} was answered already")
         kind = "reject" if rejects else "resolve"
-        put(transaction, run.pk, kind, "", step, parcel.store(transaction), now_us)
+        put(transaction, run.pk, kind, "", step, payload.store(transaction), now_us)
         return run.pk
 
     return operation

@@ -16,6 +16,7 @@ import msgspec
 from durable._store import requests, restarts
 from durable._store.restarts import Plan
 from durable._store.rows import LOST_ALONE, RunRow
+from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Transaction
 from durable.errors import WrongState
 from durable.payloads import decode_document, encode_document
@@ -213,7 +214,7 @@ def skip(
                 f"--from {key} --step-output {key}=JSON"
             )
         kind = "fail" if fails else "skip"
-        stored = requests.packed(transaction, payload)
+        stored = EncodedPayload.of(payload).store(transaction)
         requests.put(transaction, run.pk, kind, "", key, stored, by.now_us)
         # What a person has paused stays so; what this very step has paused goes on.
         pending = {row[0]: row[2] for row in transaction.all("list_steps", run=run.pk)}

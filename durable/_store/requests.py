@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from durable._clock import new_salt
 from durable._store.rows import LOST_ALONE, RunRow, continuation
+from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Transaction
 from durable.errors import RunClosed, RunNotFound
-from durable.payloads import INLINE_BYTES_MAX, checksum, compress, encode_document
+from durable.payloads import checksum, encode_document
 from durable.run_name import RunName
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "find_named",
     "get",
     "get_open",
-    "packed",
     "put",
     "terminate",
 ]
@@ -79,15 +78,6 @@ def get_open(transaction: Transaction, pk: int, what: str) -> RunRow:
 
 def _put(transaction: Transaction, run: RunRow, kind: str, payload: str, now_us: int) -> None:
     put(transaction, run.pk, kind, "", "", payload, now_us)
-
-
-def packed(transaction: Transaction, payload: bytes) -> str | int:
-    """Return what a payload column holds, with a large one put into a blob."""
-    if len(payload) <= INLINE_BYTES_MAX:
-        return payload.decode()
-    blob = new_salt()
-    transaction.rows("insert_blob", [(blob, 1, len(payload), compress(payload))])
-    return blob
 
 
 def put(
@@ -179,7 +169,7 @@ def terminate(
             end_children(transaction, pk, now_us, is_alive)
             return True
         asked = payload if request is None else encode_document(request)
-        put(transaction, pk, kind, "", "", packed(transaction, asked), now_us)
+        put(transaction, pk, kind, "", "", EncodedPayload.of(asked).store(transaction), now_us)
         return False
 
     return operation

@@ -23,8 +23,8 @@ import msgspec
 
 from durable._clock import new_salt
 from durable._core.events import Kind
-from durable._store.requests import packed
 from durable._store.rows import NewRun, RunRow
+from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Transaction
 from durable.errors import WrongState
 from durable.payloads import checksum, checksum_of_two, decompress, fingerprint
@@ -243,7 +243,7 @@ def _next(
     is_edited = bytes(plan.arguments) != b"null"
     if is_edited:
         payload = bytes(plan.arguments)
-        stored = packed(transaction, payload)
+        stored = EncodedPayload.of(payload).store(transaction)
         mark, check = fingerprint(payload), checksum(payload)
     newest = _newest(transaction, run)
     to = transaction.insert_run(
@@ -320,7 +320,7 @@ def _replace(transaction: Transaction, to: int, outputs: dict[str, msgspec.Raw])
             run=to,
             seq=seq,
             kind=_ENDS[kind],
-            result=packed(transaction, payload),
+            result=EncodedPayload.of(payload).store(transaction),
             checksum=checksum_of_two(passed, payload),
         )
 

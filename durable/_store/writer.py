@@ -48,6 +48,7 @@ from durable._store.cursor import Cursor, Guard, UserError
 from durable._store.locks import LockFile
 from durable._store.queries import QUERIES, SETUP, batches
 from durable._store.rows import NewRun
+from durable._store.stored_payloads import PLAIN_BLOB, compressed
 from durable._store.wal import WriteAheadLog
 from durable.errors import (
     CommitUnknown,
@@ -61,9 +62,9 @@ from durable.errors import (
     StoreError,
     UsageError,
 )
-from durable.payloads import compress, encode_document
+from durable.payloads import encode_document
 
-__all__ = ["PLAIN_BLOB", "Change", "Transaction", "Writer", "is_large"]
+__all__ = ["Change", "Transaction", "Writer", "is_large"]
 
 T = TypeVar("T")
 
@@ -135,8 +136,6 @@ _ORDER = (
     "delete_steps_of_run",
     "delete_inbox_of_run",
 )
-PLAIN_BLOB = "insert_plain_blob"
-"""In place of ``insert_blob``, with a payload that the writer compresses."""
 _TRIGGERS = ("create_tally_on_insert", "create_tally_on_update", "create_tally_on_delete")
 # Of several rows for one key in a transaction only the last counts.
 _LAST_WINS = {"mark_redo", "update_run"}
@@ -800,7 +799,7 @@ class Writer:
             for name, row in change.rows:
                 by_statement[name].append(row)
         del by_statement[PLAIN_BLOB]
-        by_statement["insert_blob"] += [(*row[:3], compress(row[3])) for row in plain]
+        by_statement["insert_blob"] += map(compressed, plain)
         for name in _LAST_WINS:
             by_statement[name] = list({row[0]: row for row in by_statement[name]}.values())
         return by_statement

@@ -18,12 +18,12 @@ from durable import definitions
 from durable._clock import Clock, SystemClock, new_id, new_salt
 from durable._runtime.first_run import first_run
 from durable._store import messages, repairs, restarts, starts
-from durable._store.messages import Parcel
 from durable._store.reader import Reader
 from durable._store.repairs import By
 from durable._store.restarts import Plan
 from durable._store.rows import OPEN_STATES, RunRow
 from durable._store.store import Store
+from durable._store.stored_payloads import EncodedPayload
 from durable._store.trouble import find_trouble
 from durable._store.wal import Synced
 from durable._store.writer import Change, Transaction
@@ -260,11 +260,11 @@ class Client(Bulk, Keeping):
             RunClosed: The id's newest run is closed, and ``on_closed`` is not ``"restart"``.
             IdConflict: The id belongs to another workflow or to other arguments.
         """
-        parcel = await self._pack(signal._encode(value), f"signal {signal.name}")
+        payload = await self._pack(signal._encode(value), f"signal {signal.name}")
         now_us = self._clock.wall_us()
 
         def letter(transaction: Transaction, pk: int) -> None:
-            messages.signal(pk, signal.name, parcel, signal.message_id, now_us)(transaction)
+            messages.signal(pk, signal.name, payload, signal.message_id, now_us)(transaction)
 
         return await self._start(workflow, args, kwargs, "return", letter)
 
@@ -290,12 +290,12 @@ class Client(Bulk, Keeping):
             UpdateFailed: Its handler raised; see ``__cause__``.
             UpdateAbandoned: The run ended first.
         """
-        parcel = await self._pack(update._encode(value), f"update {update.name}")
+        payload = await self._pack(update._encode(value), f"update {update.name}")
         now_us = self._clock.wall_us()
         key = update.message_id or new_id(now_us)
 
         def letter(transaction: Transaction, pk: int) -> None:
-            messages.update(pk, update.name, parcel, key, now_us)(transaction)
+            messages.update(pk, update.name, payload, key, now_us)(transaction)
 
         run = await self._start(workflow, args, kwargs, "return", letter)
         return await run._answer_of(update, key, run._pk)
@@ -315,8 +315,8 @@ class Client(Bulk, Keeping):
         """
         from durable.payloads import codec_for
 
-        parcel = await self._pack(codec_for(Any, "answer").encode(value), "answer")
-        return await self._answer_token(token, parcel, rejects=False)
+        payload = await self._pack(codec_for(Any, "answer").encode(value), "answer")
+        return await self._answer_token(token, payload, rejects=False)
 
     async def reject(self, token: str, message: str) -> Run[Any]:
         """Reject a promise, or fail an activity that asked for an answer, by its token.
@@ -332,12 +332,14 @@ class Client(Bulk, Keeping):
         from durable._core.failures import record_exception
 
         record = record_exception(PromiseRejected(reason_text(message)))
-        parcel = await self._pack(encode_document(record), "message")
-        return await self._answer_token(token, parcel, rejects=True)
+        payload = await self._pack(encode_document(record), "message")
+        return await self._answer_token(token, payload, rejects=True)
 
-    async def _answer_token(self, token: str, parcel: Parcel, *, rejects: bool) -> Run[Any]:
+    async def _answer_token(
+        self, token: str, payload: EncodedPayload, *, rejects: bool
+    ) -> Run[Any]:
         now_us = self._clock.wall_us()
-        operation = messages.answer_token(token, parcel, now_us, rejects=rejects)
+        operation = messages.answer_token(token, payload, now_us, rejects=rejects)
         pk: int = await self._commit(operation)
         return Run(self, self._get_row(pk))
 
@@ -510,16 +512,12 @@ class Client(Bulk, Keeping):
         Returns:
             The run, whether it is new, and whether it got the message.
         """
-        parcel = await self._pack(encoded, f"arguments of {workflow.name}")
-        rows: list[tuple[str, tuple[object, ...]]] = []
-        if parcel.text is None:
-            rows.append(("insert_blob", (parcel.blob, 1, parcel.size, parcel.data)))
-        arguments = parcel.blob if parcel.text is None else parcel.text
+        payload = await self._pack(encoded, f"arguments of {workflow.name}")
         run = first_run(
             workflow, args, kwargs, encoded,
-            arguments=arguments, salt=new_salt(), now_us=self._clock.wall_us(),
+            arguments=payload.column, salt=new_salt(), now_us=self._clock.wall_us(),
         )  # fmt: skip
-        pk, is_new, is_told = await self._commit(starts.start(run, rows, letter))
+        pk, is_new, is_told = await self._commit(starts.start(run, payload.rows(), letter))
         return self._get_row(pk), is_new, is_told
 
     async def _existing(
@@ -579,11 +577,11 @@ class Client(Bulk, Keeping):
         if error is not None:
             raise error
 
-    async def _pack(self, payload: bytes, what: str) -> Parcel:
+    async def _pack(self, payload: bytes, what: str) -> EncodedPayload:
         check_size(payload, self._payload_bytes_max, what)
         if len(payload) <= INLINE_BYTES_MAX:
-            return messages.pack(payload, 0)
-        return await self._elsewhere(partial(messages.pack, payload, new_salt()))
+            return EncodedPayload.of(payload)
+        return await self._elsewhere(partial(EncodedPayload.of, payload))
 
     async def _wait_answer(self, pk: int, key: str) -> tuple[str, bytes]:
         asked = self._get_row(pk)
@@ -623,8 +621,8 @@ class Client(Bulk, Keeping):
     async def _query_owner(self, row: RunRow, name: str, encoded: bytes) -> bytes:
         now_us = self._clock.wall_us()
         key = new_id(now_us)
-        parcel = await self._pack(encoded, f"query {name}")
-        pk: int = await self._commit(messages.ask("query", row.pk, name, parcel, key, now_us))
+        asked = await self._pack(encoded, f"query {name}")
+        pk: int = await self._commit(messages.ask("query", row.pk, name, asked, key, now_us))
         try:
             async with asyncio.timeout(QUERY_DEADLINE_S):
                 state, payload = await self._wait_answer(pk, key)

@@ -225,12 +225,12 @@ class Run(Repairs, Generic[R_co]):
             PayloadError: The value cannot be stored, or does not fit the signal's type.
         """
         client = self._client
-        parcel = await client._pack(signal._encode(value), f"signal {signal.name}")
+        payload = await client._pack(signal._encode(value), f"signal {signal.name}")
         row = client._row_now(client._get_row(self._pk))  # A run that is woken waits for nothing.
         operation = messages.signal(
             self._pk,
             signal.name,
-            parcel,
+            payload,
             message_id(id or signal.message_id),
             client._clock.wall_us(),
         )
@@ -256,8 +256,8 @@ class Run(Repairs, Generic[R_co]):
         """
         client = self._client
         key = message_id(id or update.message_id) or new_id(client._clock.wall_us())
-        parcel = await client._pack(update._encode(value), f"update {update.name}")
-        operation = messages.update(self._pk, update.name, parcel, key, client._clock.wall_us())
+        payload = await client._pack(update._encode(value), f"update {update.name}")
+        operation = messages.update(self._pk, update.name, payload, key, client._clock.wall_us())
         pk: int = await client._commit(operation)
         return await self._answer_of(update, key, pk)
 

@@ -7,7 +7,7 @@ import pytest
 
 import durable
 from durable import activity, workflow
-from durable._store import writer as writer_module
+from durable._store import stored_payloads
 from durable.payloads import compress, decompress
 
 
@@ -49,7 +49,7 @@ async def test_the_loop_compresses_nothing(tmp_path, monkeypatch):
         threads.append(threading.current_thread().name)
         return compress(data)
 
-    monkeypatch.setattr(writer_module, "compress", noting)
+    monkeypatch.setattr(stored_payloads, "compress", noting)
     async with durable.Engine(tmp_path / "app.db", functions=[makes]) as engine:
         engine._worker.owns_loop = True  # As `durable.run`, which commits on the loop if it can.
         assert await (await engine.start(makes, 200_000)).result() == 200_000

@@ -18,8 +18,8 @@ import msgspec
 from durable._store.portable import lines as form
 from durable._store.portable.passing import read
 from durable._store.repairs import By, audit
-from durable._store.requests import packed
 from durable._store.rows import shown_status
+from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Transaction
 from durable.errors import FileCorrupt, IdConflict, UsageError
 from durable.names import NAME_CHARACTERS_MAX, is_run_id
@@ -302,7 +302,7 @@ class _Importer:
 
     def _packed(self, payload: str) -> str | int:
         self._bytes += len(payload)
-        return packed(self._transaction, payload.encode())
+        return EncodedPayload.of(payload.encode()).store(self._transaction)
 
     def _add(self, statement: str, *values: Any) -> None:
         self._rows.setdefault(statement, []).append((self._pk, *values))
