@@ -43,6 +43,7 @@ from durable._runtime.slow_steps import SlowSteps
 from durable._runtime.told import Told
 from durable._store.repairs import Pausing
 from durable._store.rows import LOST_ALONE, StepRow
+from durable._store.statements import Row
 from durable._store.stored_payloads import column_of
 from durable._store.writer import Change
 from durable.errors import (
@@ -549,14 +550,14 @@ class Activities:
         wait_us: int = pending.policy.retry.wait_us(counted, uniform(0.0, 1.0))
         return wait_us
 
-    def _attempt_row(self, attempt: Attempt, error: BaseException) -> tuple[str, tuple[Any, ...]]:
+    def _attempt_row(self, attempt: Attempt, error: BaseException) -> Row:
         return self._attempt_row_of(attempt.pending, attempt, error, self._now_us())
 
     @staticmethod
     def _attempt_row_of(
         pending: PendingStep, attempt: Attempt | None, error: BaseException, now_us: int,
         state: str = "failed",
-    ) -> tuple[str, tuple[Any, ...]]:  # fmt: skip
+    ) -> Row:  # fmt: skip
         started_us = now_us if attempt is None else attempt.started_us or now_us
         return "insert_attempt", (
             pending.run.row.pk, pending.step_id, pending.number, pending.activity.name, state,

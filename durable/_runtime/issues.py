@@ -16,10 +16,10 @@ from typing import Any
 import attrs
 
 from durable._core.frames import owner_of
+from durable._store.statements import Rows
 
 __all__ = ["Likeness", "blocked", "failure", "normalise", "rows", "slow_rows"]
 
-Rows = list[tuple[str, tuple[Any, ...]]]
 
 # So many of the innermost frames count: a change far up the stack is still the same failure.
 FRAMES_MAX = 5

@@ -12,6 +12,7 @@ import traceback
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
+from durable._store.statements import Rows
 from durable._store.writer import Change
 from durable.errors import RowRefused, StoreError
 
@@ -73,7 +74,7 @@ class Keeper:
     def write(self) -> None:
         """Hand what was said to the writer: soon after, and before a run's end is."""
         self._is_due = False
-        rows: list[tuple[str, tuple[Any, ...]]] = []
+        rows: Rows = []
         while self._lines:
             line = self._lines.popleft()
             run = line[:2]

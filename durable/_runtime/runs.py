@@ -37,6 +37,7 @@ from durable._runtime.remembered import check_remembered
 from durable._runtime.specs import ChildCall
 from durable._runtime.waits import waits_of
 from durable._store.repairs import Pausing, resume_if_asked
+from durable._store.statements import Row, Rows
 from durable._store.stored_payloads import column_of
 from durable._store.writer import Change, Transaction
 from durable.errors import Blocked, PayloadError, RowRefused, RunTimedOut
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveRun", "Rows", "step_row"]
 
-Rows = list[tuple[str, tuple[Any, ...]]]
 """Rows of one change: (statement, values)."""
 
 # A run that only waits is written down as parked after this long; until then its row is untouched.
@@ -380,7 +380,7 @@ class LiveRun:
             commands = driver.deliver(event, value)
         except (Blocked, PayloadError) as error:
             # Nothing of this drain is done: code that fits does it anew.
-            redo = ("mark_redo", (self.row.pk, event.seq))
+            redo: Row = ("mark_redo", (self.row.pk, event.seq))
             self._block(error, [*(rows or ()), ("insert_event", event_row), redo])
             return
         finally:
@@ -482,7 +482,7 @@ class LiveRun:
         else:
             self.lost = 0
             self._goes_on()
-            state = ("update_run", self._state_row("ready", None, None))
+            state: Row = ("update_run", self._state_row("ready", None, None))
             change = Change([*(rows or ()), state], self._committed, commands)
         change.event = event_row
         if ring:
@@ -609,11 +609,11 @@ class LiveRun:
         self.shown = "queued" if state == "ready" and waits is not None else ""
         return (self.row.pk, state, owner, wake_at_us, waits, self.lost, 0)
 
-    def free_row(self) -> tuple[str, tuple[Any, ...]]:
+    def free_row(self) -> Row:
         """Return the row that says that no worker has it."""
         return "update_run", self._state_row("ready", None, None, owned=False)
 
-    def alone_row(self, *, alone: bool) -> tuple[str, tuple[Any, ...]]:
+    def alone_row(self, *, alone: bool) -> Row:
         """Return the row that says whether only this run's attempts run now."""
         self._goes_on()
         self.shown = ""
@@ -827,7 +827,7 @@ class LiveRun:
             self.worker.submit(Change(rows, partial(self.worker.parked_cold, wake_at_us)))
             self.worker.forget(self)
 
-    def left_row(self) -> tuple[str, tuple[Any, ...]] | None:
+    def left_row(self) -> Row | None:
         """Return the row of a run that just waits, for its worker stops; None if it does more.
 
         It stays ready: the next worker looks whether its code fits. Until then it shows what it
@@ -919,7 +919,7 @@ class LiveRun:
         self.perform([*map(ArmTimer, timers), *steps], again=True)
         self.worker.activities.take_up(self)
 
-    def paused_row(self, why: Pausing) -> tuple[str, tuple[Any, ...]]:
+    def paused_row(self, why: Pausing) -> Row:
         """Return the row that says that it is paused, and why."""
         return "update_run", self._state_row("paused", None, why.waits(), owned=False)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from durable._store.asking import ask
+from durable._store.statements import Statement
 from durable._store.wholeness import MISSING
 from durable.errors import PayloadError
 from durable.payloads import decompress
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 # Rows that no version of the library writes.
-_TAMPERED = (
+_TAMPERED: Final = (
     "list_runs_of_unknown_workers", "list_gaps", "list_wrong_json", "list_circles",
 )  # fmt: skip
 
@@ -94,7 +95,7 @@ def _damaged_payloads(reader: Reader) -> Iterator[str]:
             yield f"large payload {number}: {error}"
 
 
-def _walk(reader: Reader, statement: str, page: int) -> Iterator[tuple[Any, ...]]:
+def _walk(reader: Reader, statement: Statement, page: int) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of a statement that begins after a key, which is its first column."""
     after = -(1 << 63)
     while rows := reader.all(statement, after=after, limit=page):

@@ -13,6 +13,9 @@ the rows are inserted into. So it finds its run by key, whatever statistics say.
 small is read whole; no clause of SQLite forbids that, and an equality with one key it never reads
 otherwise.
 
+``-- :order N`` is the place of a statement among those of a change, whose rows are written by
+statement: rows exist before they are changed.
+
 Law: no statement's plan depends on ``sqlite_stat1``: where there is a choice, the index is named
 (INDEXED BY) and the order of a join is written down (CROSS JOIN). We gather no statistics; other
 programs may.
@@ -26,7 +29,7 @@ from importlib import resources
 
 import attrs
 
-__all__ = ["QUERIES", "ROW_SIZES", "SETUP", "Query", "batches"]
+__all__ = ["IN_CHANGES", "QUERIES", "ROW_SIZES", "SETUP", "Query", "batches"]
 
 # Few, so that they stay prepared. apsw caches statements of at most 16 KiB: 250 rows of the widest
 # statement are just under it.
@@ -35,6 +38,7 @@ ROW_SIZES = (250, 50, 8, 1)
 _NAME = re.compile(r"^-- :name (\w+)$", re.MULTILINE)
 _ROW = re.compile(r"VALUES (\((?:\?(?:, )?)+\))")
 _EACH = re.compile(r":each \((.+)\)")
+_ORDERED = re.compile(r"^:order (\d+)$", re.MULTILINE)
 
 
 @attrs.frozen(kw_only=True)
@@ -50,6 +54,7 @@ class Query:
         may_scan: Whether its comment allows a full scan.
         may_turn: Whether its comment allows that statistics change its plan.
         setup: What a connection needs before it runs a statement with ``:each``.
+        order: Its place among the statements of a change; None if it is none of them.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Query:
     may_scan: bool
     may_turn: bool
     setup: str
+    order: int | None
 
 
 def _parse(text: str) -> Iterator[Query]:
@@ -87,6 +93,7 @@ def _parse(text: str) -> Iterator[Query]:
             may_scan=any(line.startswith(":scan allowed (") for line in comment),
             may_turn=any(line.startswith(":plan may turn (") for line in comment),
             setup=setup,
+            order=None if (place := _ORDERED.search("\n".join(comment))) is None else int(place[1]),
         )
 
 
@@ -120,6 +127,14 @@ def _load() -> dict[str, Query]:
 
 
 QUERIES = _load()
+IN_CHANGES = [
+    query.name
+    for query in sorted(
+        (query for query in QUERIES.values() if query.order is not None),
+        key=lambda query: query.order or 0,
+    )
+]
+"""The statements whose rows a change may have, in the order in which they run."""
 SETUP = ";\n".join(query.setup for query in QUERIES.values() if query.setup)
 """What the writer's connection runs once: the triggers of the statements with ``:each``."""
 

@@ -39,6 +39,7 @@ from durable._store.rows import (
     checked_secret,
     continuation,
 )
+from durable._store.statements import Statement
 from durable.errors import FileCorrupt, ForkedEngine, PayloadError
 from durable.payloads import checksum, decompress, encode_document
 from durable.run_name import RunName, run_name
@@ -110,14 +111,14 @@ class Reader:
         finally:
             self._rows("ROLLBACK", ())
 
-    def rows(self, statement: str, /, **values: Any) -> list[tuple[Any, ...]]:
+    def rows(self, statement: Statement, /, **values: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a named statement, as they are."""
         return self._all(statement, **values)
 
-    def _all(self, statement: str, /, **values: Any) -> list[tuple[Any, ...]]:
+    def _all(self, statement: Statement, /, **values: Any) -> list[tuple[Any, ...]]:
         return self._rows(QUERIES[statement].text, values, statement)
 
-    def _shown(self, statement: str, /, **values: Any) -> list[tuple[Any, ...]]:
+    def _shown(self, statement: Statement, /, **values: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a named statement, for people: text that is not UTF-8 escaped.
 
         One such row must not hide the others of a list.
@@ -181,7 +182,7 @@ class Reader:
         self._losses = guard.losses()
         return self._losses != losses
 
-    def all(self, name: str, /, **values: Any) -> list[tuple[Any, ...]]:
+    def all(self, name: Statement, /, **values: Any) -> list[tuple[Any, ...]]:
         """Run a named statement that reads; return its rows."""
         return self._all(name, **values)
 

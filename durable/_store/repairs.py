@@ -16,6 +16,7 @@ import msgspec
 from durable._store import requests, restarts
 from durable._store.restarts import Plan
 from durable._store.rows import LOST_ALONE, RunRow
+from durable._store.statements import Statement
 from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Transaction
 from durable.errors import WrongState
@@ -506,7 +507,7 @@ def delete(transaction: Transaction, pk: int) -> None:
         transaction.all(statement, run=pk)
 
 
-_PARTS = (
+_PARTS: tuple[Statement, ...] = (
     "delete_events_of_run", "delete_steps_of_run_now", "delete_attempts_of_run",
     "delete_inbox_of_run_now", "delete_answers_of_run", "delete_letters_of_run",
     "delete_values_of_run", "delete_items_of_run", "delete_once_of_run", "delete_redone_of_run",

@@ -24,6 +24,7 @@ import msgspec
 from durable._clock import new_salt
 from durable._core.events import Kind
 from durable._store.rows import NewRun, RunRow
+from durable._store.statements import Statement
 from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Transaction
 from durable.errors import WrongState
@@ -149,7 +150,7 @@ def refuse(transaction: Transaction, run: RunRow, plan: Plan) -> None:
 class Asks(Protocol):
     """Runs named statements: a transaction, or a reader."""
 
-    def all(self, name: str, /, **values: Any) -> list[tuple[Any, ...]]:
+    def all(self, name: Statement, /, **values: Any) -> list[tuple[Any, ...]]:
         """Run one; return its rows."""
         ...
 

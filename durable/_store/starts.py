@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from durable._store.rows import NewRun, RunRow
+from durable._store.statements import Rows
 from durable._store.writer import Transaction
 from durable.errors import RunClosed
 
@@ -25,7 +26,7 @@ def _hears(transaction: Transaction, pk: int, letter: Letter) -> bool:
 
 def start(
     run: NewRun,
-    rows: list[tuple[str, tuple[object, ...]]],
+    rows: Rows,
     letter: Letter | None = None,
 ) -> Callable[[Transaction], tuple[int, bool, bool]]:
     """Return the operation that starts a run nobody holds yet, or finds the newest of its id.

@@ -7,11 +7,12 @@ before its transaction begins (`EncodedPayload`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from durable._clock import new_salt
+from durable._store.statements import Rows
 from durable.payloads import INLINE_BYTES_MAX, compress
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PLAIN_BLOB", "EncodedPayload", "column_of", "compressed"]
 
-PLAIN_BLOB = "insert_plain_blob"
+PLAIN_BLOB: Final = "insert_plain_blob"
 """In place of ``insert_blob``, with a payload that the writer compresses."""
 
 
@@ -44,7 +45,7 @@ class EncodedPayload:
             return cls(payload.decode(), len(payload), b"")
         return cls(new_salt(), len(payload), compress(payload))
 
-    def rows(self) -> list[tuple[str, tuple[Any, ...]]]:
+    def rows(self) -> Rows:
         """Return the row of its blob, if it has one."""
         if isinstance(self.column, str):
             return []
@@ -57,7 +58,7 @@ class EncodedPayload:
         return self.column
 
 
-def column_of(payload: bytes, rows: list[tuple[str, tuple[Any, ...]]]) -> str | int:
+def column_of(payload: bytes, rows: Rows) -> str | int:
     """Return what a payload column holds: the text, or the id of a blob, which the rows get."""
     if len(payload) <= INLINE_BYTES_MAX:
         return payload.decode()

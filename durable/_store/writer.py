@@ -29,7 +29,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import apsw
 import msgspec
@@ -46,8 +46,9 @@ from durable._store.connection import (
 )
 from durable._store.cursor import Cursor, Guard, UserError
 from durable._store.locks import LockFile
-from durable._store.queries import QUERIES, SETUP, batches
+from durable._store.queries import IN_CHANGES, QUERIES, SETUP, batches
 from durable._store.rows import NewRun
+from durable._store.statements import ChangeStatement, Row, Statement
 from durable._store.stored_payloads import PLAIN_BLOB, compressed
 from durable._store.wal import WriteAheadLog
 from durable.errors import (
@@ -99,46 +100,10 @@ _PASSING = (
 )
 _DAMAGE = (apsw.CorruptError, apsw.NotADBError)
 
-# Statements of one transaction run in this order, so that rows exist before they are changed.
-_ORDER = (
-    "insert_blob",
-    "insert_event",
-    "insert_code_span",
-    "mark_redo",
-    "note_begun",
-    "upsert_step",
-    "insert_once",
-    "delete_once",
-    "delete_step",
-    "insert_attempt",
-    "upsert_value",
-    "insert_item",
-    "insert_letter",
-    "insert_log",
-    "insert_source",
-    "upsert_answer",
-    "update_run",
-    "insert_child_ends",
-    "cancel_children",
-    "wake_children",
-    "wake_parents",
-    "delete_inbox",
-    "delete_blobs_of_inbox",
-    "unshare_blobs_of_inbox",
-    "bury_inbox_of_runs",
-    "abandon_updates_of_runs",
-    "close_run",
-    "insert_alert",
-    "upsert_issue",
-    "count_issue",
-    "clear_issue_of_run",
-    "set_issue_of_run",
-    "delete_steps_of_run",
-    "delete_inbox_of_run",
-)
 _TRIGGERS = ("create_tally_on_insert", "create_tally_on_update", "create_tally_on_delete")
 # Of several rows for one key in a transaction only the last counts.
-_LAST_WINS = {"mark_redo", "update_run"}
+_LAST_WINS: tuple[ChangeStatement, ...] = ("mark_redo", "update_run")
+_IN_CHANGES = cast("list[ChangeStatement]", IN_CHANGES)
 
 
 class _UserEnded(Exception):
@@ -171,17 +136,17 @@ class Transaction:
         self.held: set[int] = set()
         """Of the runs stored last, those that are paused from the first."""
 
-    def all(self, name: str, /, **values: Any) -> list[tuple[Any, ...]]:
+    def all(self, name: Statement, /, **values: Any) -> list[tuple[Any, ...]]:
         """Run a named statement; return its rows."""
         return self._connection.execute(QUERIES[name].text, values).fetchall()
 
-    def one(self, name: str, /, **values: Any) -> tuple[Any, ...] | None:
+    def one(self, name: Statement, /, **values: Any) -> tuple[Any, ...] | None:
         """Run a named statement; return its only row."""
         rows = self.all(name, **values)
         assert len(rows) <= 1, f"{name} gave {len(rows)} rows"
         return rows[0] if rows else None
 
-    def rows(self, name: str, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    def rows(self, name: Statement, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         """Run a statement of many rows; return what it returns."""
         found: list[tuple[Any, ...]] = []
         for text, values in batches(QUERIES[name], rows):
@@ -313,7 +278,7 @@ class Change(msgspec.Struct, gc=False):
         is_held: Whether what it started is paused from the first: its workflow or queue is.
     """
 
-    rows: Any = ()
+    rows: Sequence[Row] = ()
     done: Callable[[Change], None] | None = None
     context: Any = None
     start: NewRun | None = None
@@ -774,7 +739,7 @@ class Writer:
         for change in operations:
             self._operate(change)
 
-    def _replace_values(self, by_statement: dict[str, list[tuple[Any, ...]]]) -> None:
+    def _replace_values(self, by_statement: dict[ChangeStatement, list[tuple[Any, ...]]]) -> None:
         """Let large values that are replaced leave nothing, not even in this transaction."""
         rows = by_statement["upsert_value"]
         newest = {row[:2]: row for row in rows}
@@ -787,9 +752,10 @@ class Writer:
         self._transaction.rows("unshare_blobs_of_values", list(newest))
 
     @staticmethod
-    def _sorted(batch: list[Change]) -> dict[str, list[tuple[Any, ...]]]:
+    def _sorted(batch: list[Change]) -> dict[ChangeStatement, list[tuple[Any, ...]]]:
         """Return the rows of all changes by statement, in the order the statements run."""
-        by_statement: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _ORDER}
+        by_statement: dict[ChangeStatement, list[tuple[Any, ...]]]
+        by_statement = {name: [] for name in _IN_CHANGES}
         plain = by_statement[PLAIN_BLOB] = []
         events = by_statement["insert_event"]
         for change in batch:

@@ -13,7 +13,8 @@ import durable
 from durable import filters
 from durable._store import connection, migrate
 from durable._store.filtering import Sort, compiled
-from durable._store.queries import QUERIES, ROW_SIZES, SETUP, Query, batches
+from durable._store.queries import IN_CHANGES, QUERIES, ROW_SIZES, SETUP, Query, batches
+from tests.house import statements
 
 Values = Sequence[Any] | dict[str, Any]
 PARAMETER = re.compile(r"(?<![\w:]):([a-z_]+)")
@@ -21,7 +22,9 @@ PARAMETER = re.compile(r"(?<![\w:]):([a-z_]+)")
 OWN_ROWS = re.compile(
     r"SCAN (\d+-ROW VALUES CLAUSE|\d+ CONSTANT ROWS?|CONSTANT ROW|v|\(subquery.*)"
 )
-SOURCES = sorted(Path(durable.__file__).parent.glob("**/*.py"))
+SOURCES = sorted(
+    set(Path(durable.__file__).parent.glob("**/*.py")) - {statements.TARGET}  # It names them all.
+)
 
 every_statement = pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
 # The plans of triggers are those of the statements that they run with.
@@ -308,3 +311,16 @@ def test_the_plans_of_triggers_are_looked_at(analysed: Analysed) -> None:
 
     assert "SEARCH durable_run USING INTEGER PRIMARY KEY (rowid=?)" in details
     assert "-- TRIGGER durable_tally_on_update" in details
+
+
+def test_the_names_of_the_statements_are_types() -> None:
+    assert statements.TARGET.read_text(encoding="utf-8") == statements.text(), (
+        "run: python -m tests.house.statements"
+    )
+
+
+def test_statements_of_changes_have_places_of_their_own() -> None:
+    places = [query.order for query in QUERIES.values() if query.order is not None]
+
+    assert len(set(places)) == len(places)
+    assert all(QUERIES[name].width for name in IN_CHANGES)

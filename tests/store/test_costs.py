@@ -5,6 +5,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from durable._store.statements import ChangeStatement
 from durable._store.store import Store
 from durable._store.writer import Change
 
@@ -16,7 +17,7 @@ VALUES (?, 1, 'work', 'parked', 5, 'default', 0, 1, '[]', 1, 1, 'started', 1, 1,
 """
 # Runs with two children each, their messages and large payloads: keys 1 to 3, 4 to 6, ...
 FEW, MANY = 50, 1_000
-CHANGES: dict[str, tuple[object, ...]] = {
+CHANGES: dict[ChangeStatement, tuple[object, ...]] = {
     "update_run": (2, "parked", None, 6, None, 0, 0),
     "close_run": (2, "completed", 9, "1", 1, 0),
     "mark_redo": (2, 1),
@@ -60,7 +61,7 @@ def plant(path: Path, families: int, *, is_analysed: bool) -> None:
     connection.close()
 
 
-def cost(path: Path, name: str) -> int:
+def cost(path: Path, name: ChangeStatement) -> int:
     """Return how many steps the commit of a change is."""
     found: list[int] = []
 
@@ -79,7 +80,7 @@ def cost(path: Path, name: str) -> int:
 @pytest.mark.parametrize("is_analysed", [False, True], ids=["", "analysed while small"])
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_costs_the_same_however_many_runs_there_are(
-    tmp_path: Path, name: str, is_analysed: bool
+    tmp_path: Path, name: ChangeStatement, is_analysed: bool
 ) -> None:
     plant(tmp_path / "few.db", FEW, is_analysed=is_analysed)
     plant(tmp_path / "many.db", MANY, is_analysed=is_analysed)

@@ -28,6 +28,7 @@ from durable._store.portable.redaction import Redactor
 from durable._store.portable.tokens import without_tokens
 from durable._store.reader import Reader
 from durable._store.rows import RunRow, StepRow
+from durable._store.statements import Statement
 from durable.errors import FileCorrupt, PayloadError, RunNotFound, StoreError
 from durable.payloads import checksum_of_two, decode_document
 from durable.run_name import run_name
@@ -366,7 +367,7 @@ def _text(payload: bytes) -> str:
         raise PayloadError(f"a payload is not UTF-8: {error}") from error
 
 
-def _paged(reader: Reader, statement: str, pk: int, **place: Any) -> Iterator[Sequence[Any]]:
+def _paged(reader: Reader, statement: Statement, pk: int, **place: Any) -> Iterator[Sequence[Any]]:
     """Yield all rows of a statement; the columns that make up the place are its first."""
     while True:
         page = reader.rows(statement, run=pk, limit=ROWS_PER_PAGE, **place)

@@ -19,6 +19,7 @@ from durable._store.portable import lines as form
 from durable._store.portable.passing import read
 from durable._store.repairs import By, audit
 from durable._store.rows import shown_status
+from durable._store.statements import Statement
 from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Transaction
 from durable.errors import FileCorrupt, IdConflict, UsageError
@@ -106,7 +107,7 @@ class _Importer:
         self._parents = array("q")
         self._pk = 0
         self._seq = self._number = 0
-        self._rows: dict[str, list[tuple[Any, ...]]] = {}
+        self._rows: dict[Statement, list[tuple[Any, ...]]] = {}
         self._count = self._bytes = 0
         self._events = self._paused = 0
         self._names: list[str] = []
@@ -304,7 +305,7 @@ class _Importer:
         self._bytes += len(payload)
         return EncodedPayload.of(payload.encode()).store(self._transaction)
 
-    def _add(self, statement: str, *values: Any) -> None:
+    def _add(self, statement: Statement, *values: Any) -> None:
         self._rows.setdefault(statement, []).append((self._pk, *values))
         self._count += 1
         if self._count >= ROWS_MAX or self._bytes >= BYTES_MAX:

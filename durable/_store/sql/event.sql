@@ -1,5 +1,6 @@
 -- :name insert_event
 -- :rows
+-- :order 20
 -- Recorded facts. A second row of one place in a history is a bug, and an error.
 INSERT INTO durable_event (run, seq, kind, step, name, fingerprint, arguments, result, checksum, at_us,
                    took_us)
@@ -98,6 +99,7 @@ DELETE FROM durable_event
 
 -- :name insert_blob
 -- :rows
+-- :order 10
 -- A payload over 32 KiB.
 INSERT INTO durable_blob (id, refs, size, data)
 VALUES (?, ?, ?, ?)
@@ -110,12 +112,14 @@ SELECT size, data
 
 -- :name delete_blobs_of_inbox
 -- :each (id)
+-- :order 230
 -- Large messages became events, which have blobs of their own; nobody else uses these.
 DELETE FROM durable_blob
  WHERE id = NEW.id AND refs = 1
 
 -- :name unshare_blobs_of_inbox
 -- :each (id)
+-- :order 240
 -- Large messages that were sent again became events; the first one's row still uses the blob.
 UPDATE durable_blob
    SET refs = refs - 1

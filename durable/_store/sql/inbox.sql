@@ -8,6 +8,7 @@ RETURNING id
 
 -- :name insert_child_ends
 -- :each (child, at_us)
+-- :order 180
 -- Children ended: their parents hear of it, if they are open. Whose child a run is stands in the
 -- file: a retried parent may have adopted it since its worker read its row.
 INSERT INTO durable_inbox (run, kind, name, key, payload, at_us)
@@ -18,6 +19,7 @@ SELECT child.parent_pk, 'child', '', child.parent_step, CAST(child.pk AS TEXT), 
 
 -- :name cancel_children
 -- :each (run, step, payload, at_us)
+-- :order 190
 -- The code of a run no longer waits for a child: the child is asked to stop.
 INSERT INTO durable_inbox (run, kind, name, key, payload, at_us)
 SELECT pk, 'cancel', '', '', NEW.payload, NEW.at_us
@@ -26,6 +28,7 @@ SELECT pk, 'cancel', '', '', NEW.payload, NEW.at_us
 
 -- :name wake_children
 -- :each (run, step)
+-- :order 200
 -- Parked children that were asked to stop are looked at again.
 INSERT INTO durable_wake_runs (pk)
 SELECT pk
@@ -76,12 +79,14 @@ SELECT id, run, kind, name, key, payload, at_us
 
 -- :name delete_inbox
 -- :each (id)
+-- :order 220
 -- The request became an event in this transaction.
 DELETE FROM durable_inbox
  WHERE id = NEW.id
 
 -- :name bury_inbox_of_runs
 -- :each (run)
+-- :order 250
 -- Signals that came too late for runs that end: kept as dead letters.
 INSERT INTO durable_letter (run, seq, name, key, payload, why, at_us)
 SELECT run, NULL, name, key, payload, 'the run ended before it was received', at_us
@@ -91,6 +96,7 @@ SELECT run, NULL, name, key, payload, 'the run ended before it was received', at
 
 -- :name abandon_updates_of_runs
 -- :each (run)
+-- :order 260
 -- Updates nobody took before their runs ended.
 INSERT INTO durable_answer (run, key, name, state, result, at_us)
 SELECT run, key, name, 'abandoned', 'null', at_us

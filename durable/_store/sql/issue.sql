@@ -1,5 +1,6 @@
 -- :name insert_alert
 -- :each (fingerprint, run, at_us)
+-- :order 280
 -- :scan allowed (of the one row that is made here)
 -- Before it is counted: a group that is new, or was resolved, is to be told of.
 INSERT OR IGNORE INTO durable_alert (fingerprint, run, at_us, what)
@@ -29,6 +30,7 @@ DELETE FROM durable_alert WHERE id = :id
 
 -- :name upsert_issue
 -- :rows
+-- :order 290
 -- One more of a kind. One that was resolved is open again.
 INSERT INTO durable_issue (fingerprint, kind, type, title, function, place, sample, sample_run, first_us,
                    last_us)
@@ -40,6 +42,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :name count_issue
 -- :rows
+-- :order 300
 -- One more of a kind in its hour.
 INSERT INTO durable_issue_count (fingerprint, workflow, code, hour)
 VALUES (?, ?, ?, ?)
@@ -48,6 +51,7 @@ VALUES (?, ?, ?, ?)
 
 -- :name set_issue_of_run
 -- :each (pk, fingerprint, error)
+-- :order 320
 -- A run belongs to the group of its last failure.
 UPDATE durable_run
    SET issue = (SELECT id FROM durable_issue WHERE fingerprint = NEW.fingerprint), error = NEW.error
@@ -55,6 +59,7 @@ UPDATE durable_run
 
 -- :name clear_issue_of_run
 -- :each (pk)
+-- :order 310
 -- A run went on: what it was held up by is over.
 UPDATE durable_run
    SET issue = NULL, error = NULL

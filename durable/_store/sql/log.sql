@@ -1,5 +1,6 @@
 -- :name insert_log
 -- :each (run, salt, at_us, level, logger, step, attempt, text)
+-- :order 140
 -- What code of a run said through Python's logging, in the order given. A run may be deleted while
 -- lines of it wait, and its key given to another: the salt tells them apart.
 INSERT INTO durable_log (run, at_us, level, logger, step, attempt, text)
@@ -36,6 +37,7 @@ DELETE FROM durable_log INDEXED BY durable_log_run
 
 -- :name insert_source
 -- :rows
+-- :order 150
 -- The source of a workflow's code, once for each fingerprint.
 INSERT INTO durable_source (code, workflow, text, file, line, at_us)
 VALUES (?, ?, ?, ?, ?, ?)

@@ -1,5 +1,6 @@
 -- :name upsert_answer
 -- :rows
+-- :order 160
 -- An update or query ended.
 INSERT INTO durable_answer (run, key, name, state, result, at_us)
 VALUES (?, ?, ?, ?, ?, ?)
@@ -33,6 +34,7 @@ RETURNING result
 
 -- :name insert_letter
 -- :rows
+-- :order 130
 -- A signal that does not decode: kept, and no hindrance.
 INSERT INTO durable_letter (run, seq, name, key, payload, why, at_us)
 VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -48,6 +50,7 @@ SELECT seq, name, payload, why, at_us
 
 -- :name upsert_value
 -- :rows
+-- :order 110
 -- A value was published.
 INSERT INTO durable_value (run, name, payload, checksum, at_us)
 VALUES (?, ?, ?, ?, ?)
@@ -95,6 +98,7 @@ SELECT :to, name, payload, checksum, at_us
 
 -- :name insert_item
 -- :rows
+-- :order 120
 -- Items of streams. Of a start that is made again after a crash, they are there already.
 INSERT INTO durable_item (run, stream, position, step, attempt, number, seq, payload, checksum, at_us)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

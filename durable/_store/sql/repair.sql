@@ -292,6 +292,7 @@ DELETE FROM durable_label INDEXED BY durable_label_run
 
 -- :name insert_code_span
 -- :rows
+-- :order 30
 -- Other code than before went through an event.
 INSERT OR IGNORE INTO durable_code_span (run, from_seq, code, at_us)
 VALUES (?, ?, ?, ?)

@@ -22,6 +22,7 @@ SELECT one.value ->> 0,
 
 -- :name update_run
 -- :each (pk, state, worker, wake_at_us, waits, lost, alone)
+-- :order 170
 -- An open run changes state: parked, handed back, ready again, paused or blocked. It does not park
 -- if something for it came in meanwhile.
 UPDATE durable_run
@@ -39,6 +40,7 @@ UPDATE durable_run
 
 -- :name close_run
 -- :each (pk, state, closed_us, result, checksum, origin)
+-- :order 270
 -- A run ends, in the transaction of its last event.
 UPDATE durable_run
    SET state = NEW.state, closed_us = NEW.closed_us, result = NEW.result,
@@ -48,6 +50,7 @@ UPDATE durable_run
 
 -- :name delete_inbox_of_run
 -- :each (run)
+-- :order 340
 -- A closed run has no more requests to answer.
 INSERT INTO durable_delete_inbox (id)
 SELECT id
@@ -56,6 +59,7 @@ SELECT id
 
 -- :name delete_steps_of_run
 -- :rows
+-- :order 330
 -- :scan allowed (v is the list of values of this statement)
 -- A closed run has no pending steps.
 DELETE FROM durable_step WHERE run IN (VALUES (?))
@@ -331,6 +335,7 @@ UPDATE durable_run
 
 -- :name mark_redo
 -- :each (pk, seq)
+-- :order 40
 -- The code did not come through the drain of this event: it is done anew.
 UPDATE durable_run
    SET redo_seq = NEW.seq
@@ -338,6 +343,7 @@ UPDATE durable_run
 
 -- :name note_begun
 -- :each (pk)
+-- :order 50
 -- The code of runs has come to its first wait, and nothing of it is recorded yet.
 UPDATE durable_run
    SET begun = 1
@@ -357,6 +363,7 @@ UPDATE durable_run
 
 -- :name wake_parents
 -- :each (child)
+-- :order 210
 -- Children ended: their parents, if parked, are looked at again.
 INSERT INTO durable_wake_runs (pk)
 SELECT parent_pk

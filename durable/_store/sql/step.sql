@@ -1,5 +1,6 @@
 -- :name upsert_step
 -- :rows
+-- :order 60
 -- A pending step begins to have something to remember.
 INSERT INTO durable_step (run, step, name, state, attempt, scheduled_us, started_us, retry_at_us,
                   fingerprint, arguments, details, error)
@@ -12,6 +13,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- :name delete_step
 -- :each (run, step)
+-- :order 90
 -- The step has ended, or nobody waits for it any more.
 DELETE FROM durable_step
  WHERE run = NEW.run AND step = NEW.step
@@ -73,6 +75,7 @@ UPDATE durable_step
 
 -- :name insert_attempt
 -- :rows
+-- :order 100
 -- A failed or abandoned attempt. An attempt cut off by a crash may be made again and fail again.
 INSERT INTO durable_attempt (run, step, attempt, name, state, started_us, ended_us, error)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -89,6 +92,7 @@ SELECT step, attempt, name, state, started_us, ended_us, error
 
 -- :name insert_once
 -- :rows
+-- :order 70
 -- A step that runs at most once is about to begin.
 INSERT INTO durable_once (run, step)
 VALUES (?, ?)
@@ -96,6 +100,7 @@ VALUES (?, ?)
 
 -- :name delete_once
 -- :each (run, step)
+-- :order 80
 -- A step that runs at most once was given up before its code began.
 DELETE FROM durable_once
  WHERE run = NEW.run AND step = NEW.step
