@@ -31,6 +31,7 @@ import attrs
 from durable._clock import since_epoch_us
 from durable.errors import FilterError, UsageError
 from durable.policies import duration_us
+from durable.verbs import VERBS
 
 __all__ = [
     "CLOSED",
@@ -108,21 +109,6 @@ FIELDS: dict[str, Field] = {
     "superseded": Field("flag", "yes, no or any: whether a newer run of its id exists"),
 }
 """Each field by name. ``attr.NAME``, ``input.PATH`` and ``output.PATH`` are fields too."""
-
-# What a verb is about where a filter names no status.
-_STATUSES_OF_VERBS = {
-    "retry": "failed,blocked,retrying",
-    "cancel": "open",
-    "terminate": "open",
-    "pause": "running,retrying,queued,waiting,sleeping",
-    "resume": "paused",
-    "rm": "closed",
-    "skip": "open",
-    "fail": "open",
-    "accept": "blocked",
-    "edit": "open",
-    "signal": "open",
-}
 
 PATHS = ("attr", "input", "output")
 _COMPARISONS = (">=", "<=", ">", "<")
@@ -250,7 +236,7 @@ def narrowed(verb: str, query: str) -> str:
     if found == And(()):
         raise FilterError("an empty filter means every run; say which, or status:open", query, 0)
     fields = {term.field for term in mentions(found)}
-    statuses = _STATUSES_OF_VERBS.get(verb, "")
+    statuses = VERBS[verb].meant_for
     if "issue" in fields and verb in {"retry", "restart"}:
         # Exact from the first moment: a run is shown as retrying only once it waited for a second.
         statuses = "open,failed"

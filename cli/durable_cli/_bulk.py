@@ -7,7 +7,6 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 import durable
@@ -23,34 +22,20 @@ if TYPE_CHECKING:
     from durable import Client, Run
     from durable.client import Job
     from durable.inspection import JobView, RunSummary, Viewer
+    from durable.verbs import Verb
 
-__all__ = ["Words", "act_on_many", "act_on_whole", "confirmed", "query_of", "runs_text"]
+__all__ = ["act_on_many", "act_on_whole", "confirmed", "query_of", "runs_text"]
 
 RUNS_SHOWN = 5
 REFUSED_SHOWN = 5
 _ISSUE = re.compile(r"I-\d{1,18}")
 
 
-@attrs.frozen
-class Words:
-    """How a verb is spoken of.
-
-    Attributes:
-        verb: As the command is called.
-        one: What happened to a run, as in "1 run goes on".
-        many: What happened to several, as in "212 runs go on".
-    """
-
-    verb: str
-    one: str
-    many: str
-
-
 def act_on_many(
     text: str,
-    words: Words,
+    verb: Verb,
     many: Callable[[Client, str], Awaitable[Job]],
-    verb: Callable[[Run[Any]], Awaitable[object]] | None = None,
+    one: Callable[[Run[Any]], Awaitable[object]] | None = None,
     *,
     yes: bool,
     dry_run: bool,
@@ -61,9 +46,9 @@ def act_on_many(
 
     Args:
         text: RUN or QUERY, as typed.
-        words: Of the verb.
+        verb: The verb.
         many: Asks for the job.
-        verb: Acts on one run, and is rehearsed if nothing is to be done to it; not needed where the
+        one: Acts on one run, and is rehearsed if nothing is to be done to it; not needed where the
             text is a filter.
         yes: Do not ask.
         dry_run: Say which, and do nothing.
@@ -79,28 +64,28 @@ def act_on_many(
         if query is None:
             if dry_run:
                 name = find_run(runs, text)
-                assert verb is not None, text
-                asyncio.run(_rehearse(path, name, verb))
+                assert one is not None, text
+                asyncio.run(_rehearse(path, name, one))
                 settings().outcome({"runs": 1, "first": [name]})
-                screen.line(f"would {words.verb} {clean(name)}")
+                screen.line(f"would {verb.name} {clean(name)}")
             return dry_run
-        meant = narrowed(words.verb, query)
+        meant = narrowed(verb.name, query)
         counts = runs.count(meant)
         first = runs.list(meant, limit=RUNS_SHOWN)
     total = sum(counts.values())
     if not total:
-        raise Failed(f"no run to {words.verb} is meant by {clean(meant)}", code=NOT_FOUND)
+        raise Failed(f"no run to {verb.name} is meant by {clean(meant)}", code=NOT_FOUND)
     would = "would " if dry_run else ""
     screen.line(
-        f"{would}{words.verb} {runs_text(total)} ({_by_status(counts)}): {_names(first, total)}"
+        f"{would}{verb.name} {runs_text(total)} ({_by_status(counts)}): {_names(first, total)}"
     )
     if dry_run:
         settings().outcome(
             {"runs": total, "by_status": dict(counts), "first": [one.id for one in first]}
         )
         return True
-    confirmed(f"{words.verb} {runs_text(total)}", yes=yes)
-    _say(screen, words, asyncio.run(_do(path, query, many)))
+    confirmed(f"{verb.name} {runs_text(total)}", yes=yes)
+    _say(screen, verb.one, verb.many, asyncio.run(_do(path, query, many)))
     return True
 
 
@@ -108,7 +93,7 @@ def act_on_whole(
     run: str,
     workflow: str | None,
     queue: str | None,
-    words: Words,
+    became: tuple[str, str],
     act: Callable[[Client, str, str], Awaitable[Job]],
 ) -> bool:
     """Act on a workflow or a queue as a whole, if one is named; return whether it was.
@@ -117,7 +102,7 @@ def act_on_whole(
         run: RUN or QUERY, as typed, or an empty text.
         workflow: What ``--workflow`` says.
         queue: What ``--queue`` says.
-        words: Of the verb; the last two are of the whole.
+        became: What happened to the whole, and to each of its runs.
         act: Asks for the job, by kind and name.
 
     Raises:
@@ -137,8 +122,8 @@ def act_on_whole(
         return await act(client, kind, name)
 
     ended = asyncio.run(_do(path, "", ask))
-    screen.line(f"{kind} {clean(name)} {words.one}")
-    _say(screen, Words(words.verb, words.many, words.many), ended)
+    screen.line(f"{kind} {clean(name)} {became[0]}")
+    _say(screen, became[1], became[1], ended)
     return True
 
 
@@ -218,12 +203,12 @@ async def _do(path: str, query: str, many: Callable[[Client, str], Awaitable[Job
         return ended
 
 
-def _say(screen: Screen, words: Words, ended: JobView) -> None:
+def _say(screen: Screen, one: str, many: str, ended: JobView) -> None:
     settings().outcome(ended)
     of = f" of {ended.done + ended.refused:,}" if ended.refused else ""
     is_one = ended.done == 1
     noun = "run" if is_one and not of else "runs"
-    done = words.one if is_one else words.many
+    done = one if is_one else many
     screen.line(f"{ended.done:,}{of} {noun} {done} (job {ended.id})")
     for name, why in list(ended.refusals.items())[:REFUSED_SHOWN]:
         screen.line(f"not {clean(name)}: {clean(why)}")
@@ -231,5 +216,5 @@ def _say(screen: Screen, words: Words, ended: JobView) -> None:
         more = ended.refused - min(ended.refused, REFUSED_SHOWN)
         tail = f" ({more:,} more: durable jobs show {ended.id})" if more else ""
         raise Failed(
-            f"{words.verb} was refused for {runs_text(ended.refused)}{tail}", code=WRONG_STATE
+            f"{ended.verb} was refused for {runs_text(ended.refused)}{tail}", code=WRONG_STATE
         )

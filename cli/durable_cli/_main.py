@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from durable.verbs import VERBS
 from durable_cli._errors import ReaderGone, guarded
 from durable_cli._options import color_option, file_option
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "run"]
 
+# Listed with what else reads and sends.
+MESSAGES = ("query", "signal", "update")
 COMMANDS = {
     "ls": "List runs, newest first.",
     "show": "Show one run: why it waits, its steps, its error.",
@@ -37,20 +40,11 @@ COMMANDS = {
     "logs": "Show what a run's code has logged.",
     "tail": "Follow a run's events, or a stream of it, until it ends.",
     "wait": "Wait until runs have ended; the exit code says how.",
-    "query": "Ask a run a question.",
-    "signal": "Send a run a signal.",
-    "update": "Send a run an update, and wait for its answer.",
+    "query": VERBS["query"].text,
+    "signal": VERBS["signal"].text,
+    "update": VERBS["update"].text,
     "answer": "Answer what a run waits for, by its token.",
-    "retry": "Let a run go on from where it failed.",
-    "restart": "Do a run again from any place of its history.",
-    "skip": "End a pending step by hand.",
-    "edit": "Give a pending step another retry policy or other timeouts.",
-    "accept": "Take a recorded result although its arguments changed.",
-    "pause": "Let a run do nothing more until it is resumed.",
-    "resume": "Let a paused run go on.",
-    "cancel": "Ask a run to stop; its code may clean up.",
-    "terminate": "End a run; none of its code runs any more.",
-    "rm": "Delete a run that has ended.",
+    **{one.command: one.text for one in VERBS.values() if one.name == one.command not in MESSAGES},
     "prune": "Delete runs that ended long ago, or that a filter means.",
     "check": "Replay every open run against the code on disk.",
     "replay": "Replay runs, open or closed, against the code on disk.",

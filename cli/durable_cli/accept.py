@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._bulk import Words, act_on_many
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -40,7 +41,7 @@ def command(run: str, step: str, reason: str, *, yes: bool, dry_run: bool) -> No
 
     Example: durable accept order-8812 4
     """
-    words = Words("accept", "takes it", "take it")
+    words = VERBS["accept"]
 
     async def many(client: Client, query: str) -> Job:
         return await client.accept_all(query, step, reason=reason)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._bulk import Words, act_on_many
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -37,7 +38,7 @@ def command(run: str, reason: str, *, yes: bool, dry_run: bool) -> None:
     Its code gets a CancelledError and may clean up. The request is in the file when this returns;
     a worker passes it on, now or when one starts.
     """
-    words = Words("cancel", "is asked to stop", "are asked to stop")
+    words = VERBS["cancel"]
 
     async def many(client: Client, query: str) -> Job:
         return await client.cancel_all(query, reason=reason)

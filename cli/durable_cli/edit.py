@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._bulk import Words, act_on_many
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -56,7 +57,7 @@ def command(run: str, step: str, reason: str, *, yes: bool, dry_run: bool, **giv
     """
     changes = {name: _meant(name, value) for name, value in given.items() if value is not None}
 
-    words = Words("edit", "has it", "have it")
+    words = VERBS["edit"]
 
     async def many(client: Client, query: str) -> Job:
         return await client.edit_all(query, step, reason=reason, **changes)

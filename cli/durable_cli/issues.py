@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 import durable
-from durable_cli._bulk import Words, act_on_many, runs_text
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many, runs_text
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -111,7 +112,7 @@ def retry(issue: str, reason: str, *, anyway: bool, yes: bool, dry_run: bool) ->
     async def many(client: durable.Client, query: str) -> Job:
         return await client.retry_all(query, anyway=anyway, reason=reason)
 
-    words = Words("retry", "goes on", "go on")
+    words = VERBS["retry"]
     act_on_many(_meant(issue), words, many, yes=yes, dry_run=dry_run)
 
 
@@ -135,7 +136,7 @@ def restart(issue: str, place: str, reason: str, *, yes: bool, dry_run: bool) ->
     async def many(client: durable.Client, query: str) -> Job:
         return await client.restart_all(query, place, reason=reason)
 
-    words = Words("restart", "begins again", "begin again")
+    words = VERBS["restart"]
     act_on_many(_meant(issue), words, many, yes=yes, dry_run=dry_run)
 
 

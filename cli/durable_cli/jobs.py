@@ -41,7 +41,7 @@ TITLES = ("JOB", "VERB", "STATE", "RUNS", "DONE", "REFUSED", "AGE", "WHO", "QUER
 @color_option
 @click.pass_context
 def command(context: click.Context, watch: float | None, *, as_json: bool) -> None:
-    """List acts on many runs, the newest first: what a retry, cancel or rm of a filter became.
+    """List acts on many runs, the newest first: what a retry, cancel or remove of a filter became.
 
     Example: durable jobs show 3
     """

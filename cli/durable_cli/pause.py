@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._bulk import Words, act_on_many, act_on_whole
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many, act_on_whole
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -41,7 +42,7 @@ def command(
 
     Example: durable pause order-8812 --reason 'the bank is down'
     """
-    whole = Words("pause", "is paused; what is started of it waits", "asked to pause")
+    whole = ("is paused; what is started of it waits", "asked to pause")
 
     async def of_whole(client: Client, kind: str, named: str) -> Job:
         if kind == "workflow":
@@ -50,7 +51,7 @@ def command(
 
     if act_on_whole(run, workflow, queue, whole, of_whole):
         return
-    words = Words("pause", "is asked to pause", "are asked to pause")
+    words = VERBS["pause"]
 
     async def many(client: Client, query: str) -> Job:
         return await client.pause_all(query, reason=reason)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from durable_cli._bulk import Words, act_on_many
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -60,5 +61,5 @@ def command(
     from durable.client import ended_before
 
     age = None if older_than is None else seconds_of(older_than, "--older-than")
-    words = Words("rm", "is deleted", "are deleted")
+    words = VERBS["remove"]
     act_on_many(ended_before(text, age), words, many, yes=yes, dry_run=dry_run)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from durable_cli._bulk import Words, act_on_many
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -112,9 +113,7 @@ def command(
             reason=reason,
         )  # fmt: skip
 
-    if act_on_many(
-        run, Words("restart", "begins again", "begin again"), many, verb, yes=yes, dry_run=dry_run
-    ):
+    if act_on_many(run, VERBS["restart"], many, verb, yes=yes, dry_run=dry_run):
         return
 
     asked = ask(run, verb)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._bulk import Words, act_on_many, act_on_whole
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many, act_on_whole
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -38,7 +39,7 @@ def command(
 
     Example: durable resume order-8812
     """
-    whole = Words("resume", "goes on", "going on")
+    whole = ("goes on", "going on")
 
     async def of_whole(client: Client, kind: str, named: str) -> Job:
         if kind == "workflow":
@@ -47,7 +48,7 @@ def command(
 
     if act_on_whole(run, workflow, queue, whole, of_whole):
         return
-    words = Words("resume", "goes on", "go on")
+    words = VERBS["resume"]
 
     async def many(client: Client, query: str) -> Job:
         return await client.resume_all(query, reason=reason)

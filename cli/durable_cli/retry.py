@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._bulk import Words, act_on_many
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -52,7 +53,7 @@ def command(
     before the failure. A blocked, paused or retrying one goes on in place, now. Of a QUERY all that
     are failed, blocked or retrying do, unless it names a status; I-14 means the runs of that issue.
     """
-    words = Words("retry", "goes on", "go on")
+    words = VERBS["retry"]
 
     async def many(client: Client, query: str) -> Job:
         return await client.retry_all(query, anyway=anyway, again=again, reason=reason)

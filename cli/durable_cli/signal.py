@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._bulk import Words, act_on_many
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -53,7 +54,7 @@ def command(
 
     signal, value = Signal[Any](name), value_of(payload)
 
-    words = Words("signal", "has it", "have it")
+    words = VERBS["signal"]
 
     async def many(client: Client, query: str) -> Job:
         return await client.signal_all(query, signal, value)

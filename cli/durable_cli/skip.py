@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from durable_cli._bulk import Words, act_on_many
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -57,7 +58,7 @@ def command(
         raise click.UsageError("say how the step ends: --output JSON or --error TEXT")
     value = None if output is None else json_value(output)
 
-    words = Words("skip", "is to end that step", "are to end that step")
+    words = VERBS["skip"]
 
     async def many(client: Client, query: str) -> Job:
         if error is None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durable.inspection import CLOSED
-from durable_cli._bulk import Words, act_on_many
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -37,7 +38,7 @@ def command(run: str, reason: str, *, yes: bool, dry_run: bool) -> None:
 
     A run in a worker's hands is closed by that worker.
     """
-    words = Words("terminate", "is ended", "are ended")
+    words = VERBS["terminate"]
 
     async def many(client: Client, query: str) -> Job:
         return await client.terminate_all(query, reason=reason)

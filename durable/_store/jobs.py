@@ -9,7 +9,7 @@ stored after the job are no concern of it, those that its own acts make among th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any
 
 import apsw
 import attrs
@@ -22,16 +22,11 @@ from durable._store.restarts import Plan
 from durable._store.rows import JobRow
 from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Transaction
-from durable.errors import FilterError, RunClosed, RunNotFound, WrongState
+from durable.errors import FilterError, RunClosed, RunNotFound, UsageError, WrongState
 from durable.filters import parse
 from durable.payloads import decode_document, encode_document
 
-__all__ = ["Advanced", "Details", "Verb", "advance", "create", "stop"]
-
-Verb = Literal[
-    "retry", "restart", "cancel", "terminate", "pause", "resume", "rm", "skip", "fail", "accept",
-    "edit", "signal",
-]  # fmt: skip
+__all__ = ["Advanced", "Details", "advance", "create", "stop"]
 
 # Others get their turn between two commits.
 RUNS_PER_COMMIT = 100
@@ -44,7 +39,7 @@ class Details(msgspec.Struct, kw_only=True, omit_defaults=True):
         anyway: Of `retry`.
         again: Of `retry`: steps that run at most once and may be done again.
         plan: Of `restart`.
-        children: Of `rm`.
+        children: Of `remove`.
         hold: Of `pause`: what is paused as a whole.
         name: Of `skip`, `fail`, `accept` and `edit`: the step; of `signal`: the signal.
         payload: Of `skip` and `fail`: how the step ends; of `signal`: what it carries; of `edit`:
@@ -74,7 +69,7 @@ class Advanced:
 
 
 def create(
-    verb: Verb, query: str, details: Details, by: By, selection: Selection
+    verb: str, query: str, details: Details, by: By, selection: Selection
 ) -> Callable[[Transaction], int]:
     """Return the operation that stores a job; its value is the job's number."""
 
@@ -144,7 +139,7 @@ def advance(
             is_ascending=True,
         )
         by = By(who=row.who, why=row.why, now_us=now_us, is_alive=is_alive, job=row.id)
-        act = _act(cast("Verb", row.verb), decode_document(row.details, type=Details), by)
+        act = _act(row.verb, decode_document(row.details, type=Details), by)
         closed: list[int] = []
         refused = 0
         for run in runs:
@@ -193,7 +188,7 @@ def _refusal(transaction: Transaction, act: Callable[[Transaction], object]) -> 
     return None
 
 
-def _act(verb: Verb, details: Details, by: By) -> Callable[[int], Callable[[Transaction], Any]]:
+def _act(verb: str, details: Details, by: By) -> Callable[[int], Callable[[Transaction], Any]]:
     match verb:
         case "retry":
             return lambda pk: repairs.retry(pk, by, anyway=details.anyway, again=details.again)
@@ -209,14 +204,14 @@ def _act(verb: Verb, details: Details, by: By) -> Callable[[int], Callable[[Tran
             return lambda pk: repairs.pause(pk, by, details.hold)
         case "resume":
             return lambda pk: repairs.resume(pk, by)
-        case "rm":
+        case "remove":
             return lambda pk: repairs.remove(pk, by, children=details.children)
         case _:
             return _act_on_step(verb, details, by)
 
 
 def _act_on_step(
-    verb: Literal["skip", "fail", "accept", "edit", "signal"], details: Details, by: By
+    verb: str, details: Details, by: By
 ) -> Callable[[int], Callable[[Transaction], Any]]:
     name, payload = details.name, bytes(details.payload)
     match verb:
@@ -231,3 +226,5 @@ def _act_on_step(
             # Said once to each, whoever does the job, and however often it is killed.
             key = f"job {by.job} of {by.who}"
             return lambda pk: messages.signal(pk, name, EncodedPayload.of(payload), key, by.now_us)
+        case _:
+            raise UsageError(f"many runs do not take {verb!r:.60}")

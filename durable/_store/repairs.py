@@ -492,7 +492,7 @@ def remove(pk: int, by: By, *, children: bool) -> Callable[[Transaction], int]:
                 )
         for one in family:
             delete(transaction, one.pk)
-            audit(transaction, by, None, "rm", run=one.name, workflow=one.workflow)
+            audit(transaction, by, None, "remove", run=one.name, workflow=one.workflow)
         transaction.all("delete_free_blobs")
         transaction.has_freed = True
         return len(family)

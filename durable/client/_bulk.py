@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, cast
 import msgspec
 
 from durable._store import jobs, repairs
-from durable._store.jobs import Details, Verb
+from durable._store.jobs import Details
 from durable.client._repair import (
     PolicyChanges,
     failure_payload,
@@ -193,7 +193,7 @@ class Bulk:
         Raises:
             FilterError: The query is no filter, or empty.
         """
-        return await self._job("rm", query, Details(children=children), reason)
+        return await self._job("remove", query, Details(children=children), reason)
 
     async def prune(
         self,
@@ -342,7 +342,7 @@ class Bulk:
         client = cast("Client", self)
         return Job(client, client._viewer.job(job).id)
 
-    async def _job(self, verb: Verb, query: str, details: Details, reason: str) -> Job:
+    async def _job(self, verb: str, query: str, details: Details, reason: str) -> Job:
         client, text = cast("Client", self), narrowed(verb, query)
         selection = client._viewer.selection(text)
         operation = jobs.create(verb, text, details, client._by(reason), selection)

@@ -525,7 +525,7 @@ class JobView:
 
     Attributes:
         id: Its number.
-        verb: ``retry``, ``restart``, ``cancel``, ``terminate``, ``pause``, ``resume`` or ``rm``.
+        verb: One that many runs take at once: ``retry``, ``pause``, ``remove``.
         query: The filter; times in it count from ``created``.
         who: Whoever asked for it, as ``user@host``.
         why: In their words; may be empty.

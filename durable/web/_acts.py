@@ -14,12 +14,13 @@ from durable.errors import UsageError
 from durable.filters import narrowed
 from durable.messages import Query, Signal, Update
 from durable.payloads import encode_document
+from durable.verbs import BULK, VERBS, Verb
 
 if TYPE_CHECKING:
     from durable.client import Client, Job, Run
     from durable.engine import Engine
 
-__all__ = ["ACTS", "BULK", "FILE_ACTS", "Act", "act", "act_on_file", "act_on_many"]
+__all__ = ["FILE_ACTS", "Act", "act", "act_on_file", "act_on_many"]
 
 # An answer that takes longer is asked for again with the same message id.
 ANSWER_WAIT_S = 10
@@ -42,66 +43,7 @@ class Act:
     required: frozenset[str] = frozenset()
 
 
-_STEPS = list[str]
 _REASON = {"reason": str}
-ACTS: Mapping[str, Act] = {
-    "retry": Act(
-        "Let it go on from where it failed; a step that waits is tried now.",
-        {"anyway": bool, "again": _STEPS, **_REASON},
-    ),
-    "restart": Act(
-        "Do it again from any place, as a new ordinal.",
-        {
-            "from": str,
-            "input": Any,
-            "outputs": dict[str, Any],
-            "messages": str,
-            "children": str,
-            "again": _STEPS,
-            **_REASON,
-        },
-    ),
-    "cancel": Act("Ask it to stop; its code may clean up.", _REASON),
-    "terminate": Act("End it; none of its code runs any more.", _REASON),
-    "pause": Act("Let it do nothing more until it is resumed.", _REASON),
-    "resume": Act("Let it go on.", _REASON),
-    "remove": Act("Delete it, with all it has; it must have ended.", {"children": bool, **_REASON}),
-    "skip": Act(
-        "Let a pending step end with a result.",
-        {"step": str, "output": Any, **_REASON},
-        frozenset({"step", "output"}),
-    ),
-    "fail": Act(
-        "Let a pending step fail.",
-        {"step": str, "message": str, **_REASON},
-        frozenset({"step", "message"}),
-    ),
-    "accept": Act(
-        "Let a recorded result pass although its arguments changed.",
-        {"step": str, **_REASON},
-        frozenset({"step"}),
-    ),
-    "edit": Act(
-        "Change the retry policy or the timeouts of a pending step.",
-        {"step": str, "changes": dict[str, Any], **_REASON},
-        frozenset({"step", "changes"}),
-    ),
-    "signal": Act(
-        "Send it a signal.", {"name": str, "value": Any, "message_id": str}, frozenset({"name"})
-    ),
-    "update": Act(
-        "Send it an update, and wait a while for the answer.",
-        {"name": str, "value": Any, "message_id": str},
-        frozenset({"name"}),
-    ),
-    "query": Act("Ask it a question.", {"name": str, "args": list[Any]}, frozenset({"name"})),
-}
-"""What can be done to a run, by the verb."""
-
-BULK = ("retry", "restart", "cancel", "terminate", "pause", "resume", "remove", "skip", "fail",
-        "accept", "edit", "signal")  # fmt: skip
-"""The verbs that many runs take at once."""
-
 FILE_ACTS: Mapping[str, Act] = {
     "runs:start": Act(
         "Start a run; a worker does the work.",
@@ -152,9 +94,9 @@ async def act(client: Client, run_id: str, verb: str, said: Mapping[str, Any]) -
         UsageError: What was said does not go with the verb.
         DurableError: It was refused.
     """
-    known = ACTS.get(verb)
+    known = VERBS.get(verb)
     if known is None:
-        raise UsageError(f"there is no act {verb!r:.60}; there are {', '.join(ACTS)}")
+        raise UsageError(f"there is no act {verb!r:.60}; there are {', '.join(VERBS)}")
     given = _checked(verb, known, said)
     handle = await client.get(run_id)
     match verb:
@@ -186,9 +128,9 @@ async def act_on_many(client: Client, said: Mapping[str, Any]) -> dict[str, Any]
     verb, query = whole["verb"], whole["q"]
     if verb not in BULK:
         raise UsageError(f"many runs take {', '.join(BULK)}, not {verb!r:.60}")
-    given = _checked(verb, ACTS[verb], whole.get("args", {}))
+    given = _checked(verb, VERBS[verb], whole.get("args", {}))
     if whole.get("dry_run"):
-        meant = narrowed("rm" if verb == "remove" else verb, query)
+        meant = narrowed(verb, query)
         found = await client.count(meant)
         first = await client.list(meant, limit=FIRST_SHOWN)
         return {"query": meant, "counts": found, "total": sum(found.values()), "first": first}
@@ -304,7 +246,7 @@ def _unknown(name: str) -> Any:
     return elsewhere
 
 
-def _checked(verb: str, known: Act, said: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(verb: str, known: Act | Verb, said: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was said of a verb, each of its type.
 
     Raises:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from durable.payloads import encode_for_browsers, schemas_of
-from durable.web._acts import ACTS, FILE_ACTS, ISSUE_STATES, Act
+from durable.verbs import VERBS, Verb
+from durable.web._acts import FILE_ACTS, ISSUE_STATES, Act
 from durable.web.api import LOOKS, Look, Text
 
 __all__ = ["document"]
@@ -40,7 +41,8 @@ def document() -> bytes:
     paths: dict[str, Any] = {}
     for address, look in LOOKS.items():
         paths[f"/{address}"] = {"get": _get(address, look, by_kind.get(look.result))}
-    for verb, one in ACTS.items():
+    one: Act | Verb
+    for verb, one in VERBS.items():
         paths[f"/runs/{{id}}:{verb}"] = {"post": _post(f"run_{verb}", one, ["id"])}
     for address, one in FILE_ACTS.items():
         paths[f"/{address}"] = {"post": _post(address.replace(":", "_"), one, [])}
@@ -81,7 +83,7 @@ def _get(address: str, look: Look, schema: Mapping[str, Any] | None) -> dict[str
     }
 
 
-def _post(name: str, act: Act, places: list[str]) -> dict[str, Any]:
+def _post(name: str, act: Act | Verb, places: list[str]) -> dict[str, Any]:
     schemas, _ = schemas_of(list(act.fields.values()))
     body: dict[str, Any] = {
         "type": "object",

@@ -38,14 +38,14 @@ def test_a_dry_run_of_one_run_does_nothing_either(durable_: Command, shop_file: 
         (["retry", "nap"], 4, "nap is sleeping"),
         (["restart", "order-7", "--from", "nothing"], 4, "nothing"),
         (["restart", "order-7", "--messages", "drop"], 0, "would restart order-7"),
-        (["rm", "nap"], 4, "nap"),
+        (["remove", "nap"], 4, "nap"),
         (["accept", "nap", "1"], 4, "nap is sleeping, not blocked"),
         (["skip", "order-7", "1", "--output", "1"], 4, "none of its steps is pending"),
         (["signal", "nap", "go"], 0, "would signal nap"),
         (["pause", "nap"], 0, "would pause nap"),
         (["edit", "video-1", "1", "--max-attempts", "3"], 0, "would edit video-1"),
         (["cancel", "nap"], 0, "would cancel nap"),
-        (["rm", "order-7"], 0, "would rm order-7"),
+        (["remove", "order-7"], 0, "would remove order-7"),
     ],
 )
 def test_a_dry_run_of_one_run_says_what_it_would_be_refused_for(
@@ -101,7 +101,7 @@ def test_runs_that_refuse_are_listed_and_the_others_go_on(
     ("verb", "query", "count"),
     [
         ("retry", "id:*", 3), ("cancel", "id:*", 2), ("terminate", "id:*", 2), ("pause", "id:*", 2),
-        ("rm", "id:*", 6), ("retry", "status:failed", 2), ("restart", "workflow:greet", 2),
+        ("remove", "id:*", 6), ("retry", "status:failed", 2), ("restart", "workflow:greet", 2),
     ],
 )  # fmt: skip
 def test_a_verb_is_about_runs_it_can_apply_to(
@@ -224,7 +224,7 @@ def test_one_thing_is_paused(options: list[str], durable_: Command, shop_file: P
         (["cancel", "nap"], {"run": "nap"}),
         (["skip", "video-1", "1", "--output", '"x"'], {"run": "video-1"}),
         (["restart", "hello-1", "--from", "start"], {"run": "hello-1#2"}),
-        (["rm", "hello-1", "--yes"], {"deleted": 1}),
+        (["remove", "hello-1", "--yes"], {"deleted": 1}),
         (["issues", "mute", "I-1"], {"issue": "I-1", "state": "muted"}),
         (["terminate", "status:open", "--yes"], {"verb": "terminate", "done": 2, "refused": 0}),
         (["terminate", "status:open", "--dry-run"], {"runs": 2, "first": ["video-1", "nap"]}),

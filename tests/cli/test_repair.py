@@ -128,11 +128,11 @@ def test_accept_wants_a_blocked_run(durable_: Command, shop_file: Path) -> None:
 
 
 def test_rm_deletes_one_run_and_wants_to_be_sure(durable_: Command, shop_file: Path) -> None:
-    unsure = durable_("-d", shop_file, "rm", "order-8812")
+    unsure = durable_("-d", shop_file, "remove", "order-8812")
     still = status(shop_file, "order-8812")
-    done = durable_("-d", shop_file, "rm", "order-8812", "--yes", "--reason", "a test")
+    done = durable_("-d", shop_file, "remove", "order-8812", "--yes", "--reason", "a test")
     gone = durable_("-d", shop_file, "show", "order-8812")
-    is_open = durable_("-d", shop_file, "rm", "video-1", "-y")
+    is_open = durable_("-d", shop_file, "remove", "video-1", "-y")
 
     assert (unsure.code, still) == (2, "failed")
     assert (done.code, done.out) == (0, "1 run is deleted\n")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # row know nothing of each other. Imports for type checkers alone may look up: they load nothing.
 LAYERS = [
     ["_clock", "linting"],
-    ["durations", "names", "run_name"],
+    ["durations", "names", "run_name", "verbs"],
     ["errors"],
     ["policies", "payloads"],
     ["filters"],

@@ -1,4 +1,4 @@
-"""``durable rm``: a run that has ended is deleted."""
+"""``durable remove``: a run that has ended is deleted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import durable
-from durable_cli._bulk import Words, act_on_many, confirmed, runs_text
+from durable.verbs import VERBS
+from durable_cli._bulk import act_on_many, confirmed, runs_text
 from durable_cli._options import (
     bulk_options,
     color_option,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("rm")
+@click.command("remove")
 @target_argument
 @click.option("--children", is_flag=True, help="The runs it started too, and theirs.")
 @bulk_options
@@ -43,7 +44,7 @@ def command(run: str, reason: str, *, children: bool, yes: bool, dry_run: bool) 
 
     RUN means one run: an id its newest, id#1 the first. What was done to runs stays in the audit.
 
-    Example: durable rm order-8812#1 --yes
+    Example: durable remove order-8812#1 --yes
     """
 
     async def many(client: Client, query: str) -> Job:
@@ -52,7 +53,7 @@ def command(run: str, reason: str, *, children: bool, yes: bool, dry_run: bool) 
     async def verb(handle: Run[Any]) -> int:
         return await handle.remove(children=children, reason=reason)
 
-    words = Words("rm", "is deleted", "are deleted")
+    words = VERBS["remove"]
     if act_on_many(run, words, many, verb, yes=yes, dry_run=dry_run):
         return
     path, name, found = look(run)
