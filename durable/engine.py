@@ -493,7 +493,7 @@ class Engine(Client):
         return worker.store
 
     async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
-        return await self._running().commit(operation)
+        return await self._running().commit(self._undone_if_dry(operation))
 
     def _job_created(self) -> None:
         self._running().jobs.look()

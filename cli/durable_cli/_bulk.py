@@ -174,9 +174,8 @@ def _by_status(counts: Mapping[str, int]) -> str:
 async def _rehearse(path: str, name: str, verb: Callable[[Run[Any]], Awaitable[object]]) -> None:
     client: Client
     async with durable.Client(path) as client:
-        run = await client.get(name)
-        with client._rehearsing():  # Told what it would be refused for, and undone.
-            await verb(run)
+        with client._dry_run() as dry:  # Told what it would be refused for, and undone.
+            await verb(await dry.get(name))
 
 
 async def _do(path: str, query: str, many: Callable[[Client, str], Awaitable[Job]]) -> JobView:

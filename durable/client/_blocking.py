@@ -7,6 +7,7 @@ Nothing is written twice; signatures and types are the originals'.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -253,6 +254,12 @@ class BlockingClient:
     def path(self) -> str:
         """The file, as given."""
         return self._client.path
+
+    def acting_as(self, who: str) -> Self:
+        """See `Client.acting_as`."""
+        made = copy.copy(self)
+        made._client = self._client.acting_as(who)
+        return made
 
     def _call(self, make: Callable[[], Coroutine[Any, Any, R]]) -> R:
         if self._portal is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from functools import partial
@@ -25,10 +26,10 @@ from durable._store.rows import OPEN_STATES, RunRow
 from durable._store.store import Store
 from durable._store.stored_payloads import EncodedPayload
 from durable._store.trouble import find_trouble
-from durable._store.wal import Synced
 from durable._store.writer import Change, Transaction
 from durable.client._bulk import Bulk
 from durable.client._keep import Keeping
+from durable.client._open_file import OpenFile
 from durable.client._repair import reason_text, user_name
 from durable.client._run import Run
 from durable.client._starts import conflict
@@ -42,6 +43,7 @@ from durable.errors import (
     UsageError,
 )
 from durable.inspection import EventsOfMany, EventView, IssueView, RunSummary, Viewer
+from durable.names import is_name
 from durable.payloads import INLINE_BYTES_MAX, check_size, decode_document, encode_document
 from durable.policies import Limits
 
@@ -90,42 +92,55 @@ class Client(Bulk, Keeping):
         self._path = os.fspath(path)
         self._creates = create
         self._allow_shared = allow_shared
+        self._file = OpenFile(self._path, allow_shared=allow_shared)
         self._clock: Clock = SystemClock()
-        self._opened: Store | None = None
         self._payload_bytes_max = Limits().payload_bytes_max
         self._starting: dict[str, asyncio.Lock] = {}
         self._who = user_name()
-        self._rehearses = False
+        self._is_dry = False
 
     async def __aenter__(self) -> Self:
-        self._open(create=self._creates)
+        self._file.open(create=self._creates)
         return self
 
-    def _open(self, *, create: bool, after: Synced | None = None) -> None:
-        self._opened = Store(
-            self._path,
-            durability="full",
-            deliver=_ignore,
-            on_foreign_commit=_ignore,
-            create=create,
-            after=after,
-            allow_shared=self._allow_shared,
-        )
-
     async def __aexit__(self, *_: object) -> None:
-        store, self._opened = self._opened, None
-        if store is not None:
-            store.close()
+        self._file.close()
+
+    def acting_as(self, who: str) -> Self:
+        """Return this client under another name: what it does is that person's, in the audit.
+
+        Both have the same open file; this one closes it.
+
+        Args:
+            who: A name, as ``user@host``; 1 to 200 printable characters.
+
+        Raises:
+            UsageError: It is none.
+        """
+        if not is_name(who):
+            raise UsageError(f"who acts has 1 to 200 printable characters, not {who!r:.80}")
+        made = copy.copy(self)
+        made._who = who
+        return made
+
+    @contextlib.contextmanager
+    def _dry_run(self) -> Generator[Self]:
+        """Give this client, but for what it does: that is undone in the transaction that does it.
+
+        The verb inside ends there; what it would be refused for is raised as ever.
+        """
+        made = copy.copy(self)
+        made._is_dry = True
+        with contextlib.suppress(_Undone):
+            yield made
 
     @property
     def _store(self) -> Store:
-        if self._opened is None:
+        store = self._file.find_store()
+        if store is None:
             kind = type(self).__name__
             raise UsageError(f"the {kind} is not open; use `async with durable.{kind}(...)`")
-        if self._opened.is_broken:  # A failed commit is one call's error.
-            self._opened.close()
-            self._open(create=False, after=self._opened.writer.log.synced)
-        return self._opened
+        return store
 
     @property
     def _reader(self) -> Reader:
@@ -392,25 +407,14 @@ class Client(Bulk, Keeping):
     def _require_elsewhere(self) -> None:
         """Refuse a call that would wait for the very loop it is made on."""
 
-    @contextlib.contextmanager
-    def _rehearsing(self) -> Generator[None]:
-        """Undo what the verb inside does, in the transaction that does it, and end the verb there.
-
-        What it would be refused for is raised as ever.
-        """
-        self._rehearses = True
-        try:
-            yield
-        except _Rehearsed:
-            pass
-        finally:
-            self._rehearses = False
-
     async def _commit(self, operation: Callable[[Transaction], Any]) -> Any:
-        if self._rehearses:
-            operation = _undone(operation)
-        change = Change(operation=operation)
+        change = Change(operation=self._undone_if_dry(operation))
         return await self._elsewhere(partial(self._store.writer.commit_now, change))
+
+    def _undone_if_dry(
+        self, operation: Callable[[Transaction], Any]
+    ) -> Callable[[Transaction], Any]:
+        return _undone(operation) if self._is_dry else operation
 
     @staticmethod
     async def _elsewhere(work: Callable[[], T]) -> T:
@@ -696,22 +700,18 @@ class Client(Bulk, Keeping):
             await asyncio.sleep(POLL_S)
 
 
-def _ignore(*_: object) -> None:
-    """Nobody waits for news."""
-
-
-class _Rehearsed(Exception):
-    """What was rehearsed would be done."""
+class _Undone(Exception):
+    """What was done dry would be done."""
 
 
 def _undone(operation: Callable[[Transaction], Any]) -> Callable[[Transaction], None]:
     """Return an operation that does what another does, and raises, so that it is undone."""
 
-    def rehearse(transaction: Transaction) -> None:
+    def undo(transaction: Transaction) -> None:
         operation(transaction)
-        raise _Rehearsed
+        raise _Undone
 
-    return rehearse
+    return undo
 
 
 def _viewer(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import hashlib
 import os
 import threading
@@ -275,10 +274,7 @@ class _Site:
         key = request.headers.get("idempotency-key", "")
         if len(key) > KEY_CHARACTERS_MAX:
             raise Refused(400, "wrong_use", f"a key has at most {KEY_CHARACTERS_MAX} characters")
-        client = self._client
-        if who:
-            client = copy.copy(client)
-            client._who = who
+        client = self._client.acting_as(who) if who else self._client
         if not key:
             return await self._performed(client, places, said)
         mark, said_now = (who, "/".join(places), key), _digest(repr(said))

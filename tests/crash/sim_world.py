@@ -319,8 +319,7 @@ class World:
             worker = getattr(life.engine, "_worker", None)
             if worker is not None:
                 worker.crash()
-        if self.client.engine._opened is not None:
-            self.client.engine._opened.close()
+        self.client.engine._file.close()
 
     async def play(self):
         loop, chance = self.loop, self.chance

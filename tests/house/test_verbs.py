@@ -10,7 +10,7 @@ import pytest
 
 from durable.client import BlockingClient, BlockingRun, Client, Run
 from durable.filters import narrowed
-from durable.verbs import BULK, VERBS
+from durable.verbs import BULK, VERBS, Verb
 from durable_cli._main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -19,19 +19,19 @@ every_bulk_verb = pytest.mark.parametrize("verb", BULK.values(), ids=BULK)
 
 
 @every_verb
-def test_a_run_and_a_blocking_run_have_it(verb):
+def test_a_run_and_a_blocking_run_have_it(verb: Verb) -> None:
     assert inspect.iscoroutinefunction(getattr(Run, verb.name))
     assert callable(getattr(BlockingRun, verb.name))
 
 
 @every_bulk_verb
-def test_clients_have_it_for_many(verb):
+def test_clients_have_it_for_many(verb: Verb) -> None:
     assert inspect.iscoroutinefunction(getattr(Client, f"{verb.name}_all"))
     assert callable(getattr(BlockingClient, f"{verb.name}_all"))
 
 
 @every_verb
-def test_a_command_does_it_and_the_docs_tell(verb):
+def test_a_command_does_it_and_the_docs_tell(verb: Verb) -> None:
     assert verb.command in COMMANDS
     assert import_module(f"durable_cli.{verb.command}").command.name == verb.command
     assert f"\n## durable {verb.command}\n" in (ROOT / "docs/cli.md").read_text()
@@ -40,7 +40,7 @@ def test_a_command_does_it_and_the_docs_tell(verb):
 
 
 @every_verb
-def test_an_address_does_it(verb):
+def test_an_address_does_it(verb: Verb) -> None:
     document = pytest.importorskip("durable.web._openapi", exc_type=ImportError).document
     body = json.loads(document())["paths"][f"/runs/{{id}}:{verb.name}"]["post"]["requestBody"]
     schema = body["content"]["application/json"]["schema"]
@@ -50,14 +50,14 @@ def test_an_address_does_it(verb):
 
 
 @every_bulk_verb
-def test_it_says_what_it_is_about(verb):
+def test_it_says_what_it_is_about(verb: Verb) -> None:
     assert verb.one
     assert verb.many
     if verb.meant_for:
         assert f"status:{verb.meant_for}" in narrowed(verb.name, "workflow:pay")
 
 
-def test_nobody_keeps_a_list_of_his_own():
+def test_nobody_keeps_a_list_of_his_own() -> None:
     listing = re.compile(r"[\"']retry[\"'],? *[\"']restart[\"'],? *[\"']cancel[\"']")
     lists = [
         path.relative_to(ROOT).as_posix()
