@@ -12,6 +12,8 @@ KILLS ?= 50
 TALK_KILLS ?= 100
 # How many simulated worlds it plays, with engines that die at any moment.
 WORLDS ?= 20000
+# In how many ways it sets the clocks of a host.
+CLOCKS ?= 1000
 # How many images of a disk after a power cut it judges, with each durability.
 IMAGES ?= 20000
 # How many calls below SQLite of each kind and file it lets fail.
@@ -65,7 +67,7 @@ coverage: $(VENV)/test.stamp  ## show what the tests do not reach; they take twi
 	@$(BIN)/python -m coverage report
 
 crash: $(VENV)/test.stamp  ## the long campaigns: processes killed at random, WORLDS=20000 simulated, IMAGES=20000 power cuts, PROGRAMS=20000 random programs replayed
-	DURABLE_KILLS=$(KILLS) DURABLE_TALK_KILLS=$(TALK_KILLS) DURABLE_IMAGES=$(IMAGES) DURABLE_FAULTS=$(FAULTS) DURABLE_WORLDS=$(WORLDS) $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
+	DURABLE_KILLS=$(KILLS) DURABLE_TALK_KILLS=$(TALK_KILLS) DURABLE_IMAGES=$(IMAGES) DURABLE_FAULTS=$(FAULTS) DURABLE_WORLDS=$(WORLDS) DURABLE_CLOCKS=$(CLOCKS) $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
 	DURABLE_GIVE_UPS=$(GIVE_UPS) DURABLE_MANY_GIVE_UPS=10000 $(BIN)/python -m pytest tests/runtime/test_give_ups.py tests/runtime/test_many_give_ups.py $(PYTEST)
 	DURABLE_EDITS=all $(BIN)/python -m pytest tests/runtime/test_edits.py -s $(PYTEST)
 	$(BIN)/python tests/core/fuzz.py $(PROGRAMS)
