@@ -8,6 +8,11 @@ BIN    := $(VENV)/bin
 PROGRAMS ?= 20000
 # How often `make crash` kills an engine at a random moment.
 KILLS ?= 50
+# How often it kills, stops or ends one of 1, 2 and 4 workers, and replaces one under load.
+CREW_ACTS ?= 1000
+ROLLS ?= 200
+# How often four processes make one new file at the same time.
+NEW_FILES ?= 200
 # How often it kills a process while others talk to its runs.
 TALK_KILLS ?= 100
 # How many simulated worlds it plays, with engines that die at any moment.
@@ -67,7 +72,7 @@ coverage: $(VENV)/test.stamp  ## show what the tests do not reach; they take twi
 	@$(BIN)/python -m coverage report
 
 crash: $(VENV)/test.stamp  ## the long campaigns: processes killed at random, WORLDS=20000 simulated, IMAGES=20000 power cuts, PROGRAMS=20000 random programs replayed
-	DURABLE_KILLS=$(KILLS) DURABLE_TALK_KILLS=$(TALK_KILLS) DURABLE_IMAGES=$(IMAGES) DURABLE_FAULTS=$(FAULTS) DURABLE_WORLDS=$(WORLDS) DURABLE_CLOCKS=$(CLOCKS) $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
+	DURABLE_KILLS=$(KILLS) DURABLE_TALK_KILLS=$(TALK_KILLS) DURABLE_IMAGES=$(IMAGES) DURABLE_FAULTS=$(FAULTS) DURABLE_WORLDS=$(WORLDS) DURABLE_CLOCKS=$(CLOCKS) DURABLE_CREW_ACTS=$(CREW_ACTS) DURABLE_ROLLS=$(ROLLS) DURABLE_NEW_FILES=$(NEW_FILES) DURABLE_STOP_S=60 $(BIN)/python -m pytest -m "crash or long" $(PYTEST)
 	DURABLE_GIVE_UPS=$(GIVE_UPS) DURABLE_MANY_GIVE_UPS=10000 $(BIN)/python -m pytest tests/runtime/test_give_ups.py tests/runtime/test_many_give_ups.py $(PYTEST)
 	DURABLE_EDITS=all $(BIN)/python -m pytest tests/runtime/test_edits.py -s $(PYTEST)
 	$(BIN)/python tests/core/fuzz.py $(PROGRAMS)
