@@ -8,10 +8,17 @@ BIN    := $(VENV)/bin
 PROGRAMS ?= 20000
 # How often `make crash` kills an engine at a random moment.
 KILLS ?= 50
+# How often it kills, stops or ends one of 1, 2 and 4 workers, and replaces one under load.
+CREW_ACTS ?= 1000
+ROLLS ?= 200
+# How often four processes make one new file at the same time.
+NEW_FILES ?= 200
 # How often it kills a process while others talk to its runs.
 TALK_KILLS ?= 100
 # How many simulated worlds it plays, with engines that die at any moment.
 WORLDS ?= 20000
+# In how many ways it sets the clocks of a host.
+CLOCKS ?= 1000
 # How many images of a disk after a power cut it judges, with each durability.
 IMAGES ?= 20000
 # How many calls below SQLite of each kind and file it lets fail.
@@ -75,6 +82,11 @@ coverage: $(VENV)/test.stamp  ## show what the tests do not reach; they take twi
 crash: export DURABLE_KILLS = $(KILLS)
 crash: export DURABLE_TALK_KILLS = $(TALK_KILLS)
 crash: export DURABLE_WORLDS = $(WORLDS)
+crash: export DURABLE_CLOCKS = $(CLOCKS)
+crash: export DURABLE_CREW_ACTS = $(CREW_ACTS)
+crash: export DURABLE_ROLLS = $(ROLLS)
+crash: export DURABLE_NEW_FILES = $(NEW_FILES)
+crash: export DURABLE_STOP_S = 60
 crash: export DURABLE_IMAGES = $(IMAGES)
 crash: export DURABLE_FAULTS = $(FAULTS)
 crash: export DURABLE_ROOMS = $(ROOMS)

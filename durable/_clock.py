@@ -13,6 +13,7 @@ import time
 from typing import Protocol
 
 __all__ = [
+    "CheckedClock",
     "Clock",
     "Random",
     "SystemClock",
@@ -29,6 +30,11 @@ uniform = random.uniform
 
 # CLOCK_BOOTTIME goes on while the machine is suspended, CLOCK_MONOTONIC does not (Linux).
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+# A zone that was set wrong, or an hour of summer time, is less, and is believed at once.
+FAR_US = 86_400_000_000
+# What corrects a wrong clock stays; what a bad answer of a time server sets is mended within this.
+FAR_JUMP_LASTS_US = 10_000_000
+CHECKED_EVERY_US = 1_000_000
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -90,6 +96,59 @@ class SystemClock:
         """See `Clock`: real time cannot be moved."""
         del due_us
         return False
+
+
+class CheckedClock:
+    """Another clock, whose wall time is believed after a far jump only once that has lasted.
+
+    Law: when the wall clock has jumped by more than a day against the steady clock, forward or
+    back, the steady clock wins until the wall clock has shown so for ten seconds. One second in
+    another year is nowhere recorded, and ends nothing; years that last count.
+
+    Args:
+        host: The other clock.
+
+    Attributes:
+        host: The other clock.
+    """
+
+    def __init__(self, host: Clock) -> None:
+        self.host = host
+        self._ahead_us = host.wall_us() - host.steady_us()
+        """Of the steady clock, as was last believed."""
+        self._far_since_us: int | None = None
+        self._low_us = self._high_us = 0
+
+    def wall_us(self) -> int:
+        """See `Clock`."""
+        wall_us = self.host.wall_us()
+        # Asked several times a step, and the steady clock is the slow one.
+        if self._low_us <= wall_us < self._high_us:
+            return wall_us
+        return self._check(wall_us)
+
+    def _check(self, wall_us: int) -> int:
+        steady_us = self.host.steady_us()
+        believed_us = steady_us + self._ahead_us
+        if abs(wall_us - believed_us) > FAR_US:
+            since_us = self._far_since_us
+            if since_us is None:
+                since_us = self._far_since_us = steady_us
+            if steady_us - since_us < FAR_JUMP_LASTS_US:
+                self._low_us = self._high_us = 0
+                return believed_us
+        self._far_since_us = None
+        self._ahead_us = wall_us - steady_us
+        self._low_us, self._high_us = wall_us, wall_us + CHECKED_EVERY_US
+        return wall_us
+
+    def steady_us(self) -> int:
+        """See `Clock`."""
+        return self.host.steady_us()
+
+    def jump(self, due_us: int) -> bool:
+        """See `Clock`."""
+        return self.host.jump(due_us)
 
 
 def new_id(now_us: int) -> str:

@@ -30,7 +30,7 @@ from typing import (
 )
 
 from durable import definitions
-from durable._clock import Clock, SystemClock, new_salt
+from durable._clock import CheckedClock, Clock, SystemClock, new_salt
 from durable._core import context
 from durable._runtime.alerts import Hook
 from durable._runtime.first_run import first_run
@@ -159,7 +159,7 @@ class Engine(Client):
         self._check: Literal["no", "warn", "refuse"] = check
         if durability not in {"full", "normal"}:
             raise UsageError(f'durability is "full" or "normal", not {durability!r}')
-        self._clock = clock or SystemClock()
+        self._clock = CheckedClock(clock or SystemClock())
         self._limits = limits or Limits()
         self._durability: Literal["full", "normal"] = durability
         self._lifespan = lifespan

@@ -751,8 +751,7 @@ class Activities:
 
     def beat(self, attempt: Attempt, details: Any) -> None:
         """Note a heartbeat; from any thread."""
-        now_us = self._now_us()
-        attempt.last_beat_us = now_us
+        steady_us = attempt.last_beat_us = self._worker.clock.steady_us()
         if details is None:
             return
         pending = attempt.pending
@@ -765,8 +764,8 @@ class Activities:
         if not attempt.is_current or pending.attempt is not attempt:
             return  # Given up: its details are nobody's any more.
         pending.details = encoded
-        if now_us - pending.details_stored_us >= HEARTBEAT_STORE_US:
-            pending.details_stored_us = now_us
+        if steady_us - pending.details_stored_us >= HEARTBEAT_STORE_US:
+            pending.details_stored_us = steady_us
             self._worker.call_from_thread(self.write_down, pending, "running")
 
     def write_down(self, pending: PendingStep, state: str) -> None:

@@ -5,7 +5,8 @@ there by then counts.
 
 ``schedule_to_close`` is the step's, over all its attempts; the others are the attempt's, and end
 with it. The clocks of an attempt (``start_to_close``, ``heartbeat``) begin with its body;
-``schedule_to_start`` covers the wait before it.
+``schedule_to_start`` covers the wait before it. They are lengths of time in this process, and go by
+its steady clock: setting the wall clock ends no attempt.
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ class TimeLimits:
         self._time_out = time_out
 
     def _set(
-        self, owner: PendingStep | Attempt, pending: PendingStep, due_us: int,
-        judge: Callable[[], None],
+        self, owner: PendingStep | Attempt, pending: PendingStep, due_us: int | None,
+        judge: Callable[[], None], *, after_us: int = 0,
     ) -> None:  # fmt: skip
+        """Judge at a moment or, if that is None, after a length of time."""
         worker = self._worker
 
         def judge_now() -> None:
@@ -65,7 +67,8 @@ class TimeLimits:
                 owner.timers.remove(handle)
             worker.call_soon(judge_now)
 
-        handle = worker.timers.at(due_us, fire)
+        timers = worker.timers
+        handle = timers.after(after_us, fire) if due_us is None else timers.at(due_us, fire)
         if owner.timers is None:
             owner.timers = []
         owner.timers.append(handle)
@@ -111,20 +114,23 @@ class TimeLimits:
     def limit_begun(self, attempt: Attempt) -> None:
         """Limit an attempt whose body has begun, and the time between its heartbeats."""
         policy = attempt.pending.policy
+        # A limit may be set when the body has run for a while: it counts from its beginning.
+        began_us = attempt.started_us - self._worker.now_us() + self._worker.clock.steady_us()
         if policy.start_to_close_us is not None:
-            self._limit_body(attempt, policy.start_to_close_us)
+            self._limit_body(attempt, policy.start_to_close_us, began_us)
         if policy.heartbeat_us is not None:
-            attempt.last_beat_us = attempt.last_beat_us or attempt.started_us
+            attempt.last_beat_us = attempt.last_beat_us or began_us
             self._watch_heart(attempt, policy.heartbeat_us)
 
-    def _limit_body(self, attempt: Attempt, limit_us: int) -> None:
+    def _limit_body(self, attempt: Attempt, limit_us: int, began_us: int) -> None:
         error = too_slow(attempt, limit_us)
 
         def judge() -> None:
             if attempt.state is AttemptState.BEGUN:
                 self._time_out(attempt.pending, error)
 
-        self._set(attempt, attempt.pending, attempt.started_us + limit_us, judge)
+        left_us = began_us + limit_us - self._worker.clock.steady_us()
+        self._set(attempt, attempt.pending, None, judge, after_us=left_us)
 
     def limit_token(self, pending: PendingStep, since_us: int) -> None:
         """Limit the wait for a token by what is left of the time of the attempt that asked."""
@@ -143,10 +149,12 @@ class TimeLimits:
         self._set(pending, pending, since_us + limit_us, judge)
 
     def _watch_heart(self, attempt: Attempt, limit_us: int) -> None:
+        steady_us = self._worker.clock.steady_us
+
         def judge() -> None:
             if attempt.state is not AttemptState.BEGUN:
                 return
-            if self._worker.now_us() - attempt.last_beat_us < limit_us:
+            if steady_us() - attempt.last_beat_us < limit_us:
                 self._watch_heart(attempt, limit_us)
                 return
             self._time_out(
@@ -157,7 +165,8 @@ class TimeLimits:
                 ),
             )
 
-        self._set(attempt, attempt.pending, attempt.last_beat_us + limit_us, judge)
+        left_us = attempt.last_beat_us + limit_us - steady_us()
+        self._set(attempt, attempt.pending, None, judge, after_us=left_us)
 
 
 def too_slow(attempt: Attempt, limit_us: int) -> StartToCloseTimeout:

@@ -119,7 +119,7 @@ class Attempt:
         started_us: When its body began, or 0.
         since_us: Since when it waits, or has its place.
         shown: The state that a row in the file shows of it, or None.
-        last_beat_us: When it last gave a sign of life.
+        last_beat_us: When it last gave a sign of life, by the steady clock.
         task: What performs an async or isolated body, and ends it when it is cancelled.
         line: The line in which it waits for a place, or waited.
         asks_later: Its code asked to be completed by its token; what it returns does not count.

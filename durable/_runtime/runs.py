@@ -688,7 +688,9 @@ class LiveRun:
                 if not timer.cancelled():
                     due_us = self.clock_us + timer.due_us
                     fire = partial(self._fire, timer.step_id)
-                    self.timers[timer.step_id] = worker.timers.at(due_us, fire)
+                    # Its clock never goes back: it is ahead after the wall clock was set back.
+                    now_us = max(worker.now_us(), self.clock_us + self.driver.loop.now_us())
+                    self.timers[timer.step_id] = worker.timers.at(due_us, fire, now_us=now_us)
             case DropTimer(timer):
                 handle = self.timers.pop(timer.step_id, None)
                 if handle is not None:

@@ -63,6 +63,7 @@ class File:
 
         self._connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         self._connection.set_busy_timeout(5_000)
+        self._connection.execute("BEGIN")  # All of it is of one moment: others may be writing.
 
     def all(self, text, *values):
         return self._connection.execute(text, values).fetchall()
@@ -331,6 +332,47 @@ def check_repeats(kills, lines):
                 found.append(f"{one} is repeated in life {life + 1}, though it was recorded")
     if repeats > (most := in_flight(kills, lines)):
         found.append(f"{repeats} attempts were repeated, and only {most} were in flight at a kill")
+    return found
+
+
+def check_crew(deaths, kills, end, lines, expected):
+    """Return what is wrong after several processes worked on one file at once.
+
+    Args:
+        deaths: By pid, how long the log was when the process was surely dead.
+        kills: As for `check_history`; the log's length was taken after what was recorded.
+        end: What is recorded in the end.
+        lines: The log, in order.
+        expected: (state, result) by run id.
+    """
+    return [
+        *check_ends(end, expected),
+        *check_final(kills, end),
+        *check_not_again(kills, end, lines),
+        *check_overlaps(deaths, lines),
+        *check_results(end, lines),
+        *check_attempts(end, lines),
+    ]
+
+
+def check_overlaps(deaths, lines):
+    """No step has two bodies at once, and an attempt is repeated only if its process died."""
+    found, running, begun = [], {}, {}
+    for at, line in enumerate(lines):
+        key, pid = line["key"], line["pid"]
+        if line["phase"] != "start":
+            if running.get(key) == pid:
+                del running[key]
+            continue
+        other = running.get(key)
+        if other is not None and other != pid and at < deaths.get(other, len(lines)):
+            found.append(f"{key} begins in {pid} while {other} performs it")
+        if other == pid:
+            found.append(f"{key} begins in {pid} while it performs it already")
+        before = begun.get((key, line["number"]))
+        if before is not None and before not in deaths:
+            found.append(f"{key}: attempt {line['number']} of {before}, which lives, is repeated")
+        running[key] = begun[key, line["number"]] = pid
     return found
 
 

@@ -327,25 +327,31 @@ def _actor_of(handle):
 class SimClock:
     """The clocks of the host that a loop simulates.
 
-    Attributes:
-        step_s: How far the wall clock was set forward, or back.
-        slept_s: How long the host was suspended: the boot clock counts that, the loop's does not.
+    The wall clock can be set; while the host is suspended it goes on, as the boot clock does, and
+    the loop's own clock stands still.
     """
 
     def __init__(self, loop, epoch_us=1_767_225_600_000_000):
         self._loop = loop
         self._epoch_us = epoch_us
-        self.step_s = 0.0
-        self.slept_s = 0.0
+        self._set_s = self._slept_s = 0.0
 
     def wall_us(self):
-        return self._epoch_us + round((self._loop.now + self.slept_s + self.step_s) * 1e6)
+        return self._epoch_us + round((self._loop.now + self._slept_s + self._set_s) * 1e6)
 
     def steady_us(self):
-        return round((self._loop.now + self.slept_s) * 1e6)
+        return round((self._loop.now + self._slept_s) * 1e6)
 
     def jump(self, due_us):
         return False
+
+    def step(self, seconds):
+        """Set the wall clock forward, or back."""
+        self._set_s += seconds
+
+    def suspend(self, seconds):
+        """Let the host have slept."""
+        self._slept_s += seconds
 
 
 class NoWatchdog:
@@ -366,14 +372,16 @@ class TimerWatch:
     that armed it, the boot clock does; so never before, and once.
 
     Attributes:
-        problems: What was against the law.
-        fired: How late each was, in seconds, against the clock that was first.
+        early: Those that fired before, where nobody set a clock.
+        twice: Those that fired again.
+        fired: How many did.
     """
 
     def __init__(self, patch, clock):
         self._clock = clock
-        self.problems = []
-        self.late_s = []
+        self.early = []
+        self.twice = []
+        self.fired = 0
         at = Timers.at
 
         def watched(timers, due_us, callback, *args, **options):
@@ -390,12 +398,12 @@ class TimerWatch:
         patch.setattr(Timers, "at", watched)
 
     def _fired(self, due_us, steady_due_us, times):
+        self.fired += 1
         late_us = max(self._clock.wall_us() - due_us, self._clock.steady_us() - steady_due_us)
-        self.late_s.append(late_us / 1e6)
         if late_us < 0:
-            self.problems.append(f"a timer fired {-late_us} us before any clock showed it due")
+            self.early.append(f"a timer fired {-late_us} us before any clock showed it due")
         if times > 1:
-            self.problems.append("a timer fired twice")
+            self.twice.append("a timer fired twice")
 
 
 @contextlib.contextmanager

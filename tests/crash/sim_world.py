@@ -360,8 +360,8 @@ class World:
         """Look at the file that everybody has left."""
         self.problems += invariants.check_file(self.path)
         self.problems += self._check_ledger()
-        self.problems += self.loop.timers.problems
-        self.counts["timers"] += len(self.loop.timers.late_s)
+        self.problems += [*self.loop.timers.early, *self.loop.timers.twice]
+        self.counts["timers"] += self.loop.timers.fired
         rows = "SELECT run, seq, kind, step, name, at_us, took_us FROM durable_event ORDER BY 1, 2"
         self.loop.trace.extend(self.file.execute(rows).fetchall())
         self.file.close()

@@ -5,6 +5,7 @@ The log is the outside: each attempt appends a line when it begins and one when 
 
     victim.py engine DB LOG LIVES      start the runs of so many lives, wait for all, end
     victim.py run DB LOG LIVES         the same by `durable.run`, one run after another
+    victim.py crew DB LOG              serve what others start, until SIGTERM
     victim.py commits DB LOG FIRST LAST    die around the n-th commit, and go on, for each n
 """
 
@@ -20,6 +21,7 @@ import zlib
 import durable
 from durable import Retry, activity, workflow
 from durable._store.writer import Writer
+from durable.engine import run_until_stopped
 
 LOG = ""
 PATIENT = Retry(initial_interval=0.02, max_interval=0.05)
@@ -262,6 +264,12 @@ async def serve(path, lives):
                 await run.result()
 
 
+def serve_others(path):
+    engine = durable.Engine(path, grace=0.2)
+    print("begins", flush=True)
+    run_until_stopped(engine)
+
+
 def run_all(path, lives):
     for life in range(lives):
         for run_id, work, args, state, _ in plan(life):
@@ -338,6 +346,8 @@ if __name__ == "__main__":
     match mode:
         case "engine":
             asyncio.run(serve(sys.argv[2], int(sys.argv[4])))
+        case "crew":
+            serve_others(sys.argv[2])
         case "run":
             run_all(sys.argv[2], int(sys.argv[4]))
         case "commits":

@@ -414,7 +414,7 @@ class Play:
         await self.until(self._all_let_go)
         await self.idle()
         worker = self.now._running()
-        await self.until(lambda: not any(one.callback for one in worker.timers._heap) or "a timer")
+        await self.until(lambda: not worker.timers.alive or "a timer")
         await self.until(lambda: not worker.activities._execution._turns or "a turn is held")
         for run in self.open:
             status = await (await self.now.get(run)).status()

@@ -169,7 +169,7 @@ async def test_what_a_person_has_paused_is_not_resumed_by_a_skip(engine):
 async def test_a_step_is_named_by_its_id_or_by_the_name_of_the_one_that_is_pending(engine, verb):
     run = await engine.start(needs_flaky.options(id="x"))
     while await run.status() != "retrying":
-        engine._clock.advance(1)
+        engine._clock.host.advance(1)
         engine._worker.timers.fire_due()
         await asyncio.sleep(0.001)
 
@@ -180,7 +180,7 @@ async def test_a_step_is_named_by_its_id_or_by_the_name_of_the_one_that_is_pendi
         await run.skip("flaky", 7)
     else:
         await run.edit("flaky", max_attempts=1, initial_interval=0.001)
-        engine._clock.advance(1)
+        engine._clock.host.advance(1)
         engine._worker.timers.fire_due()
 
     assert (await run.wait()).status == ("completed" if verb == "skip" else "failed")
@@ -190,7 +190,7 @@ async def test_a_step_is_named_by_its_id_or_by_the_name_of_the_one_that_is_pendi
 async def test_a_run_that_was_asked_something_is_shown_as_waiting_again(engine, verb):
     async def pass_a_second():
         for _ in range(3):
-            engine._clock.advance(1)
+            engine._clock.host.advance(1)
             engine._worker.timers.fire_due()
             await asyncio.sleep(0.01)
 
@@ -377,7 +377,7 @@ async def receives_or_sleeps() -> str:
 
 
 async def test_what_is_said_to_a_paused_run_is_kept_and_its_timers_wait(engine):
-    clock = engine._clock
+    clock = engine._clock.host
     runs = [await engine.start(receives_or_sleeps.options(id=name)) for name in ("a", "b")]
     for run in runs:
         await run.pause()

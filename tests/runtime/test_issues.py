@@ -186,16 +186,16 @@ async def insists(number: int) -> int:
 
 
 async def test_what_is_tried_for_the_third_time_is_an_issue_until_it_goes_on(engine):
-    engine._clock.jumps = False
+    engine._clock.host.jumps = False
     run = await engine.start(insists, 4)
     for _ in range(3):
         assert await engine.issues() == []
         while not (await run.details()).steps:
             await asyncio.sleep(0)
         seen = (await run.details()).steps[0].tries
-        engine._clock.advance(1.0)
+        engine._clock.host.advance(1.0)
         while (await run.details()).steps[0].tries == seen:
-            engine._clock.advance(0.5)
+            engine._clock.host.advance(0.5)
             await asyncio.sleep(0)
         if await engine.issues():
             break
