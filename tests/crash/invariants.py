@@ -339,7 +339,7 @@ def check_crew(deaths, kills, end, lines, expected):
     """Return what is wrong after several processes worked on one file at once.
 
     Args:
-        deaths: By pid, how long the log was when the process was surely dead.
+        deaths: By pid, how long the log was when the process was killed, or had ended.
         kills: As for `check_history`; the log's length was taken after what was recorded.
         end: What is recorded in the end.
         lines: The log, in order.

@@ -43,7 +43,7 @@ class Crew:
     """One file, one log, and the workers that serve it.
 
     Attributes:
-        deaths: By pid, how long the log was when the process had surely ended.
+        deaths: By pid, how long the log was when the process was killed, or had ended.
         acts: What was done to them.
     """
 
@@ -69,12 +69,15 @@ class Crew:
     def end(self, worker, how):
         """End a worker by a signal; note what was recorded when it was surely dead."""
         self.workers.remove(worker)
+        before = self.log_lines()
         worker.send_signal(how)
         worker.wait(WAIT_S_MAX)
         worker.stdout.close()
+        # Others take over what a killed one had as soon as the kernel knows, and before we do; one
+        # that leaves in order has nothing left when it ends.
+        self.deaths[worker.pid] = before if how == signal.SIGKILL else self.log_lines()
         seen = invariants.snapshot(self.path)
         assert invariants.file_problems(self.path) == []
-        self.deaths[worker.pid] = self.log_lines()
         self.kills.append(Kill(self.log_lines(), seen))
         self.acts[how.name] += 1
 
