@@ -25,7 +25,8 @@ def test_like_failures_are_listed_as_one(
     ]
     assert "ISSUE" in shown.out
     assert "\x1b" not in shown.out
-    assert {one["kind"] for one in as_json} == {"failed"}
+    # The file is as old as the session: after half a minute its queued runs are an issue too.
+    assert {one["kind"] for one in as_json} - {"no worker"} == {"failed"}
 
 
 def test_one_group_is_shown_with_its_sample(durable_: Command, shop_file: Path) -> None:
