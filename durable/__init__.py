@@ -25,6 +25,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from durable._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from durable._core.context import AttemptInfo as AttemptInfo
     from durable._core.context import WorkflowInfo as WorkflowInfo
@@ -274,8 +276,6 @@ __all__ = [
     "wait_until",
     "workflow",
 ]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

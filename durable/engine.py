@@ -149,6 +149,8 @@ class Engine(Client):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(path, allow_shared=allow_shared)
+        if not isinstance(adopt, bool):
+            raise UsageError(f"adopt is True or False, not {adopt!r:.80}: it changes a file")
         self._adopt = adopt
         if retention is not None and not isinstance(retention, Retention):
             raise UsageError(f"retention is a durable.Retention, not {retention!r}")
@@ -207,7 +209,7 @@ class Engine(Client):
                 hook=None if self._on_issue is None else Hook(self._alert_of, self._on_issue),
             )
             self._prepare(worker)
-            worker.open()
+            await worker.open_patiently()
             self._worker = worker
             self._stack = stack.pop_all()
         return self

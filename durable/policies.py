@@ -215,10 +215,17 @@ _PROCESSORS = os.cpu_count() or 1
 
 
 def _ages_us(ages: Mapping[str, Duration | None]) -> dict[str, int | None]:
-    return {
-        name: None if age is None else duration_us(age, f"the retention of {name}")
-        for name, age in ages.items()
-    }
+    return {name: _age_us(name, age) for name, age in ages.items()}
+
+
+def _age_us(name: str, age: Duration | None) -> int | None:
+    if age is None:
+        return None
+    if is_negative(age):  # Taken as 0, it would delete every one of them.
+        raise UsageError(
+            f"the retention of {name} is how long runs stay, not {age!r:.80}; None is for ever"
+        )
+    return duration_us(age, f"the retention of {name}")
 
 
 def _ages_by_state(retention: Retention) -> dict[str, int | None]:

@@ -1,6 +1,6 @@
 """In FastAPI: the engine lives with the service, and the pages are mounted beside its own.
 
-Usage: ``pip install fastapi "durable[ui]"``, then in this folder
+Usage: ``pip install fastapi "durable-sqlite[ui]"``, then in this folder
 ``uvicorn 09_in_fastapi:app``, also with ``--reload`` or ``--workers 2``: each process has an engine
 of its own, and they share the file. Start an order with
 ``curl -X POST http://127.0.0.1:8000/orders/7``, and open ``http://127.0.0.1:8000/ops/durable/``.

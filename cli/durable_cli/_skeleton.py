@@ -70,7 +70,7 @@ _PYPROJECT = """\
 name = "$name"
 version = "0.1.0"
 requires-python = ">=3.11"
-dependencies = ["durable"]
+dependencies = ["durable-sqlite"]
 
 [dependency-groups]
 dev = ["pytest"]
@@ -109,7 +109,7 @@ _README = """\
 
 ```console
 $$ python -m venv .venv && . .venv/bin/activate
-$$ pip install durable pytest
+$$ pip install durable-sqlite pytest
 $$ python app.py ada              # runs to its end; run it again: the result is in $name.db
 $$ pytest
 ```

@@ -73,7 +73,8 @@ def command(
         from durable.web import serve
     except ModuleNotFoundError as error:
         raise Failed(
-            f"the pages need {error.name}, which is not installed", 'pip install "durable[ui]"'
+            f"the pages need {error.name}, which is not installed",
+            'pip install "durable-sqlite[ui]"',
         ) from None
 
     def ready(served: Served) -> None:

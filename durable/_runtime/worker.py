@@ -37,7 +37,7 @@ from durable._runtime.threads import Threads
 from durable._runtime.timers import TimerHandle, Timers
 from durable._runtime.waits import waits_of
 from durable._runtime.watchdog import Watchdog
-from durable._store.connection import real_path
+from durable._store.connection import BUSY_DEADLINE_S, real_path
 from durable._store.rows import RunRow
 from durable._store.store import Store
 from durable._store.stored_payloads import column_of
@@ -46,6 +46,7 @@ from durable.errors import (
     FileCorrupt,
     PayloadError,
     RowRefused,
+    StoreBusy,
     StoreError,
 )
 from durable.payloads import encode_document
@@ -64,6 +65,8 @@ TAKE_OVER_EVERY_S = 0.25
 DELIVER_PER_TURN = 30
 # Changes committed on the loop's own thread at once; more are the writer's.
 HERE_MAX = 16
+# How long the loop may stand still for a lock of others as the file is opened.
+OPEN_WAIT_S = 0.1
 # What a stopping engine waits for: so many are named.
 SHOWN_MAX = 3
 # How long activities on the loop may do nothing before a manual clock jumps.
@@ -137,6 +140,37 @@ class Worker:
 
     # -- opening and closing ---------------------------------------------------------------------
 
+    async def open_patiently(self) -> None:
+        """Open the file; while others have it locked, the loop goes on.
+
+        Raises:
+            StoreBusy: They have had it for half a minute.
+        """
+        until_s = self._loop.time() + BUSY_DEADLINE_S
+        while True:
+            try:
+                self.open()
+            except StoreBusy:
+                if self._loop.time() > until_s:
+                    raise
+                await asyncio.sleep(OPEN_WAIT_S)
+            else:
+                return
+
+    def _begin(self) -> int:
+        """Become a worker of the file; return when."""
+        if self.id:
+            self.reopening.leave_previous()
+        names = list(self._names())
+        now_us = self.now_us()
+        self.id = self.store.open_worker(encode_document(names).decode(), now_us)
+        for row in self.store.dead_workers():
+            self._take_over_now(row.id)
+        self.store.free_orphans()
+        for name in names:
+            self.store.writer.commit_now(Change(operation=partial(_ready_blocked, name)))
+        return now_us
+
     def open(self) -> None:
         """Open the file, become a worker, take over from dead ones, look for work."""
         self.timers = Timers(self.clock, self._loop)
@@ -156,19 +190,13 @@ class Worker:
             after=self.reopening.synced,
             allow_shared=self._allow_shared,
         )
+        before = self.id
         try:
-            if self.id:
-                self.reopening.leave_previous()
-            names = list(self._names())
-            now_us = self.now_us()
-            self.id = self.store.open_worker(encode_document(names).decode(), now_us)
-            for row in self.store.dead_workers():
-                self._take_over_now(row.id)
-            self.store.free_orphans()
-            for name in names:
-                self.store.writer.commit_now(Change(operation=partial(_ready_blocked, name)))
+            with self.store.writer.impatient(OPEN_WAIT_S):
+                now_us = self._begin()
         except BaseException:
             self.store.close()
+            self.id = before
             raise
         self.reopening.opened(now_us)
         self.store.writer.settle()

@@ -557,7 +557,7 @@ def _create_private(path: str) -> None:
 
 
 def fair_waiting(
-    deadline_s: float, tell: Callable[[float], None] | None = None
+    deadline_s: float | Callable[[], float], tell: Callable[[float], None] | None = None
 ) -> Callable[[int], bool]:
     """Return a busy handler that waits at most so long.
 
@@ -565,20 +565,21 @@ def fair_waiting(
     waits of random length share the lock evenly at the same throughput.
 
     Args:
-        deadline_s: How long, in seconds.
-        tell: Called once in a wait of over `TELL_BUSY_S`, with the seconds waited.
+        deadline_s: How long, in seconds; or says so, and may say less while somebody waits.
+        tell: Called each `TELL_BUSY_S` of a wait, with the seconds waited.
     """
-    started, is_told = 0.0, tell is None
+    started, told = 0.0, 0.0
+    patience_s = deadline_s if callable(deadline_s) else lambda: deadline_s
 
     def wait(tries: int) -> bool:
-        nonlocal started, is_told
+        nonlocal started, told
         now = time.perf_counter()
         if tries == 0:
-            started, is_told = now, tell is None
-        if now - started > deadline_s:
+            started = told = now
+        if now - started > patience_s():
             return False
-        if not is_told and tell is not None and now - started > TELL_BUSY_S:
-            is_told = True
+        if tell is not None and now - told > TELL_BUSY_S:
+            told = now
             tell(now - started)
         time.sleep(uniform(0.0001, 0.0006) if tries < 50 else uniform(0.0002, 0.002))
         return True

@@ -17,6 +17,9 @@ __all__ = ["TroubleOfWriter", "find_trouble"]
 
 logger = logging.getLogger("durable.store")
 
+# What the errors of the store say, and what is said here for each.
+_NOTHING_LOST = "; nothing is lost, make room"
+
 
 class TroubleOfWriter:
     """What keeps one writer from committing.
@@ -35,6 +38,7 @@ class TroubleOfWriter:
         self._guard = guard
         self._locks = locks
         self._since_us = 0
+        self._text = ""
         self.worker: int | None = None
 
     @property
@@ -43,16 +47,20 @@ class TroubleOfWriter:
         return self._since_us > 0
 
     def is_locked_out(self, waited_s: float) -> None:
-        """Others have had the lock for so long."""
+        """Others have the lock for so long: said once in the log, each time in the lock file."""
         pid = self._guard.pid_of_writer()
         who = "another writer has" if pid is None else f"process {pid} has"
         text = f"{who} the write lock"
-        logger.warning("%s is busy: %s; waiting, nothing is lost", self._path, text)
+        if not self._since_us:
+            logger.warning("%s is busy: %s; waiting, nothing is lost", self._path, text)
         self._begin(f"busy: {text}", round(waited_s * 1e6))
 
     def fails(self, text: str) -> None:
         """A commit failed, and will be tried again."""
-        logger.error("%s; nothing is lost, trying again", text)
+        text = text.removesuffix(_NOTHING_LOST)
+        if text != self._text:  # Once, and not each two seconds.
+            logger.error("%s; nothing is lost, trying again", text)
+        self._text = text
         self._begin(text.removeprefix(f"{self._path}: "), 0)
 
     def _begin(self, text: str, waited_us: int) -> None:
@@ -65,7 +73,7 @@ class TroubleOfWriter:
         """A commit has worked."""
         took_s = (SystemClock().wall_us() - self._since_us) / 1e6
         logger.warning("%s is written to again, after %.1f s", self._path, took_s)
-        self._since_us = 0
+        self._since_us, self._text = 0, ""
         if self.worker is not None:
             self._locks.clear_trouble(self.worker)
 

@@ -73,6 +73,7 @@ class WriteAheadLog:
         generation: Which database this is.
         runs: The newest event, by its seq, of each run that only the log may have.
         trouble: What keeps its writer from committing.
+        patience_s: How long its writer waits for others; what waits already heeds it too.
     """
 
     def __init__(self, path: str, connection: Connection, locks: LockFile) -> None:
@@ -93,6 +94,7 @@ class WriteAheadLog:
         self._checkpoint_at = CHECKPOINT_PAGES
         self.runs: dict[int, int] = {}
         self.checkpoints = 0
+        self.patience_s = BUSY_DEADLINE_S
         self.trouble = TroubleOfWriter(path, self._guard, locks)
         connection.set_wal_hook(self._note_pages)
         self._wait_for_others()
@@ -118,7 +120,8 @@ class WriteAheadLog:
         """Take the byte of who writes; see `turn`."""
         if self._locks.take_turn():
             return
-        wait, tries = fair_waiting(wait_s, self.trouble.is_locked_out), 0
+        wait = fair_waiting(lambda: min(wait_s, self.patience_s), self.trouble.is_locked_out)
+        tries = 0
         while not self._locks.take_turn():
             if not wait(tries):
                 raise apsw.BusyError("another process writes")
@@ -229,7 +232,7 @@ class WriteAheadLog:
             self._wait_for_others()
 
     def _wait_for_others(self) -> None:
-        waiting = fair_waiting(BUSY_DEADLINE_S, self.trouble.is_locked_out)
+        waiting = fair_waiting(lambda: self.patience_s, self.trouble.is_locked_out)
         self._connection.set_busy_handler(waiting)
 
     def _was_copied(self) -> None:

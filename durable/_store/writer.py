@@ -82,6 +82,10 @@ RETRY_S_MIN, RETRY_S_MAX = 0.05, 2.0
 FREE_PAGES_KEPT, FREE_PAGES_AT_ONCE = 1_000, 256
 # sqlite.org/pragma.html#pragma_auto_vacuum
 INCREMENTAL = 2
+# A commit of another process takes less; a longer wait on a host's loop holds everything else up.
+HERE_WAIT_S = 0.002
+# Who stops does not wait for others for long: what it cannot say is found out by the next one.
+CLOSE_WAIT_S = 0.5
 # How often a transaction begins again because SQLite's locks were dropped. After that the byte of
 # who writes has to do: only writers that are not ours do not know it.
 ALONE_TRIES = 5
@@ -398,6 +402,15 @@ class Writer:
             raise change.error
         return change.value
 
+    @contextlib.contextmanager
+    def impatient(self, wait_s: float) -> Iterator[None]:
+        """Within, wait at most so long for others: the thread has something else to do."""
+        before, self.log.patience_s = self.log.patience_s, wait_s
+        try:
+            yield
+        finally:
+            self.log.patience_s = before
+
     def commit_here(self, batch: list[Change]) -> bool:
         """Commit changes on the calling thread, if the writer's thread is idle right now.
 
@@ -410,7 +423,8 @@ class Writer:
             if self._broken is not None or self._refused or not self._changes.empty():
                 return False
             try:
-                self._try_commit(batch)
+                with self.impatient(HERE_WAIT_S):
+                    self._try_commit(batch)
             except DurableError as error:
                 self._fail(batch, error)
             except Exception:  # noqa: BLE001  the thread finds out what it was
@@ -427,6 +441,7 @@ class Writer:
         for an operator.
         """
         self._closing.set()
+        self.log.patience_s = CLOSE_WAIT_S
         if self._thread is not None:
             self._changes.put(None)
             self._thread.join()

@@ -14,6 +14,7 @@ from durable.inspection._log import EventLog, EventsOfMany
 from durable.inspection._looks import check_report_target
 from durable.inspection._stats import DurationView, HourView, StatsView
 from durable.inspection._texts import duration
+from durable.inspection._versions import versions
 from durable.inspection._viewer import SORTS, Viewer, view
 from durable.inspection._views import (
     AttemptTime,
@@ -93,5 +94,6 @@ __all__ = [
     "check_report_target",
     "duration",
     "look_into",
+    "versions",
     "view",
 ]

@@ -6,7 +6,6 @@ what may be asked of it; the OpenAPI document is made of that.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,7 @@ from durable.inspection import (
     StepView,
     ValueView,
     WorkerView,
+    versions,
 )
 from durable.web._forms import (
     MessageForm,
@@ -271,7 +271,7 @@ class Meta:
 
     Attributes:
         file: The file, as given.
-        versions: Of ``durable``, ``sqlite`` and ``python``.
+        versions: Of ``durable``, ``sqlite``, ``apsw`` and ``python``, and the ``platform``.
         is_read_only: Whether acts are refused.
         has_code: Whether code is here: for typed forms, and for looking where code waits.
         workers: How many live.
@@ -505,21 +505,10 @@ def language(asked: Asked) -> Language:
 
 def meta(asked: Asked) -> Meta:
     """Return what this is: the file, versions, what needs somebody."""
-    from importlib import import_module
-
-    import durable
-
-    # By name: only the store imports apsw; here nothing but its version is asked.
-    apsw = import_module("apsw")
-
     viewer = asked.viewer
     return Meta(
         file=viewer.path,
-        versions={
-            "durable": durable.__version__,
-            "sqlite": apsw.sqlite_lib_version(),
-            "python": platform.python_version(),
-        },
+        versions=versions(),
         is_read_only=asked.is_read_only,
         has_code=asked.engine is not None,
         workers=sum(one.is_alive for one in viewer.workers()),

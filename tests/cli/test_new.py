@@ -29,7 +29,7 @@ def test_a_project_has_its_files_and_its_name(durable_: Command, tmp_path: Path)
     assert sorted(done.out.split()) == sorted(f"shop/{one}" for one in FILES)
     assert made(tmp_path / "shop") == FILES
     project = tomllib.loads((tmp_path / "shop/pyproject.toml").read_text())["project"]
-    assert (project["name"], project["dependencies"]) == ("shop", ["durable"])
+    assert (project["name"], project["dependencies"]) == ("shop", ["durable-sqlite"])
     for path in FILES:
         text = (tmp_path / "shop" / path).read_text()
         assert "$name" not in text

@@ -159,3 +159,16 @@ def test_the_limits_are_those_of_the_code() -> None:
             shown = str(os.cpu_count())
         value = int(shown.removesuffix(" MiB").replace(",", ""))
         assert value * (1024 * 1024 if shown.endswith("MiB") else 1) == field.default
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "nondeterminism", "transient", "poison", "quarantine", "endpoint", "side effect",
+        "dispatcher", "recovery", "retention", "purge", "log capture", "replay", "checkpoint",
+        "dead letter", "fencing", "lease", "idempotency key", "task queue", "reset", "fork",
+        "task token", "versioning", "heartbeat", "batch", "history",
+    ],
+)  # fmt: skip
+def test_a_newcomer_finds_the_fields_word_in_the_glossary(word: str) -> None:
+    assert word in (ROOT / "docs/glossary.md").read_text(encoding="utf-8").lower()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 # Lowest first. A module imports from lower rows and, if it is a package, from itself; two of one
 # row know nothing of each other. Imports for type checkers alone may look up: they load nothing.
 LAYERS = [
-    ["_clock", "linting"],
+    ["_clock", "_version", "linting"],
     ["durations", "names", "run_name", "verbs"],
     ["errors"],
     ["policies", "payloads"],

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -207,3 +208,95 @@ async def test_a_long_text_is_cut_and_another_workers_stays(path):
         assert 500 < len(found.text) <= 512
         locks.clear_trouble(worker)
         assert locks.find_trouble() is None
+
+
+async def test_an_engine_that_is_entered_meanwhile_waits_and_its_loop_goes_on(path):
+    async with durable.Client(path, create=True):
+        pass
+    with Locker(path) as locker:
+        engine = durable.Engine(path, functions=[waits])
+        entering = asyncio.ensure_future(engine.__aenter__())
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        assert not entering.done()
+        locker.let_go()
+    await entering
+    try:
+        run = await engine.start(waits)
+        await run.signal(go, 7)
+        assert await run.result() == 7
+    finally:
+        await engine.__aexit__(None, None, None)
+
+
+async def test_an_engine_leaves_meanwhile_and_nothing_is_lost(path):
+    engine = durable.Engine(path, functions=[waits], grace=0)
+    await engine.__aenter__()
+    run = await engine.start(waits.options(id="w"))
+    with Locker(path):
+        sending = asyncio.ensure_future(run.signal(go, 7))
+        await until(lambda: told(path))
+        async with asyncio.timeout(10):  # The busy handler's patience is 30 s.
+            await engine.__aexit__(None, None, None)
+        assert isinstance((await asyncio.gather(sending, return_exceptions=True))[0], Exception)
+    async with durable.Engine(path, functions=[waits]) as again:
+        handle = await again.get("w")
+        await handle.signal(go, 8)
+        assert await handle.result() == 8
+
+
+async def test_a_worker_that_is_stuck_says_so_again_when_another_has_spoken_and_died(path):
+    async with durable.Engine(path, functions=[waits]) as engine:
+        run = await engine.start(waits)
+        with Locker(path):
+            sending = asyncio.ensure_future(run.signal(go, 7))
+            await until(lambda: told(path))
+            lock_file(str(path)).write_trouble(Trouble(9_999, 1_767_225_600_000_000, "dead"))
+
+            await until(lambda: told(path))
+        await sending
+
+
+SCRIPT = """
+import sys, durable
+from durable import activity, workflow
+@activity
+async def one(n: int) -> int:
+    return n
+@workflow
+async def many() -> int:
+    for n in range(1_000_000):
+        await one(n)
+    return 0
+print("begun", flush=True)
+durable.run(sys.argv[1], many)
+"""
+
+
+@pytest.mark.slow
+async def test_a_signal_ends_a_script_meanwhile(path, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout.readline() == b"begun\n"
+        await until(lambda: path.exists() and size_of_history(path) > 5)
+        with Locker(path):
+            await until(lambda: told(path))
+            process.send_signal(signal.SIGTERM)
+
+            await asyncio.to_thread(process.communicate, timeout=15)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode != -signal.SIGKILL
+
+
+def size_of_history(path):
+    try:
+        with durable.view(path) as runs:
+            return sum(len(runs.events(one.id, limit=10)) for one in runs.list())
+    except durable.StoreError:
+        return 0

@@ -29,6 +29,7 @@ from durable._store.portable.tokens import without_tokens
 from durable._store.reader import Reader
 from durable._store.rows import RunRow, StepRow
 from durable._store.statements import Statement
+from durable._version import __version__
 from durable.errors import FileCorrupt, PayloadError, RunNotFound, StoreError
 from durable.payloads import checksum_of_two, decode_document
 from durable.run_name import run_name
@@ -123,7 +124,7 @@ def export(
             paths = [] if redactor is None else list(redactor.paths)
             writer.write(
                 form.Header(
-                    format=form.FORMAT, version=form.VERSION, library=passing.library_version(),
+                    format=form.FORMAT, version=form.VERSION, library=__version__,
                     written=written, redacted=redactor is not None, paths=paths, runs=len(kept),
                 )
             )  # fmt: skip

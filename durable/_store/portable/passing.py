@@ -8,7 +8,6 @@ import hashlib
 import io
 import os
 import stat
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +29,7 @@ from durable._store.portable.lines import (
 from durable.errors import FileCorrupt, FileTooNew, NotADurableFile, PayloadTooLarge, StoreError
 from durable.payloads import PAYLOAD_BYTES_MAX, decode_document, document_decoder, encode_document
 
-__all__ = ["LineWriter", "PortableView", "Sink", "library_version", "look_into", "read"]
+__all__ = ["LineWriter", "PortableView", "Sink", "look_into", "read"]
 
 # Two payloads of the default limit, each of quotes alone, which JSON escapes, and all else.
 LINE_BYTES_MAX = 4 * PAYLOAD_BYTES_MAX + 1024 * 1024
@@ -68,11 +67,6 @@ class _Kind(msgspec.Struct):
 
 _KINDS = {str(one.__struct_config__.tag) for one in (*Line.__args__, Header, Footer)}
 _decode: Callable[[bytes], Line | Header | Footer] = document_decoder(Line | Header | Footer)
-
-
-def library_version() -> str:
-    """Return this library's version; the package that says it stands above this one."""
-    return str(sys.modules["durable"].__version__)
 
 
 # -- writing ---------------------------------------------------------------------------------------
