@@ -34,7 +34,8 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 FAR_US = 86_400_000_000
 # What corrects a wrong clock stays; what a bad answer of a time server sets is mended within this.
 FAR_JUMP_LASTS_US = 10_000_000
-CHECKED_EVERY_US = 1_000_000
+# By so much the wall clock may have been set unseen, when a far jump is doubted.
+CHECKED_EVERY_US = 10_000
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -143,7 +144,8 @@ class CheckedClock:
         return wall_us
 
     def steady_us(self) -> int:
-        """See `Clock`."""
+        """See `Clock`; what the wall clock shows next is checked."""
+        self._low_us = self._high_us = 0
         return self.host.steady_us()
 
     def jump(self, due_us: int) -> bool:

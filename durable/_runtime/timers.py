@@ -140,7 +140,8 @@ class Timers:
         if self._armed is not None:
             self._armed.cancel()
             self._armed = None
-        wall_us, steady_us = self._clock.wall_us(), self._clock.steady_us()
+        # In this order: the clock checks the one against the other.
+        steady_us, wall_us = self._clock.steady_us(), self._clock.wall_us()
         while True:
             due: list[TimerHandle] = []
             self._by_wall.pop_due(wall_us, due)
