@@ -140,7 +140,7 @@ def sequential_commits(path, count, synchronous=2):
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", synchronous)
     connection.wal_autocheckpoint(0)
-    connection.execute("CREATE TABLE durable_step (run INTEGER, seq INTEGER, result TEXT)")
+    connection.execute("CREATE TABLE step (run INTEGER, seq INTEGER, result TEXT)")
     started = time.perf_counter()
     for number in range(count):
         connection.execute("BEGIN IMMEDIATE")
