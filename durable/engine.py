@@ -46,6 +46,7 @@ from durable._store.stored_payloads import EncodedPayload
 from durable._store.writer import Transaction
 from durable.client import Client, conflict
 from durable.definitions import Activity, Workflow, register
+from durable.durations import is_negative
 from durable.errors import (
     Blocked,
     CodeMisfit,
@@ -55,7 +56,7 @@ from durable.errors import (
     UsageError,
     WrongState,
 )
-from durable.messages import message_id
+from durable.messages import Signal, message_id, require
 from durable.payloads import check_size
 from durable.policies import Duration, Limits, Retention, duration_us
 
@@ -66,7 +67,6 @@ if TYPE_CHECKING:
     from durable._store.store import Store
     from durable.client import BlockingClient
     from durable.inspection import IssueAlert
-    from durable.messages import Signal
 
 __all__ = ["Engine", "run"]
 
@@ -161,6 +161,15 @@ class Engine(Client):
         self._check: Literal["no", "warn", "refuse"] = check
         if durability not in {"full", "normal"}:
             raise UsageError(f'durability is "full" or "normal", not {durability!r}')
+        if limits is not None and not isinstance(limits, Limits):
+            raise UsageError(f"limits is a durable.Limits, not {limits!r:.80}")
+        if clock is not None and not hasattr(clock, "steady_us"):
+            raise UsageError(f"clock has wall_us() and steady_us(), and {clock!r:.80} has not")
+        for name, given in (("lifespan", lifespan), ("on_issue", on_issue)):
+            if given is not None and not callable(given):
+                raise UsageError(f"{name} is a function, not {given!r:.80}")
+        if is_negative(grace):
+            raise UsageError(f"grace is how long activities may go on, not {grace!r:.80}")
         self._clock = CheckedClock(clock or SystemClock())
         self._limits = limits or Limits()
         self._durability: Literal["full", "normal"] = durability
@@ -647,6 +656,7 @@ class EngineTransaction:
         """
         self._cursor.require_open()
         key = message_id(id or signal.message_id)
+        require(signal, Signal)
         payload = self._pack(signal._encode(value), f"signal {signal.name}")
         with self._transaction.unguarded():
             pk = requests.find_named(self._transaction, run_id).pk

@@ -160,6 +160,20 @@ class _SentOnce(_Message):
         return found
 
 
+def require(given: object, kind: type[Any]) -> None:
+    """Refuse what is no declared message of the kind that a verb takes.
+
+    Raises:
+        UsageError: It is something else, perhaps its name.
+    """
+    if not isinstance(given, kind):
+        name = kind.__name__
+        raise UsageError(
+            f"this takes a durable.{name}, declared once at module level as in "
+            f'`name = durable.{name}("name", ...)`, not {given!r:.80}'
+        )
+
+
 def message_id(given: object) -> str:
     """Return the id of a message; empty for one that has none.
 

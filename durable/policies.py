@@ -215,6 +215,8 @@ _PROCESSORS = os.cpu_count() or 1
 
 
 def _ages_us(ages: Mapping[str, Duration | None]) -> dict[str, int | None]:
+    if not isinstance(ages, Mapping):
+        raise UsageError(f"a retention by workflow or tag is a dict of ages, not {ages!r:.80}")
     return {name: _age_us(name, age) for name, age in ages.items()}
 
 
@@ -334,8 +336,9 @@ class Limits:
 
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(Limits):
-            if getattr(self, field.name) < 1:
-                raise UsageError(f"Limits.{field.name} must be 1 or more")
+            given = getattr(self, field.name)
+            if type(given) is not int or given < 1:
+                raise UsageError(f"Limits.{field.name} is a whole number from 1, not {given!r:.80}")
         # SQLite holds 1,000,000,000 bytes in a value; a MiB is left for the rest of the row.
         if self.payload_bytes_max > 1_000_000_000 - 1024 * 1024:
             raise UsageError("Limits.payload_bytes_max: SQLite cannot hold more than 953 MiB")

@@ -20,6 +20,7 @@ from durable.client._repair import (
 )
 from durable.errors import UsageError
 from durable.filters import narrowed
+from durable.messages import Signal, require
 from durable.names import NAME_CHARACTERS_MAX
 from durable.payloads import check_size, encode_document
 from durable.policies import Duration, duration_us
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from durable._store.jobs import Advanced
     from durable.client._client import Client
     from durable.inspection import HoldView, JobView
-    from durable.messages import Signal
 
 __all__ = ["Bulk", "Job", "ended_before"]
 
@@ -270,6 +270,7 @@ class Bulk:
             FilterError: The query is no filter, or empty.
             PayloadError: The value cannot be stored, or does not fit the signal's type.
         """
+        require(signal, Signal)
         payload = signal._encode(value)
         limit = cast("Client", self)._payload_bytes_max
         check_size(payload, limit, f"signal {signal.name}")

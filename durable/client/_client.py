@@ -43,6 +43,7 @@ from durable.errors import (
     UsageError,
 )
 from durable.inspection import EventsOfMany, EventView, IssueView, RunSummary, Viewer
+from durable.messages import Signal, Update, require
 from durable.names import is_name
 from durable.payloads import INLINE_BYTES_MAX, check_size, decode_document, encode_document
 from durable.policies import Limits
@@ -50,7 +51,6 @@ from durable.policies import Limits
 if TYPE_CHECKING:
     from durable._store.starts import Letter
     from durable.client._blocking import BlockingClient
-    from durable.messages import Signal, Update
 
 __all__ = ["Client"]
 
@@ -89,7 +89,7 @@ class Client(Bulk, Keeping):
         create: bool = False,
         allow_shared: bool = False,
     ) -> None:
-        self._path = os.fspath(path)
+        self._path = _path_of(path)
         self._creates = create
         self._allow_shared = allow_shared
         self._file = OpenFile(self._path, allow_shared=allow_shared)
@@ -275,6 +275,7 @@ class Client(Bulk, Keeping):
             RunClosed: The id's newest run is closed, and ``on_closed`` is not ``"restart"``.
             IdConflict: The id belongs to another workflow or to other arguments.
         """
+        require(signal, Signal)
         payload = await self._pack(signal._encode(value), f"signal {signal.name}")
         now_us = self._clock.wall_us()
 
@@ -305,6 +306,7 @@ class Client(Bulk, Keeping):
             UpdateFailed: Its handler raised; see ``__cause__``.
             UpdateAbandoned: The run ended first.
         """
+        require(update, Update)
         payload = await self._pack(update._encode(value), f"update {update.name}")
         now_us = self._clock.wall_us()
         key = update.message_id or new_id(now_us)
@@ -722,3 +724,10 @@ def _viewer(
 ) -> Viewer:
     trouble = partial(find_trouble, store.locks)
     return Viewer(reader, store.locks.is_held, clock, row_now, trouble)
+
+
+def _path_of(path: str | os.PathLike[str]) -> str:
+    found: object = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(found, str) or not found:
+        raise UsageError(f"the path of the file is text or a Path, not {path!r:.80}")
+    return found

@@ -25,13 +25,12 @@ from durable.errors import (
     UsageError,
 )
 from durable.inspection import EventLog, EventView, RunDetails, RunSummary
-from durable.messages import message_id
+from durable.messages import Query, Signal, Stream, Update, Value, message_id, require
 from durable.payloads import codec_for, decode_document
 from durable.run_name import run_name
 
 if TYPE_CHECKING:
     from durable.client._client import Client
-    from durable.messages import Query, Signal, Stream, Update, Value
 
 __all__ = ["HistoryEvent", "Item", "Run"]
 
@@ -225,6 +224,7 @@ class Run(Repairs, Generic[R_co]):
             PayloadError: The value cannot be stored, or does not fit the signal's type.
         """
         client = self._client
+        require(signal, Signal)
         payload = await client._pack(signal._encode(value), f"signal {signal.name}")
         row = client._row_now(client._get_row(self._pk))  # A run that is woken waits for nothing.
         operation = messages.signal(
@@ -254,6 +254,7 @@ class Run(Repairs, Generic[R_co]):
             UpdateAbandoned: The run ended first.
             RunClosed: The run had ended before.
         """
+        require(update, Update)
         client = self._client
         key = message_id(id or update.message_id) or new_id(client._clock.wall_us())
         payload = await client._pack(update._encode(value), f"update {update.name}")
@@ -303,6 +304,7 @@ class Run(Repairs, Generic[R_co]):
         Raises:
             QueryFailed: There is no such query, it raised, or nobody can answer.
         """
+        require(query, Query)
         whole = {"args": [*args], "kwargs": kwargs} if kwargs else [*args]
         encoded = codec_for(Any, f"arguments of query {query.name}").encode(whole)
         payload = await self._client._query(self._pk, query.name, encoded)

@@ -153,6 +153,8 @@ class Viewer(Groups, Pages, Looks):
         Raises:
             RunNotFound: There is none; the message tells how to look.
         """
+        if not isinstance(run_id, str):
+            raise UsageError(f"a run is named by its id, or id#n, not by {run_id!r:.80}")
         row = self._reader.find_named(RunName.parse(run_id))
         if row is None:
             raise RunNotFound(f"no run {run_id!r} is in the file; `durable ls` lists them")

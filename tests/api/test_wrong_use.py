@@ -237,3 +237,55 @@ def test_other_awaitables_are_told_from_data(tmp_path):
 
     with pytest.raises(PayloadError, match="async generator; collect its items"):
         codec_for(object, "result").encode([counting()])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"limits": 5}, {"clock": 5}, {"lifespan": 5}, {"on_issue": 5}, {"grace": -1},
+        {"adopt": "no"}, {"retention": 5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_engine_names_the_option_that_is_wrong(tmp_path, options):
+    (name,) = options
+
+    with pytest.raises(UsageError, match=name):
+        Engine(tmp_path / "app.db", **options)
+
+
+@pytest.mark.parametrize("path", [b"app.db", 5, None, ""])
+def test_a_path_is_text(path):
+    for kind in (Engine, durable.Client):
+        with pytest.raises(UsageError, match="path of the file"):
+            kind(path)
+
+
+@pytest.mark.parametrize("given", [1.5, "4", 0, -1, True, None])
+def test_limits_are_whole_numbers(given):
+    with pytest.raises(UsageError, match="threads_max"):
+        durable.Limits(threads_max=given)
+
+
+@pytest.mark.parametrize("given", [{"completed": -30}, {"workflows": 5}, {"tags": "keep"}], ids=str)
+def test_retention_takes_ages(given):
+    with pytest.raises(UsageError, match="retention"):
+        durable.Retention(**given)
+
+
+async def test_messages_are_declared_ones_and_runs_have_names(tmp_path):
+    ask, add = durable.Query("ask", int), durable.Update("add", int, int)
+    async with durable.Client(tmp_path / "app.db", create=True) as client:
+        run = await client.start(waits.options(id="w"))
+
+        for wrong in ("sig", None, add):
+            with pytest.raises(UsageError, match=r"takes a durable\.Signal"):
+                await run.signal(wrong, 1)
+        with pytest.raises(UsageError, match=r"takes a durable\.Update"):
+            await run.update(ask, 1)
+        with pytest.raises(UsageError, match=r"takes a durable\.Query"):
+            await run.query("ask")
+        for name in (None, 5, b"w"):
+            with pytest.raises(UsageError, match="named by its id"):
+                await client.get(name)
+        assert client._reader.inbox_of_run(run._pk) == []
