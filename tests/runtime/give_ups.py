@@ -15,6 +15,7 @@ At the end everything is let go, and nothing is held any more: no place, no thre
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
@@ -287,7 +288,8 @@ class Play:
         if run is None or run in self.paused:
             return
         self._say(f"pause {run}")
-        await (await self.now.get(run)).pause()
+        with contextlib.suppress(durable.WrongState):  # It is still: a resume of it was refused.
+            await (await self.now.get(run)).pause()
         self.paused.add(run)
         await self.idle()
         stage.unwanted.add(run)
@@ -387,7 +389,9 @@ class Play:
             return f"{places.running} places are in use, and {len(bodies)} bodies run"
         if places.threads.in_use != on_threads:
             return f"{places.threads.in_use} threads are in use, and {on_threads} bodies are on one"
-        if places.running < PLACES and len(places._line):
+        # A run that lost its worker three times is served alone: others wait beside free places.
+        is_alone = activities._quarantine.run is not None
+        if places.running < PLACES and len(places._line) and not is_alone:
             return f"{len(places._line)} wait for a place, and {PLACES - places.running} are free"
         if places.free_threads > 0 and len(places.threads.line):
             return "a plain function waits for a thread, and one is free"
