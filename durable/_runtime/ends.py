@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
+from durable._clock import new_salt
 from durable._core.driver import Cancelled, Completed, Continued, Failed
 from durable._core.failures import failure_json, summary
 from durable._core.machines import RunState
@@ -155,7 +156,7 @@ def _next_ordinal(
         queue=row.queue,
         priority=row.priority,
         headers=row.headers,
-        salt=run.worker.new_salt(),
+        salt=new_salt(),
         arguments=stored,
         fingerprint=mark,
         checksum=checksum(encoded),

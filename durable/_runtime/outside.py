@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from durable._clock import new_salt
 from durable._core.events import Kind
 from durable._core.failures import failure_json
 from durable._runtime.runs import LiveRun, Rows
@@ -121,7 +122,7 @@ class Outside:
                 if run.headers or options.headers
                 else None
             ),
-            salt=worker.new_salt(),
+            salt=new_salt(),
             arguments=column_of(step.arguments, rows),
             fingerprint=step.fingerprint,
             checksum=checksum(step.arguments),

@@ -449,11 +449,6 @@ class Worker:
             if row is not None and not row.is_open:
                 self.notify(pk, row.state)
 
-    @staticmethod
-    def new_salt() -> int:
-        """Return a new run's salt."""
-        return new_salt()
-
     def prepare_context(self, fresh: Context) -> None:
         """Put into a run's context what its libraries look for."""
         import sys

@@ -111,10 +111,6 @@ class Reader:
         finally:
             self._rows("ROLLBACK", ())
 
-    def rows(self, statement: Statement, /, **values: Any) -> list[tuple[Any, ...]]:
-        """Return all rows of a named statement, as they are."""
-        return self._all(statement, **values)
-
     def _all(self, statement: Statement, /, **values: Any) -> list[tuple[Any, ...]]:
         return self._rows(QUERIES[statement].text, values, statement)
 

@@ -21,7 +21,7 @@ from durable.payloads._json import (
     parse_non_finite,
 )
 from durable.payloads._members import SCALARS
-from durable.payloads._parts import PART_BYTES, decode_by_parts
+from durable.payloads._parts import PART_BYTES, decode_by_parts, has_parts
 from durable.payloads._refusals import find_change, find_mistaken, find_refused
 from durable.payloads._unions import compares
 
@@ -92,7 +92,7 @@ class Codec:
         Raises:
             PayloadError: The text is no JSON, or does not fit the hint.
         """
-        if len(data) > PART_BYTES:
+        if len(data) > PART_BYTES and has_parts(self.hint):
             with contextlib.suppress(Exception):  # Decoded whole, it tells what is wrong.
                 return decode_by_parts(self.hint, data)
         try:

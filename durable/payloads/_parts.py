@@ -25,6 +25,11 @@ _list_of = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _dict_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
+def has_parts(hint: Any) -> bool:
+    """Say whether values of a hint are decoded part by part, and not in one piece."""
+    return _members(hint)[0] is not None
+
+
 def decode_by_parts(hint: Any, data: bytes | str | msgspec.Raw, depth: int = 0) -> Any:
     """Return what a decoder of the hint makes of the text.
 

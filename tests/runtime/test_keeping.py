@@ -173,7 +173,7 @@ async def test_logs_go_with_their_run(tmp_path):
     await _run(path, says, ["1"])
     async with Client(path) as client:
         await (await client.get("x")).remove()
-        rows = client._reader.rows("count_logs", run=1)
+        rows = client._reader.all("count_logs", run=1)
 
     assert rows == [(0,)]
 

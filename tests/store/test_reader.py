@@ -99,7 +99,7 @@ def test_text_that_is_not_utf8_is_damage_in_one_line(store, path):
     change(path, "UPDATE durable_run SET id = CAST(x'ff' AS TEXT)")
 
     with pytest.raises(FileCorrupt, match="not UTF-8") as caught:
-        store.reader.rows("get_run", pk=1)
+        store.reader.all("get_run", pk=1)
 
     assert "\n" not in str(caught.value)
     row = store.reader.find_run(1)  # Its run is blocked, or goes on: the engine has to see it.

@@ -209,7 +209,7 @@ def _look_over(
 
 
 def _name_of(reader: Reader, pk: int) -> str:
-    (found,) = reader.rows("get_name_as_found", pk=pk)
+    (found,) = reader.all("get_name_as_found", pk=pk)
     name, ordinal = found[0].decode("utf-8", "backslashreplace"), found[1]
     return run_name(name, ordinal)
 
@@ -218,12 +218,12 @@ def _chosen(reader: Reader, portion: Portion) -> set[int]:
     found: set[int] = set()
     for run in _meant(reader, portion):
         if portion.has_ordinals:
-            found.update(pk for (pk,) in reader.rows("list_ordinals", id=run.id))
+            found.update(pk for (pk,) in reader.all("list_ordinals", id=run.id))
         found.add(run.pk)
     if portion.has_children:
         family = list(found)
         for parent in family:
-            for (pk,) in reader.rows("list_keys_of_children", parent=parent):
+            for (pk,) in reader.all("list_keys_of_children", parent=parent):
                 if pk not in found:
                     found.add(pk)
                     family.append(pk)
@@ -252,7 +252,7 @@ def _lines_of_run(reader: Reader, pk: int, numbers: Numbers) -> Iterator[form.Li
         PayloadError: A row of it is missing or damaged.
         FileCorrupt: It holds text that is none, or SQLite finds a page damaged.
     """
-    rows = reader.rows("get_run", pk=pk)  # Not for people: text that is none is damage here.
+    rows = reader.all("get_run", pk=pk)  # Not for people: text that is none is damage here.
     if not rows:
         raise RunNotFound("the run was deleted")
     row = RunRow(*rows[0])
@@ -275,10 +275,10 @@ def _lines_of_run(reader: Reader, pk: int, numbers: Numbers) -> Iterator[form.Li
         yield form.OnceLine(step=step)
     for step, ordinal in _paged(reader, "page_redone", pk, step=""):
         yield form.RedoneLine(step=step, ordinal=ordinal)
-    of_run = reader.rows("find_accepted_end", run=pk)
+    of_run = reader.all("find_accepted_end", run=pk)
     for (step,) in itertools.chain(of_run, _paged(reader, "page_accepted", pk, step="")):
         yield form.AcceptedLine(step=step)
-    for seq, code, at_us in reader.rows("list_code_spans", run=pk):
+    for seq, code, at_us in reader.all("list_code_spans", run=pk):
         yield form.CodeLine(from_seq=seq, code=code, at_us=at_us)
     for step, changes in _paged(reader, "page_policies", pk, step=""):
         yield form.PolicyLine(step=step, changes=changes)
@@ -371,7 +371,7 @@ def _text(payload: bytes) -> str:
 def _paged(reader: Reader, statement: Statement, pk: int, **place: Any) -> Iterator[Sequence[Any]]:
     """Yield all rows of a statement; the columns that make up the place are its first."""
     while True:
-        page = reader.rows(statement, run=pk, limit=ROWS_PER_PAGE, **place)
+        page = reader.all(statement, run=pk, limit=ROWS_PER_PAGE, **place)
         yield from page
         if len(page) < ROWS_PER_PAGE:
             return
